@@ -1,0 +1,1 @@
+"""Linux, and nothing about pods: processes, files, mounts, namespaces, cgroups, tasks."""

@@ -1,0 +1,4 @@
+"""Images: references, registries, content, unpacking, snapshots.
+
+Not here: mounts of a container's volumes (`pods`), the CRI messages (`api`).
+"""

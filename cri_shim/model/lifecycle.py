@@ -1,0 +1,65 @@
+"""The life of a sandbox and of a container, as tables.
+
+Sandbox:    CREATING ──▶ READY ──▶ STOPPING ──▶ NOTREADY ──▶ REMOVING ──▶ (gone)
+               │           └──────────────────────▲ (host rebooted, network lost)
+               └──▶ REMOVING (undo of a failed create that could not finish at once)
+
+Container:  CREATING ──▶ CREATED ──▶ RUNNING ──▶ EXITED ──▶ REMOVING ──▶ (gone)
+               │            ├───────────────────────▲ (start failed, or stopped before start)
+               │            └──▶ REMOVING
+               └──▶ REMOVING (undo of a failed create)
+
+CREATING and REMOVING are intents: they survive `kill -9`, and recovery finishes them. Neither is
+shown to clients.
+"""
+
+from enum import Enum
+
+from cri_shim.model.errors import FailedPrecondition
+
+
+class SandboxState(Enum):
+    CREATING = "creating"
+    READY = "ready"
+    STOPPING = "stopping"
+    NOTREADY = "notready"
+    REMOVING = "removing"
+
+
+class ContainerState(Enum):
+    CREATING = "creating"
+    CREATED = "created"
+    RUNNING = "running"
+    EXITED = "exited"
+    REMOVING = "removing"
+
+
+SANDBOX_MOVES: dict[SandboxState, frozenset[SandboxState]] = {
+    SandboxState.CREATING: frozenset({SandboxState.READY, SandboxState.REMOVING}),
+    SandboxState.READY: frozenset({SandboxState.STOPPING, SandboxState.NOTREADY}),
+    SandboxState.STOPPING: frozenset({SandboxState.NOTREADY}),
+    SandboxState.NOTREADY: frozenset({SandboxState.REMOVING}),
+    SandboxState.REMOVING: frozenset(),
+}
+
+CONTAINER_MOVES: dict[ContainerState, frozenset[ContainerState]] = {
+    ContainerState.CREATING: frozenset({ContainerState.CREATED, ContainerState.REMOVING}),
+    ContainerState.CREATED: frozenset(
+        {ContainerState.RUNNING, ContainerState.EXITED, ContainerState.REMOVING}
+    ),
+    ContainerState.RUNNING: frozenset({ContainerState.EXITED}),
+    ContainerState.EXITED: frozenset({ContainerState.REMOVING}),
+    ContainerState.REMOVING: frozenset(),
+}
+
+
+def check_sandbox_move(now: SandboxState, then: SandboxState, name: str) -> None:
+    """Raise FailedPrecondition naming the pod if the table has no such arrow."""
+    if then not in SANDBOX_MOVES[now]:
+        raise FailedPrecondition(f"pod {name} is {now.value}: it cannot become {then.value}")
+
+
+def check_container_move(now: ContainerState, then: ContainerState, name: str) -> None:
+    """Raise FailedPrecondition naming the container if the table has no such arrow."""
+    if then not in CONTAINER_MOVES[now]:
+        raise FailedPrecondition(f"container {name} is {now.value}: it cannot become {then.value}")

@@ -1,0 +1,1 @@
+"""Usage: cgroup and disk readings into CRI stats and cAdvisor-shaped series."""

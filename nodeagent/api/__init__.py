@@ -1,0 +1,1 @@
+"""gRPC: serves `berth.admission.v1` to the shim, `berth.node.v1` to consumers and the CLI."""

@@ -1,0 +1,1 @@
+"""Devices of the node: inventory, health, CDI files."""

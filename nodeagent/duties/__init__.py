@@ -1,0 +1,1 @@
+"""What the node does: admit, release, reclaim; each duty asks `allocator` and journals."""

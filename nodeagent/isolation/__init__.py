@@ -1,0 +1,1 @@
+"""Cgroup knobs of a grant: the squeeze ladder."""

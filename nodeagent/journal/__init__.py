@@ -1,0 +1,1 @@
+"""Append-only event log, checksummed; the ledger is rebuilt from it."""

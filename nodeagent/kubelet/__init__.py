@@ -1,0 +1,1 @@
+"""The kubelet side: device plugins, registration, DRA, pod-resources client."""

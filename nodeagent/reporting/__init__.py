@@ -1,0 +1,1 @@
+"""What the node tells: Prometheus series, Kubernetes objects, usage journal, console page."""
