@@ -5,7 +5,6 @@ Every key has a type and a default here; an unknown key or a wrong type is an er
 
 import dataclasses
 import tomllib
-import types
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,12 +26,14 @@ class HandlerConfig:
 
 @dataclass(frozen=True)
 class RuntimeConfig:
-    """`default` names the handler for requests that name none."""
+    """`default` names the handler for requests that name none.
+
+    The handler `default` exists even where `handlers` does not list it: type auto, which is crun
+    where it works on this host, else runc.
+    """
 
     default: str = "default"
-    handlers: Mapping[str, HandlerConfig] = field(
-        default_factory=lambda: {"default": HandlerConfig()}
-    )
+    handlers: Mapping[str, HandlerConfig] = field(default_factory=dict)
     conmon: str = "conmon"
     init: str = "/usr/bin/catatonit"
     create_timeout: float = 240.0
@@ -139,6 +140,9 @@ def _merge(into: dict[str, Any], other: Mapping[str, Any]) -> None:
 
 def _check(document: Mapping[str, Any], source: str) -> Config:
     config: Config = _build(Config, document, "", source)
+    known = {"default", *config.runtime.handlers}
+    if config.runtime.default not in known:
+        raise _wrong("runtime.default", source, config.runtime.default, f"one of {sorted(known)}")
     return config
 
 
@@ -171,9 +175,7 @@ def _value(hint: Any, value: Any, path: str, source: str) -> Any:
     if origin is not None and issubclass(origin, Mapping):
         if not isinstance(value, dict):
             raise _wrong(path, source, value, "a table")
-        return types.MappingProxyType(
-            {k: _value(args[1], v, _dot(path, k), source) for k, v in value.items()}
-        )
+        return {k: _value(args[1], v, _dot(path, k), source) for k, v in value.items()}
     if hint is float and type(value) is int:
         return float(value)
     if type(value) is not hint:
@@ -190,7 +192,7 @@ def _dot(path: str, key: str) -> str:
 
 
 def _lines(table: Mapping[str, Any], path: tuple[str, ...]) -> list[str]:
-    lines = [f"{key} = {_toml(v)}" for key, v in table.items() if not isinstance(v, Mapping)]
+    lines = [f"{_key(key)} = {_toml(v)}" for key, v in table.items() if not isinstance(v, Mapping)]
     for key, value in table.items():
         if isinstance(value, Mapping):
             header = ".".join(_key(part) for part in (*path, key))
