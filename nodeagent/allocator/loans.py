@@ -1,0 +1,182 @@
+"""The loan graph: who may borrow from whom, whether all loans can be funded, and by whom they are.
+
+Sources are leaves above plan, sinks are leaves and private pools below it; a state is legal when
+the maximum flow carries everything that is borrowed. Without restrictions that is only a
+comparison of two sums, so the flow is needed only where `restricted` says so.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+Edges = Mapping[str, Sequence[str]]
+"""Borrower to the lenders it may use, in the order in which they are asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Party:
+    """A consumer as borrower or lender of one resource.
+
+    `ancestors` are its inner consumers; `lend_to` and `borrow_from` None mean anybody. `grace` is
+    the seconds it may take to give back, `lendout_grace` the longest it waits for its own (None: as
+    long as it takes). A `pool` is what an inner consumer keeps for its descendants alone.
+    """
+
+    name: str
+    ancestors: tuple[str, ...] = ()
+    lend_to: frozenset[str] | None = None
+    borrow_from: frozenset[str] | None = None
+    grace: int = 0
+    lendout_grace: int | None = None
+    pool: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Loans:
+    """Which loans fund what is borrowed.
+
+    `pairs` has (borrower, lender, amount > 0) in the order of the sources, then of their edges. If
+    not `legal`, `unfunded` says how much of which borrower's excess nobody may lend.
+    """
+
+    pairs: tuple[tuple[str, str, int], ...]
+    unfunded: tuple[tuple[str, int], ...]
+
+    @property
+    def legal(self) -> bool:
+        """Whether everything borrowed is lent by somebody."""
+        return not self.unfunded
+
+
+def may_lend(borrower: Party, lender: Party) -> bool:
+    """Whether the plan lets this loan exist, amounts aside."""
+    if lender.lendout_grace is not None and borrower.grace > lender.lendout_grace:
+        return False
+    if lender.pool:
+        return lender.name in borrower.ancestors
+    lends = lender.lend_to is None or borrower.name in lender.lend_to
+    borrows = borrower.borrow_from is None or lender.name in borrower.borrow_from
+    return lends and borrows and borrower.name != lender.name
+
+
+def edges_of(borrowers: Iterable[Party], lenders: Sequence[Party]) -> dict[str, tuple[str, ...]]:
+    """The loan graph in the order given (tree order makes decisions reproducible)."""
+    return {
+        borrower.name: tuple(lender.name for lender in lenders if may_lend(borrower, lender))
+        for borrower in borrowers
+    }
+
+
+def restricted(parties: Iterable[Party]) -> bool:
+    """Whether any party narrows the graph, so that the flow has to be computed."""
+    return any(
+        party.pool
+        or party.lend_to is not None
+        or party.borrow_from is not None
+        or party.lendout_grace is not None
+        for party in parties
+    )
+
+
+def saturable(sources: Mapping[str, int], sinks: Mapping[str, int], edges: Edges) -> Loans:
+    """Fund the sources' amounts from the sinks' along the edges, as far as it goes.
+
+    Amounts are base units, not negative. Deterministic: it depends on the order of the mappings
+    and of the edges and on nothing else. Lenders without an amount are passed over.
+    """
+    flow = _Flow(sources, sinks, edges)
+    for borrower in sources:
+        flow.fund_directly(borrower)
+    for borrower in sources:
+        while flow.wanted[borrower] and flow.augment(borrower):
+            pass
+    return flow.loans()
+
+
+class _Flow:
+    """A flow being improved; borrowers and lenders have name spaces of their own."""
+
+    def __init__(self, sources: Mapping[str, int], sinks: Mapping[str, int], edges: Edges) -> None:
+        self.wanted = dict(sources)
+        self.left = dict(sinks)
+        self.lenders = {
+            borrower: [lender for lender in edges.get(borrower, ()) if sinks.get(lender, 0)]
+            for borrower in sources
+        }
+        self.lent: dict[str, dict[str, int]] = {lender: {} for lender in sinks}
+
+    def fund_directly(self, borrower: str) -> None:
+        for lender in self.lenders[borrower]:
+            if amount := min(self.wanted[borrower], self.left[lender]):
+                self._lend(lender, borrower, amount)
+                self.wanted[borrower] -= amount
+                self.left[lender] -= amount
+
+    def _lend(self, lender: str, borrower: str, amount: int) -> None:
+        lent = self.lent[lender]
+        lent[borrower] = lent.get(borrower, 0) + amount
+        if not lent[borrower]:
+            del lent[borrower]
+
+    def augment(self, borrower: str) -> bool:
+        """Push more along a shortest way of loans taken over; False if there is none."""
+        way = self._way(borrower)
+        if way is None:
+            return False
+        taken_over = [self.lent[lender][other] for (_, lender), (other, _) in pairwise(way)]
+        amount = min(self.wanted[borrower], self.left[way[-1][1]], *taken_over)
+        self._push(way, amount)
+        return True
+
+    def _push(self, way: list[tuple[str, str]], amount: int) -> None:
+        for index, (taker, lender) in enumerate(way):
+            self._lend(lender, taker, amount)
+            if index + 1 < len(way):
+                self._lend(lender, way[index + 1][0], -amount)
+        self.wanted[way[0][0]] -= amount
+        self.left[way[-1][1]] -= amount
+
+    def _way(self, borrower: str) -> list[tuple[str, str]] | None:
+        """Pairs (taker, lender): each lender's loan passes from the next pair's taker to this one.
+
+        Breadth first, so the number of improvements does not depend on the amounts.
+        """
+        reached: dict[str, str] = {}
+        came: dict[str, str | None] = {borrower: None}
+        queue = deque([borrower])
+        while queue:
+            taker = queue.popleft()
+            for lender in self.lenders[taker]:
+                if lender in reached:
+                    continue
+                reached[lender] = taker
+                if self.left[lender]:
+                    return _trace(lender, reached, came)
+                for other in self.lent[lender]:
+                    if other not in came:
+                        came[other] = lender
+                        queue.append(other)
+        return None
+
+    def loans(self) -> Loans:
+        pairs = tuple(
+            (borrower, lender, self.lent[lender][borrower])
+            for borrower, lenders in self.lenders.items()
+            for lender in lenders
+            if borrower in self.lent[lender]
+        )
+        unfunded = tuple((name, amount) for name, amount in self.wanted.items() if amount)
+        return Loans(pairs, unfunded)
+
+
+def _trace(
+    lender: str, reached: Mapping[str, str], came: Mapping[str, str | None]
+) -> list[tuple[str, str]]:
+    way = []
+    step: str | None = lender
+    while step is not None:
+        taker = reached[step]
+        way.append((taker, step))
+        step = came[taker]
+    return way[::-1]
