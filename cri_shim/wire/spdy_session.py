@@ -1,0 +1,361 @@
+"""One end of a SPDY/3.1 session: bytes in, events and bytes out.
+
+Flow control. The peers that matter here are Go programs on moby/spdystream (kubelet, kubectl,
+crictl, critest). That library sends neither WINDOW_UPDATE nor SETTINGS, drops those it receives,
+and sends without looking at any window (`connection.go`: `frameHandler` knows neither frame,
+`Stream.WriteData` writes at once). So windows bind only a peer that shows it keeps them:
+
+- we stay inside a peer's windows after its first WINDOW_UPDATE or initial window setting;
+- we return windows until the peer overdraws one; after that they mean nothing to it, and the
+  only brake is not to read.
+
+That library also drops data for a stream it has not replied to, and stops reading at GOAWAY:
+reply first, and say GOAWAY last.
+"""
+
+from collections.abc import Iterable, Iterator
+from enum import Enum
+
+from cri_shim.wire import spdy_events as events
+from cri_shim.wire import spdy_frames as frames
+from cri_shim.wire.spdy_cutter import DataPiece, FrameCutter
+from cri_shim.wire.spdy_events import Event
+from cri_shim.wire.spdy_frames import GoAwayStatus, ResetStatus, SettingId
+from cri_shim.wire.spdy_headers import HeaderDecoder, HeaderEncoder, HeaderError, Headers
+from cri_shim.wire.spdy_streams import (
+    INITIAL_WINDOW,
+    MAX_WINDOW,
+    Step,
+    Stream,
+    StreamState,
+    Window,
+)
+
+MAX_STREAMS = 2048
+"""Streams a peer may have open; a port-forward connection uses two."""
+
+
+class Role(Enum):
+    """The value is the parity of the ids which this end gives to streams and pings."""
+
+    SERVER = 0
+    CLIENT = 1
+
+
+class StreamGone(Exception):
+    """The stream is closed, or its state forbids the step: the peer may have reset it just now."""
+
+
+class SpdySession:
+    """A session after the HTTP upgrade. Not thread-safe; nothing here waits."""
+
+    def __init__(self, role: Role, max_streams: int = MAX_STREAMS) -> None:
+        self._role = role
+        self._max_streams = max_streams
+        self._cutter = FrameCutter()
+        self._encoder = HeaderEncoder()
+        self._decoder = HeaderDecoder()
+        self._streams: dict[int, Stream] = {}
+        self._next_id = 1 if role is Role.CLIENT else 2
+        self._next_ping = self._next_id
+        self._highest_peer_id = 0
+        self._outgoing = Window()
+        self._incoming = Window()
+        self._unreturned = 0
+        self._peer_initial_window = INITIAL_WINDOW
+        self._own_initial_window = INITIAL_WINDOW
+        self._out: list[bytes] = []
+        self.failed = False
+        self.left = False
+        """We said GOAWAY: streams that the peer still offers are not answered."""
+        self.peer_left = False
+        self.peer_keeps_windows = False
+        self.peer_overdraws = False
+
+    # What comes in
+
+    def receive_data(self, data: bytes | bytearray | memoryview) -> Iterator[Event]:
+        """Events of `data`, in order. Take them all; payloads are views of `data`."""
+        if self.failed:
+            return
+        try:
+            for item in self._cutter.cut(memoryview(data)):
+                yield from self._take(item)
+                if self.failed:
+                    return
+        except (frames.FrameError, HeaderError) as error:
+            yield self._fail(str(error))
+
+    def data_to_send(self) -> bytes:
+        """Frames which are due, taken out."""
+        out, self._out = b"".join(self._out), []
+        return out
+
+    # What goes out
+
+    def open_stream(self, headers: Iterable[tuple[bytes, bytes]], fin: bool = False) -> int:
+        """Offer a stream to the peer; its id."""
+        if self.failed or self.left or self.peer_left:
+            raise StreamGone("the session is ending: no new streams")
+        stream_id, self._next_id = self._next_id, self._next_id + 2
+        state = StreamState.REQUESTED_SHUT if fin else StreamState.REQUESTED
+        self._streams[stream_id] = self._new_stream(stream_id, state)
+        self._send(frames.SynStream(stream_id, self._encoder.encode(headers), fin))
+        return stream_id
+
+    def accept(self, stream_id: int, headers: Iterable[tuple[bytes, bytes]] = ()) -> None:
+        """Reply to a stream which the peer offered."""
+        self._step(stream_id, Step.SEND_REPLY)
+        self._send(frames.SynReply(stream_id, self._encoder.encode(headers)))
+
+    def data_header(self, stream_id: int, length: int, fin: bool = False) -> bytes:
+        """Account for a data frame; the 8 bytes to put before its payload.
+
+        The caller writes both itself, after `data_to_send`, so that the payload is not copied.
+        `length` may not pass `room`.
+        """
+        stream = self._step(stream_id, Step.SEND_DATA)
+        stream.outgoing.take(length)
+        self._outgoing.take(length)
+        if fin:
+            self._finish(stream, Step.SEND_FIN)
+        return frames.data_header(stream_id, length, fin)
+
+    def send_data(self, stream_id: int, payload: bytes, fin: bool = False) -> None:
+        """Queue one data frame."""
+        self._out += (self.data_header(stream_id, len(payload), fin), payload)
+
+    def finish(self, stream_id: int) -> None:
+        """Shut our half of the stream; nothing if it is shut already or gone."""
+        stream = self._streams.get(stream_id)
+        if stream is not None and stream.may(Step.SEND_FIN):
+            self._finish(stream, Step.SEND_FIN)
+            self._out.append(frames.data_header(stream_id, 0, True))
+
+    def reset(self, stream_id: int, status: ResetStatus) -> None:
+        """End a stream at once in both directions; nothing if it is gone."""
+        if self._streams.pop(stream_id, None) is not None:
+            self._send(frames.RstStream(stream_id, status))
+
+    def ping(self) -> int:
+        """Ask for an echo; its id comes back in PingAcknowledged."""
+        ping_id, self._next_ping = self._next_ping, self._next_ping + 2
+        self._send(frames.Ping(ping_id))
+        return ping_id
+
+    def go_away(self, status: GoAwayStatus = GoAwayStatus.OK) -> None:
+        """Say that no new streams are taken. Go peers stop reading here: send it last."""
+        if not self.left:
+            self.left = True
+            self._send(frames.GoAway(self._highest_peer_id, status))
+
+    def announce_window(self, size: int) -> None:
+        """Tell a peer that keeps windows how much each stream may send ahead; before any stream."""
+        self._own_initial_window = size
+        self._send(frames.Settings(((SettingId.INITIAL_WINDOW_SIZE, size),)))
+
+    def room(self, stream_id: int) -> int:
+        """Bytes that one data frame may carry now; 0 means wait for WindowOpened."""
+        stream = self._streams.get(stream_id)
+        if stream is None or not self.peer_keeps_windows:
+            return frames.MAX_DATA
+        return max(0, min(stream.outgoing.room, self._outgoing.room, frames.MAX_DATA))
+
+    def consumed(self, stream_id: int, length: int) -> None:
+        """Bytes of DataReceived have gone on: return their window once half of one is due."""
+        if self.peer_overdraws or self.failed:
+            return
+        self._unreturned += length
+        if self._unreturned >= INITIAL_WINDOW // 2:
+            self._return_window(0, self._incoming, self._unreturned)
+            self._unreturned = 0
+        stream = self._streams.get(stream_id)
+        if stream is None:
+            return
+        stream.unreturned += length
+        if stream.unreturned >= self._own_initial_window // 2:
+            self._return_window(stream_id, stream.incoming, stream.unreturned)
+            stream.unreturned = 0
+
+    def may_send(self, stream_id: int) -> bool:
+        stream = self._streams.get(stream_id)
+        return stream is not None and stream.may(Step.SEND_DATA)
+
+    @property
+    def open_streams(self) -> int:
+        return len(self._streams)
+
+    # Frames that come in, one method each
+
+    def _take(self, item: frames.ControlFrame | DataPiece) -> Iterator[Event]:
+        match item:
+            case DataPiece():
+                yield from self._on_data(item)
+            case frames.SynStream():
+                yield from self._on_syn_stream(item)
+            case frames.SynReply():
+                yield from self._on_syn_reply(item)
+            case frames.HeadersFrame():
+                yield from self._on_headers(item)
+            case frames.RstStream(stream_id, status):
+                if self._streams.pop(stream_id, None) is not None:
+                    yield events.StreamReset(stream_id, status, by_peer=True)
+            case frames.Settings(values):
+                yield from self._on_settings(values)
+            case frames.Ping(ping_id):
+                yield from self._on_ping(ping_id)
+            case frames.GoAway(last_good_id, status):
+                self.peer_left = True
+                yield events.PeerLeaving(last_good_id, status)
+            case frames.WindowUpdate(stream_id, delta):
+                yield from self._on_window_update(stream_id, delta)
+
+    def _on_data(self, piece: DataPiece) -> Iterator[Event]:
+        length = len(piece.payload)
+        self._incoming.take(length)
+        stream = self._streams.get(piece.stream_id)
+        if stream is None:
+            self.consumed(0, length)
+            # Pieces may still be on the way for a stream that is closed: drop them silently.
+            if piece.first and not self._was_open(piece.stream_id):
+                self._send(frames.RstStream(piece.stream_id, ResetStatus.INVALID_STREAM))
+            return
+        if not stream.may(Step.RECEIVE_DATA):
+            self.consumed(0, length)
+            yield self._reset_for_error(stream, ResetStatus.STREAM_ALREADY_CLOSED)
+            return
+        stream.incoming.take(length)
+        self.peer_overdraws |= stream.incoming.room < 0 or self._incoming.room < 0
+        if piece.fin:
+            self._finish(stream, Step.RECEIVE_FIN)
+        if length or piece.fin:
+            yield events.DataReceived(piece.stream_id, piece.payload, piece.fin)
+
+    def _on_syn_stream(self, frame: frames.SynStream) -> Iterator[Event]:
+        headers = self._decoder.decode(frame.block)
+        if self.left:
+            return
+        known = self._streams.get(frame.stream_id)
+        if known is not None and self._is_peers(frame.stream_id):
+            yield self._reset_for_error(known, ResetStatus.PROTOCOL_ERROR)
+            return
+        if not self._is_peers(frame.stream_id) or frame.stream_id <= self._highest_peer_id:
+            yield self._fail(f"the peer cannot open stream {frame.stream_id} now")
+            return
+        self._highest_peer_id = frame.stream_id
+        if len(self._streams) >= self._max_streams or frame.unidirectional:
+            self._send(frames.RstStream(frame.stream_id, ResetStatus.REFUSED_STREAM))
+            return
+        yield self._offered(frame.stream_id, headers, frame.fin)
+
+    def _offered(self, stream_id: int, headers: Headers, fin: bool) -> Event:
+        state = StreamState.OFFERED_SHUT if fin else StreamState.OFFERED
+        self._streams[stream_id] = self._new_stream(stream_id, state)
+        return events.StreamOpened(stream_id, headers, fin)
+
+    def _on_syn_reply(self, frame: frames.SynReply) -> Iterator[Event]:
+        headers = self._decoder.decode(frame.block)
+        stream = self._known(frame.stream_id)
+        if stream is None:
+            return
+        if not stream.may(Step.RECEIVE_REPLY):
+            yield self._reset_for_error(stream, ResetStatus.STREAM_IN_USE)
+            return
+        stream.move(Step.RECEIVE_REPLY)
+        if frame.fin:
+            self._finish(stream, Step.RECEIVE_FIN)
+        yield events.StreamReplied(frame.stream_id, headers, frame.fin)
+
+    def _on_headers(self, frame: frames.HeadersFrame) -> Iterator[Event]:
+        headers = self._decoder.decode(frame.block)
+        stream = self._known(frame.stream_id)
+        if stream is None:
+            return
+        if not stream.may(Step.RECEIVE_DATA):
+            yield self._reset_for_error(stream, ResetStatus.STREAM_ALREADY_CLOSED)
+            return
+        if frame.fin:
+            self._finish(stream, Step.RECEIVE_FIN)
+        yield events.HeadersReceived(frame.stream_id, headers, frame.fin)
+
+    def _on_settings(self, values: tuple[tuple[int, int], ...]) -> Iterator[Event]:
+        for name, value in values:
+            if name != SettingId.INITIAL_WINDOW_SIZE:
+                continue
+            if value > MAX_WINDOW:
+                yield self._fail(f"initial window of {value} bytes is over 2^31 - 1")
+                return
+            self.peer_keeps_windows = True
+            for stream in self._streams.values():
+                stream.outgoing.room += value - self._peer_initial_window
+            self._peer_initial_window = value
+            yield events.WindowOpened(0)
+
+    def _on_ping(self, ping_id: int) -> Iterator[Event]:
+        if ping_id % 2 == self._role.value:
+            yield events.PingAcknowledged(ping_id)
+        else:
+            self._send(frames.Ping(ping_id))
+
+    def _on_window_update(self, stream_id: int, delta: int) -> Iterator[Event]:
+        self.peer_keeps_windows = True
+        stream = self._streams.get(stream_id)
+        if stream_id == 0:
+            if not self._outgoing.give(delta):
+                yield self._fail("the session window passes 2^31 - 1")
+                return
+        elif stream is None:
+            return
+        elif not stream.outgoing.give(delta):
+            yield self._reset_for_error(stream, ResetStatus.FLOW_CONTROL_ERROR)
+            return
+        yield events.WindowOpened(stream_id)
+
+    # Bookkeeping
+
+    def _new_stream(self, stream_id: int, state: StreamState) -> Stream:
+        outgoing, incoming = Window(self._peer_initial_window), Window(self._own_initial_window)
+        return Stream(stream_id, state, outgoing, incoming)
+
+    def _step(self, stream_id: int, step: Step) -> Stream:
+        stream = self._streams.get(stream_id)
+        if stream is None or not stream.may(step):
+            state = stream.state.value if stream else "gone"
+            raise StreamGone(f"stream {stream_id} is {state}: cannot {step.value}")
+        stream.move(step)
+        return stream
+
+    def _finish(self, stream: Stream, step: Step) -> None:
+        stream.move(step)
+        if stream.state is StreamState.CLOSED:
+            del self._streams[stream.stream_id]
+
+    def _known(self, stream_id: int) -> Stream | None:
+        stream = self._streams.get(stream_id)
+        if stream is None and not self._was_open(stream_id):
+            self._send(frames.RstStream(stream_id, ResetStatus.INVALID_STREAM))
+        return stream
+
+    def _is_peers(self, stream_id: int) -> bool:
+        return stream_id > 0 and stream_id % 2 != self._role.value
+
+    def _was_open(self, stream_id: int) -> bool:
+        last = self._highest_peer_id if self._is_peers(stream_id) else self._next_id - 2
+        return stream_id <= last
+
+    def _return_window(self, stream_id: int, window: Window, length: int) -> None:
+        window.give(length)
+        self._send(frames.WindowUpdate(stream_id, length))
+
+    def _reset_for_error(self, stream: Stream, status: ResetStatus) -> Event:
+        self.reset(stream.stream_id, status)
+        return events.StreamReset(stream.stream_id, int(status), by_peer=False)
+
+    def _fail(self, reason: str) -> Event:
+        self.failed = True
+        self._streams.clear()
+        self.go_away(GoAwayStatus.PROTOCOL_ERROR)
+        return events.SessionFailed(reason)
+
+    def _send(self, frame: frames.ControlFrame) -> None:
+        self._out.append(frame.serialize())

@@ -1,0 +1,1 @@
+"""Tests of the pure protocols: dialogues byte for byte, properties, broken input."""
