@@ -1,0 +1,99 @@
+"""Records on disk: one frame for each batch that became durable together.
+
+A frame is length (u32), CRC-32 (u32), number of its first record (u64), all little endian, then
+`length` bytes: records as canonical JSON, one a line. The checksum covers the number and the
+bytes. Since a batch is written only after the one before it is durable, a damaged frame with a
+good one behind it was durable once; a damaged last one never was.
+"""
+
+import json
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+from zlib import crc32
+
+Json: TypeAlias = "bool | int | str | Sequence[Json] | Mapping[str, Json] | None"
+Record: TypeAlias = Mapping[str, Json]
+
+_HEADER = struct.Struct("<IIQ")
+HEADER_BYTES = _HEADER.size
+MAX_PAYLOAD = 64 << 20
+"""Longest batch in bytes; a length above it is damage."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A batch as found: number of its first record, records as bytes, and where it ends."""
+
+    first: int
+    records: tuple[bytes, ...]
+    end: int
+
+
+def encode_record(record: Json) -> bytes:
+    """Canonical JSON: equal values give equal bytes, never a line break; no floats, no NaN."""
+    _refuse_floats(record)
+    return json.dumps(record, sort_keys=True, separators=(",", ":")).encode("ascii")
+
+
+def _refuse_floats(value: Json) -> None:
+    match value:
+        case None | bool() | int() | str():
+            return
+        case Mapping():
+            for key, inner in value.items():
+                if not isinstance(key, str):
+                    raise TypeError(f"journal records have text keys, not {key!r}")
+                _refuse_floats(inner)
+        case list() | tuple():
+            for inner in value:
+                _refuse_floats(inner)
+        case _:
+            raise TypeError(f"journal records hold no {type(value).__name__}: {value!r}")
+
+
+def encode_frame(first: int, records: Sequence[bytes]) -> bytes:
+    """A frame of at least one record."""
+    payload = b"\n".join(records)
+    return _HEADER.pack(len(payload), _checksum(first, payload), first) + payload
+
+
+def _checksum(first: int, payload: bytes | memoryview) -> int:
+    return crc32(payload, crc32(first.to_bytes(8, "little")))
+
+
+def frame_at(data: bytes, offset: int) -> Frame | None:
+    """The frame that starts there, None if it is incomplete or damaged."""
+    if offset + HEADER_BYTES > len(data):
+        return None
+    length, checksum, first = _HEADER.unpack_from(data, offset)
+    start = offset + HEADER_BYTES
+    end = start + length
+    if not 0 < length <= MAX_PAYLOAD or end > len(data):
+        return None
+    payload = data[start:end]
+    if _checksum(first, payload) != checksum:
+        return None
+    return Frame(first, tuple(payload.split(b"\n")), end)
+
+
+def frames(data: bytes, offset: int) -> Iterator[Frame]:
+    """The good frames from `offset` up to the first that is not."""
+    while (frame := frame_at(data, offset)) is not None:
+        yield frame
+        offset = frame.end
+
+
+def good_frame_behind(data: bytes, offset: int, expected: int) -> int | None:
+    """Where, behind a damaged frame, a good one of a later record starts; None if nowhere.
+
+    `expected` is the number the damaged frame should have had.
+    """
+    latest = expected + len(data)
+    for start in range(offset + 1, len(data) - HEADER_BYTES):
+        length, _, first = _HEADER.unpack_from(data, start)
+        plausible = 0 < length <= len(data) - start - HEADER_BYTES
+        if plausible and expected < first <= latest and frame_at(data, start) is not None:
+            return start
+    return None

@@ -1,0 +1,99 @@
+"""The files of a journal: segments of frames, snapshots, the lock; their names and their order.
+
+`segment-<first record>` starts with a magic and that number again; `snapshot-<record>` is one
+frame with the state after that record.
+"""
+
+import fcntl
+import os
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from cri_shim.host.files import atomic_write
+from nodeagent.journal.errors import JournalError
+
+_MAGIC = b"BERTHJ1\n"
+_START = struct.Struct("<8sQ")
+START_BYTES = _START.size
+_SEGMENT, _SNAPSHOT, _DIGITS = "segment-", "snapshot-", 20
+
+
+def segment_path(folder: Path, first: int) -> Path:
+    """The segment whose first record has this number."""
+    return folder / f"{_SEGMENT}{first:0{_DIGITS}}"
+
+
+def snapshot_path(folder: Path, number: int) -> Path:
+    """The state after the record of this number."""
+    return folder / f"{_SNAPSHOT}{number:0{_DIGITS}}"
+
+
+def segments(folder: Path) -> list[tuple[int, Path]]:
+    """Numbers of first records and files, oldest first."""
+    return _numbered(folder, _SEGMENT)
+
+
+def snapshots(folder: Path) -> list[tuple[int, Path]]:
+    """Numbers of last records and files, oldest first."""
+    return _numbered(folder, _SNAPSHOT)
+
+
+def _numbered(folder: Path, prefix: str) -> list[tuple[int, Path]]:
+    found = []
+    for path in folder.iterdir():
+        digits = path.name.removeprefix(prefix)
+        if path.name.startswith(prefix) and len(digits) == _DIGITS and digits.isdecimal():
+            found.append((int(digits), path))
+    return sorted(found)
+
+
+def remove_drafts(folder: Path) -> None:
+    """Remove files whose writing was interrupted before they got their name."""
+    for path in folder.glob(".s*"):
+        path.unlink()
+
+
+def set_aside(path: Path) -> None:
+    """Keep a damaged file for people to look at, out of the journal's way."""
+    path.rename(path.with_name(f"damaged-{path.name}"))
+
+
+def create_segment(folder: Path, first: int) -> Path:
+    """An empty segment, durable with its name before anything is written to it."""
+    path = segment_path(folder, first)
+    atomic_write(path, _START.pack(_MAGIC, first))
+    return path
+
+
+def starts_as(data: bytes, first: int) -> bool:
+    """Whether a segment's content begins as one of that number does."""
+    return data[:START_BYTES] == _START.pack(_MAGIC, first)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the folder alone; JournalError if another process does.
+
+    The lock goes with the process, however it ends.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    fd = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        _flock(folder, fd)
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, str(os.getpid()).encode(), 0)
+        yield
+    finally:
+        os.close(fd)
+
+
+def _flock(folder: Path, fd: int) -> None:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as cause:
+        owner = os.pread(fd, 20, 0).decode("ascii", "replace") or "unknown"
+        raise JournalError(
+            f"{folder}: the journal is in use by process {owner}; stop that one first"
+        ) from cause

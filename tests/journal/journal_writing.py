@@ -1,0 +1,31 @@
+"""Making journals for the tests of this room."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from nodeagent.journal.frames import Json, Record
+from nodeagent.journal.journal import Journal
+from nodeagent.journal.recovery import Recovered
+
+
+async def fill(folder: Path, *batches: Sequence[Record], segment_bytes: int = 1 << 20) -> None:
+    """Append the batches, each durable before the next, then close."""
+    journal = Journal(folder, segment_bytes)
+    for batch in batches:
+        for done in [journal.append(record) for record in batch]:
+            await done
+    await journal.close()
+
+
+async def take_snapshot(folder: Path, state: Json) -> None:
+    """Open, take a snapshot, close."""
+    journal = Journal(folder)
+    await journal.snapshot(state)
+    await journal.close()
+
+
+async def reopened(folder: Path) -> Recovered:
+    """What opening finds."""
+    journal = Journal(folder)
+    await journal.close()
+    return journal.recovered
