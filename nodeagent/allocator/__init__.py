@@ -1,4 +1,5 @@
-"""Pure and deterministic: consumers, plan, shares, admission, reclaim, loans, policies, requirements.
+"""Who gets what of the node: consumers, plan, shares, admission, reclaim choice, loans, policies.
 
-No clock, no random, no file, no log: time and sequence numbers are arguments, quantities are integers.
+What belongs here decides, from state and an operation, with time and sequence as arguments and
+integers for quantities. No clock, no random, no file, no log: those live in the rooms above.
 """

@@ -1,0 +1,117 @@
+"""An allocation: what a pod asked for, what it holds, and where it stands.
+
+    PENDING ──────────► GRANTED ◄────► NOTICED ◄──► SQUEEZED
+      │  ▲                ▲               │             │
+      ▼  │                │               ▼             ▼
+    RECLAIMING ──► EARMARKED           STOPPING ─────► FREED
+
+PENDING waits, RECLAIMING waits for units that are being taken back, EARMARKED has units set aside
+until its client comes back. NOTICED has been asked to give back; SQUEEZED has given back a part
+and waits to regrow; STOPPING can be spared no more and counts as used until its units are free.
+"""
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from nodeagent.allocator.books import Pairs
+from nodeagent.allocator.quantity import Vector, minus, ordered, times
+
+
+class State(Enum):
+    """Where an allocation stands; the drawing above says what follows what."""
+
+    PENDING = "PENDING"
+    RECLAIMING = "RECLAIMING"
+    EARMARKED = "EARMARKED"
+    GRANTED = "GRANTED"
+    NOTICED = "NOTICED"
+    SQUEEZED = "SQUEEZED"
+    STOPPING = "STOPPING"
+    FREED = "FREED"
+
+
+MOVES: dict[State, frozenset[State]] = {
+    State.PENDING: frozenset(
+        {State.RECLAIMING, State.EARMARKED, State.GRANTED, State.SQUEEZED, State.FREED}
+    ),
+    State.RECLAIMING: frozenset({State.PENDING, State.EARMARKED, State.GRANTED, State.FREED}),
+    State.EARMARKED: frozenset({State.GRANTED, State.NOTICED, State.STOPPING, State.FREED}),
+    State.GRANTED: frozenset({State.NOTICED, State.SQUEEZED, State.STOPPING, State.FREED}),
+    State.NOTICED: frozenset({State.GRANTED, State.SQUEEZED, State.STOPPING, State.FREED}),
+    State.SQUEEZED: frozenset({State.GRANTED, State.NOTICED, State.STOPPING, State.FREED}),
+    State.STOPPING: frozenset({State.PENDING, State.GRANTED, State.SQUEEZED, State.FREED}),
+    State.FREED: frozenset({State.PENDING}),
+}
+"""What may follow what; STOPPING → PENDING and FREED → PENDING are a requeue."""
+
+
+@dataclass(slots=True)
+class Allocation:
+    """`unit` is the vector of one unit; `target` all it asks for; `held` what it holds.
+
+    `leaf` is the consumer's node in the tree in force, `pairs` the held vector by resource index.
+    `seq` orders by age: the operation that asked last. `granted_at` is when it first held
+    something, `expires` when a client that must come back is given up (both milliseconds).
+    """
+
+    id: str
+    group: str
+    consumer: str
+    unit: Vector
+    minimum: int
+    maximum: int
+    target: Vector
+    priority: int
+    firm: bool
+    retry: bool
+    seq: int
+    leaf: int = 0
+    held: dict[str, int] = field(default_factory=dict)
+    state: State = State.PENDING
+    granted_at: int = 0
+    expires: int | None = None
+    claim: str = ""
+    reason: str = ""
+    pairs: Pairs = ()
+
+    @property
+    def elastic(self) -> bool:
+        """Whether it may hold fewer units than it asks for."""
+        return self.maximum > self.minimum
+
+    @property
+    def missing(self) -> dict[str, int]:
+        """What it asks for and does not hold."""
+        return minus(self.target, self.held)
+
+    def floor(self) -> dict[str, int]:
+        """The least it can run with."""
+        return times(self.unit, self.minimum) if self.elastic else dict(self.target)
+
+    def to_document(self) -> dict[str, Any]:
+        """The allocation as JSON-able data; what follows from the plan is left out."""
+        return {
+            "id": self.id,
+            "group": self.group,
+            "consumer": self.consumer,
+            "unit": ordered(self.unit),
+            "minimum": self.minimum,
+            "maximum": self.maximum,
+            "target": ordered(self.target),
+            "priority": self.priority,
+            "firm": self.firm,
+            "retry": self.retry,
+            "seq": self.seq,
+            "held": ordered(self.held),
+            "state": self.state.value,
+            "granted_at": self.granted_at,
+            "expires": self.expires,
+            "claim": self.claim,
+            "reason": self.reason,
+        }
+
+
+def allocation_from_document(document: dict[str, Any]) -> Allocation:
+    """The allocation that `to_document` described."""
+    return Allocation(**{**document, "state": State(document["state"])})

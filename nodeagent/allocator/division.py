@@ -1,0 +1,77 @@
+"""Dividing whole units among claimants: by weight, in proportion, or by tier. Exact integers.
+
+Every function takes the total `T`, one entry per claimant in tree order, and returns one whole
+amount per claimant. Leftover units go to the largest remainder, ties to the earlier claimant.
+"""
+
+from collections.abc import Sequence
+
+
+def waterfill(total: int, weights: Sequence[int], caps: Sequence[int]) -> list[int]:
+    """Weighted max-min: x_i = min(cap_i, λ·weight_i) with Σx = min(total, Σcap of weight > 0).
+
+    A claimant of weight 0 gets nothing.
+    """
+    shares = [0] * len(caps)
+    hungry = [index for index, cap in enumerate(caps) if cap > 0 and weights[index] > 0]
+    while hungry:
+        weight = sum(weights[index] for index in hungry)
+        full = [index for index in hungry if caps[index] * weight <= total * weights[index]]
+        if not full:
+            _by_remainder(total, weight, weights, hungry, shares)
+            break
+        for index in full:
+            shares[index] = caps[index]
+            total -= caps[index]
+        hungry = [index for index in hungry if shares[index] != caps[index]]
+    return shares
+
+
+def _by_remainder(
+    total: int, weight: int, weights: Sequence[int], claimants: list[int], shares: list[int]
+) -> None:
+    """Proportional parts of a total that is too small to fill any claimant, into `shares`."""
+    rests = []
+    left = total
+    for index in claimants:
+        shares[index], rest = divmod(total * weights[index], weight)
+        left -= shares[index]
+        rests.append((-rest, index))
+    for _, index in sorted(rests)[:left]:
+        shares[index] += 1
+
+
+def hamilton(total: int, parts: Sequence[int]) -> list[int]:
+    """`parts` scaled down to a total they exceed, by largest remainder."""
+    shares = [0] * len(parts)
+    whole = sum(parts)
+    if whole <= total:
+        return list(parts)
+    _by_remainder(max(total, 0), whole, parts, [i for i, part in enumerate(parts) if part], shares)
+    return shares
+
+
+def waterfill_all(total: int, weights: Sequence[int], caps: Sequence[int]) -> list[int]:
+    """Like `waterfill`, and what the weighted leave over goes in equal parts to weight 0."""
+    if sum(caps) <= total:
+        return list(caps)
+    shares = waterfill(total, weights, caps)
+    left = total - sum(shares)
+    if left > 0:
+        rest = [cap if weights[index] == 0 else 0 for index, cap in enumerate(caps)]
+        extra = waterfill(left, [1] * len(caps), rest)
+        shares = [share + more for share, more in zip(shares, extra, strict=True)]
+    return shares
+
+
+def by_tier(
+    total: int, tiers: Sequence[int], weights: Sequence[int], caps: Sequence[int]
+) -> list[int]:
+    """The lowest tier number is served first in full; within a tier the weights decide."""
+    shares = [0] * len(caps)
+    for tier in sorted(set(tiers)):
+        inside = [cap if tiers[index] == tier else 0 for index, cap in enumerate(caps)]
+        served = waterfill_all(total, weights, inside)
+        total -= sum(served)
+        shares = [share + more for share, more in zip(shares, served, strict=True)]
+    return shares
