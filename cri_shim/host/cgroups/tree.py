@@ -1,0 +1,134 @@
+"""Folders of one hierarchy: made, removed, their processes listed and ended."""
+
+import errno
+import os
+import re
+import signal
+import time
+from collections.abc import Callable, Iterable
+
+_PAUSE = 0.005
+"""Seconds between two looks at a group whose processes are leaving."""
+
+
+def folder(root: str, path: str) -> str:
+    """The folder of a group; ValueError for a path that climbs."""
+    if ".." in path.split("/"):
+        raise ValueError(f"cgroup path {path!r} climbs with ..")
+    return f"{root}/{path.strip('/')}".rstrip("/")
+
+
+def steps(root: str, path: str) -> list[str]:
+    """The folders from the first below the root to the group itself."""
+    found = []
+    here = root
+    for part in path.split("/"):
+        if part:
+            here = f"{here}/{part}"
+            found.append(here)
+    return found
+
+
+def make(path: str) -> bool:
+    """Make one folder; False where it is there."""
+    try:
+        os.mkdir(path, 0o755)  # noqa: PTH102 - text paths throughout, for speed
+    except FileExistsError:
+        return False
+    return True
+
+
+def subtree(top: str) -> list[str]:
+    """The group and all below, children before parents; empty where it is gone."""
+    found: list[str] = []
+    waiting = [top]
+    while waiting:
+        here = waiting.pop()
+        try:
+            with os.scandir(here) as entries:
+                waiting += [e.path for e in entries if e.is_dir(follow_symlinks=False)]
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        found.append(here)
+    return found[::-1]
+
+
+def processes(top: str) -> list[int]:
+    """Processes in the group and below; threads' groups (v2 threaded) count with their parent."""
+    found: dict[int, None] = {}
+    for group in subtree(top):
+        try:
+            with open(f"{group}/cgroup.procs") as lines:
+                found.update((int(line), None) for line in lines)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            if error.errno not in (errno.ENODEV, errno.EOPNOTSUPP):
+                raise
+    found.pop(0, None)  # a process of another PID namespace
+    return list(found)
+
+
+def remove(top: str, deadline: float) -> None:
+    """Remove the group and all below, waiting for leaving processes until the deadline.
+
+    The deadline is on the monotonic clock.
+    """
+    for group in subtree(top):
+        _remove_one(group, deadline)
+
+
+def _remove_one(group: str, deadline: float) -> None:
+    while True:
+        try:
+            os.rmdir(group)  # noqa: PTH106 - text paths throughout, for speed
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            if error.errno != errno.EBUSY or time.monotonic() >= deadline:
+                raise _busy(error, group) from None
+            time.sleep(_PAUSE)
+        else:
+            return
+
+
+def _busy(error: OSError, group: str) -> OSError:
+    inside = processes(group)
+    what = f"{error.strerror}: processes {inside} are inside" if inside else error.strerror
+    return OSError(error.errno, what, group)
+
+
+def kill_until_empty(
+    listing: Callable[[], Iterable[int]], strike: Callable[[], None], deadline: float, name: str
+) -> None:
+    """Strike until nobody is left; TimeoutError names the survivors."""
+    while left := list(listing()):
+        if os.getpid() in left:
+            raise PermissionError(errno.EPERM, "holds the daemon itself: not killed", name)
+        if time.monotonic() >= deadline:
+            raise TimeoutError(f"cgroup {name}: processes {left} do not die")
+        strike()
+        time.sleep(_PAUSE)
+
+
+def kill_each(pids: Iterable[int]) -> None:
+    """SIGKILL to each; who is gone is gone."""
+    for pid in pids:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+
+
+def refuse_root(path: str) -> None:
+    """ValueError for the root group, which nobody may kill or remove."""
+    if not path.strip("/"):
+        raise ValueError("the root cgroup is neither killed nor removed")
+
+
+def page_sizes(folder: str, pattern: re.Pattern[str]) -> list[str]:
+    """Huge page sizes that have files in the folder."""
+    if not folder or not os.path.isdir(folder):  # noqa: PTH112 - text, for speed
+        return []
+    found = (pattern.match(name) for name in os.listdir(folder))  # noqa: PTH208
+    return sorted(match[1] for match in found if match)

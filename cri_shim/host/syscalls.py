@@ -1,0 +1,203 @@
+"""System calls that Python has no wrapper for, with errno and path in every error.
+
+The calls that came after Linux 5.0 have one number on all architectures (asm-generic/unistd.h);
+the older ones go through libc. ctypes lets go of the GIL during each call.
+"""
+
+import ctypes
+import os
+from enum import IntEnum, IntFlag
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.syscall.restype = ctypes.c_long
+
+AnyPath = str | bytes | os.PathLike[str]
+
+AT_FDCWD = -100
+AT_EMPTY_PATH = 0x1000
+AT_RECURSIVE = 0x8000
+AT_SYMLINK_NOFOLLOW = 0x100
+OPEN_TREE_CLONE = 1
+OPEN_TREE_CLOEXEC = os.O_CLOEXEC
+MOVE_MOUNT_F_EMPTY_PATH = 0x4
+FSOPEN_CLOEXEC = 1
+FSMOUNT_CLOEXEC = 1
+UMOUNT_NOFOLLOW = 8
+MNT_DETACH = 2
+
+
+class Number(IntEnum):
+    """Numbers since Linux 5.1: the same on every architecture Python 3.11 runs on."""
+
+    OPEN_TREE = 428
+    MOVE_MOUNT = 429
+    FSOPEN = 430
+    FSCONFIG = 431
+    FSMOUNT = 432
+    OPENAT2 = 437
+    MOUNT_SETATTR = 442
+
+
+class Resolve(IntFlag):
+    """How openat2(2) resolves a path."""
+
+    NO_XDEV = 0x01
+    NO_MAGICLINKS = 0x02
+    NO_SYMLINKS = 0x04
+    BENEATH = 0x08
+    IN_ROOT = 0x10
+
+
+class Config(IntEnum):
+    """Commands of fsconfig(2)."""
+
+    SET_FLAG = 0
+    SET_STRING = 1
+    CMD_CREATE = 6
+
+
+class Namespace(IntFlag):
+    """CLONE_NEW* of unshare(2) and setns(2)."""
+
+    CGROUP = 0x02000000
+    UTS = 0x04000000
+    IPC = 0x08000000
+    USER = 0x10000000
+    PID = 0x20000000
+    NET = 0x40000000
+    MNT = 0x00020000
+
+
+class _OpenHow(ctypes.Structure):
+    _fields_ = (
+        ("flags", ctypes.c_uint64),
+        ("mode", ctypes.c_uint64),
+        ("resolve", ctypes.c_uint64),
+    )
+
+
+class _MountAttr(ctypes.Structure):
+    _fields_ = (
+        ("attr_set", ctypes.c_uint64),
+        ("attr_clr", ctypes.c_uint64),
+        ("propagation", ctypes.c_uint64),
+        ("userns_fd", ctypes.c_uint64),
+    )
+
+
+def _checked(result: int, path: AnyPath | None) -> int:
+    """The result, or OSError of the right subclass with errno and path."""
+    if result >= 0:
+        return result
+    number = ctypes.get_errno()
+    shown = None if path is None else os.fsdecode(path)
+    raise OSError(number, os.strerror(number), shown)
+
+
+def _syscall(number: Number, path: AnyPath | None, *args: object) -> int:
+    return _checked(_libc.syscall(ctypes.c_long(number), *args), path)
+
+
+def _int(value: int) -> ctypes.c_long:
+    return ctypes.c_long(value)
+
+
+def openat2(folder: int, path: AnyPath, flags: int, mode: int, resolve: Resolve) -> int:
+    """openat2(2); EAGAIN (a rename ran at the same time) is tried again a few times."""
+    how = _OpenHow(flags | os.O_CLOEXEC, mode, resolve)
+    arguments = (
+        _int(folder),
+        ctypes.c_char_p(os.fsencode(path)),
+        ctypes.byref(how),
+        _int(ctypes.sizeof(how)),
+    )
+    for _ in range(32):
+        try:
+            return _syscall(Number.OPENAT2, path, *arguments)
+        except BlockingIOError:
+            continue
+    return _syscall(Number.OPENAT2, path, *arguments)
+
+
+def open_tree(path: AnyPath, flags: int, folder: int = AT_FDCWD) -> int:
+    """open_tree(2): a handle on a mount; with OPEN_TREE_CLONE on a detached copy of it."""
+    raw = ctypes.c_char_p(os.fsencode(path))
+    return _syscall(Number.OPEN_TREE, path, _int(folder), raw, _int(flags | OPEN_TREE_CLOEXEC))
+
+
+def move_mount(source: int, target: AnyPath) -> None:
+    """move_mount(2): attach the mount that `source` refers to at `target`."""
+    raw = ctypes.c_char_p(os.fsencode(target))
+    empty = ctypes.c_char_p(b"")
+    flags = _int(MOVE_MOUNT_F_EMPTY_PATH)
+    _syscall(Number.MOVE_MOUNT, target, _int(source), empty, _int(AT_FDCWD), raw, flags)
+
+
+def fsopen(kind: str) -> int:
+    """fsopen(2): a new filesystem context."""
+    return _syscall(Number.FSOPEN, kind, ctypes.c_char_p(kind.encode()), _int(FSOPEN_CLOEXEC))
+
+
+def fsconfig(context: int, command: Config, key: str | None, value: str | None) -> None:
+    """fsconfig(2); the kernel takes no value over 255 bytes."""
+    raw_key = ctypes.c_char_p(None if key is None else key.encode())
+    raw_value = ctypes.c_char_p(None if value is None else os.fsencode(value))
+    shown = value if value is not None else key
+    _syscall(Number.FSCONFIG, shown, _int(context), _int(command), raw_key, raw_value, _int(0))
+
+
+def fsmount(context: int, attributes: int = 0) -> int:
+    """fsmount(2): the detached mount of a created context."""
+    return _syscall(Number.FSMOUNT, None, _int(context), _int(FSMOUNT_CLOEXEC), _int(attributes))
+
+
+def mount_setattr(
+    folder: int,
+    path: AnyPath,
+    flags: int,
+    *,
+    attr_set: int = 0,
+    attr_clr: int = 0,
+    propagation: int = 0,
+    userns_fd: int = 0,
+) -> None:
+    """mount_setattr(2), Linux 5.12."""
+    attributes = _MountAttr(attr_set, attr_clr, propagation, userns_fd)
+    raw = ctypes.c_char_p(os.fsencode(path))
+    size = _int(ctypes.sizeof(attributes))
+    pointer = ctypes.byref(attributes)
+    _syscall(Number.MOUNT_SETATTR, path, _int(folder), raw, _int(flags), pointer, size)
+
+
+def mount(source: str | None, target: AnyPath, kind: str | None, flags: int, data: str) -> None:
+    """mount(2)."""
+    raw_source = None if source is None else os.fsencode(source)
+    raw_kind = None if kind is None else kind.encode()
+    raw_data = os.fsencode(data) if data else None
+    arguments = (raw_source, os.fsencode(target), raw_kind, ctypes.c_ulong(flags), raw_data)
+    _checked(_libc.mount(*arguments), target)
+
+
+def umount2(target: AnyPath, flags: int) -> None:
+    """umount2(2)."""
+    _checked(_libc.umount2(ctypes.c_char_p(os.fsencode(target)), flags), target)
+
+
+def unshare(flags: Namespace) -> None:
+    """unshare(2) of the calling thread alone."""
+    _checked(_libc.unshare(ctypes.c_int(flags)), f"unshare {flags.name}")
+
+
+def setns(fd: int, flags: int = 0) -> None:
+    """setns(2) of the calling thread alone; `flags` 0 takes any kind."""
+    _checked(_libc.setns(fd, flags), f"namespace of descriptor {fd}")
+
+
+_SETRESUID = {"x86_64": 117, "aarch64": 147, "riscv64": 147, "ppc64le": 164, "s390x": 208}
+
+
+def set_thread_euid(uid: int) -> None:
+    """setresuid(2) of the effective user of the calling thread alone (libc's changes them all)."""
+    keep = _int(-1)
+    number = ctypes.c_long(_SETRESUID[os.uname().machine])
+    _checked(_libc.syscall(number, keep, _int(uid), keep), f"user {uid}")
