@@ -1,0 +1,88 @@
+"""The whole runtime-spec document of one container, and its bytes."""
+
+import json
+
+from cri_shim.model.container import ContainerSpec
+from cri_shim.model.errors import FailedPrecondition, InvalidArgument, Unimplemented
+from cri_shim.oci import annotations, devices, limits, mounts, namespaces, process, resources
+from cri_shim.oci import seccomp as seccomp_profiles
+from cri_shim.oci.facts import Facts, Json
+from cri_shim.oci.labels import mount_label
+
+VERSION = "1.0.2"
+
+
+def compose(spec: ContainerSpec, facts: Facts) -> Json:
+    """The document for `runtime create`.
+
+    Raises InvalidArgument for a field that cannot be met, Unimplemented for what this host or OCI
+    runtime lacks, FailedPrecondition for a fact that the pod does not have. Nothing else.
+    """
+    _check_facts(spec, facts)
+    document: Json = {
+        "ociVersion": VERSION,
+        "process": process.process(spec, facts),
+        "root": {"path": facts.rootfs, "readonly": spec.security.readonly_rootfs},
+        "mounts": mounts.mounts(spec, facts),
+        "linux": _linux(spec, facts),
+    }
+    hostname = namespaces.hostname(facts)
+    if hostname:
+        document["hostname"] = hostname
+    if facts.cdi.hooks:
+        document["hooks"] = facts.cdi.hooks_document()
+    document["annotations"] = annotations.annotations(spec, facts)
+    return document
+
+
+def render(document: Json) -> bytes:
+    """The bytes of config.json or process.json.
+
+    Escaped surrogates become the raw bytes that they stand for: crun hands them on as they are,
+    while runc's JSON reader puts U+FFFD in their place.
+    """
+    return json.dumps(document, ensure_ascii=False).encode("utf-8", "surrogateescape")
+
+
+def _check_facts(spec: ContainerSpec, facts: Facts) -> None:
+    """Everything that the spec names must have been looked for."""
+    if spec.mounts != tuple(mount.spec for mount in facts.mounts):
+        raise FailedPrecondition("not all mounts of the container were resolved")
+    if spec.devices != tuple(device.spec for device in facts.devices):
+        raise FailedPrecondition("not all devices of the container were resolved")
+    if facts.cdi.intel_rdt:
+        raise Unimplemented("a CDI device asks for Intel RDT, which this node does not give")
+
+
+def _linux(spec: ContainerSpec, facts: Facts) -> Json:
+    linux: Json = {
+        "cgroupsPath": facts.cgroups_path,
+        "namespaces": namespaces.namespaces(spec, facts),
+        **namespaces.id_mappings(spec),
+        "resources": resources.resources(spec.resources, facts.cgroup)
+        | {"devices": devices.rules(spec, facts)},
+        "devices": devices.nodes(spec, facts),
+    }
+    if not spec.security.privileged:
+        linux["maskedPaths"] = _absolute(spec.security.masked_paths, "masked_paths")
+        linux["readonlyPaths"] = _absolute(spec.security.readonly_paths, "readonly_paths")
+    profile = seccomp_profiles.seccomp(
+        spec.security, facts, limits.capability_names(spec.security, facts)
+    )
+    label = mount_label(spec.security, facts)
+    optional = {
+        "rootfsPropagation": mounts.rootfs_propagation(spec),
+        "seccomp": profile,
+        "mountLabel": label,
+        "netDevices": devices.net_devices(facts),
+    }
+    return linux | {key: value for key, value in optional.items() if value}
+
+
+def _absolute(paths: tuple[str, ...], where: str) -> list[str]:
+    for path in paths:
+        if not path.startswith("/"):
+            raise InvalidArgument(
+                f"config.linux.security_context.{where} has {path!r}: give absolute paths"
+            )
+    return list(paths)

@@ -1,0 +1,113 @@
+"""The first process: arguments, environment, working directory; and processes of exec."""
+
+import copy
+from collections.abc import Iterable, Sequence
+
+from cri_shim.model.container import ContainerSpec
+from cri_shim.model.errors import InvalidArgument
+from cri_shim.model.image import ImageConfig
+from cri_shim.oci import limits
+from cri_shim.oci.facts import Facts, Json
+from cri_shim.oci.labels import apparmor_profile, process_label
+from cri_shim.oci.users import check_mapped
+
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+DEFAULT_TERM = "xterm"
+
+
+def process(spec: ContainerSpec, facts: Facts) -> Json:
+    """The OCI `process` object. Bytes that are no UTF-8 are escaped surrogates."""
+    security = spec.security
+    check_mapped(facts.user, security.namespaces.user)
+    document: Json = {
+        "terminal": spec.tty,
+        "user": _user(facts),
+        "args": arguments(spec, facts.image),
+        "env": environment(spec, facts),
+        "cwd": working_directory(spec, facts.image),
+        "capabilities": limits.capability_sets(security, facts),
+        "noNewPrivileges": security.no_new_privs,
+        "oomScoreAdj": limits.oom_score_adj(spec.resources.oom_score_adj, facts),
+    }
+    optional = {
+        "rlimits": limits.rlimits(facts),
+        "apparmorProfile": apparmor_profile(security, facts),
+        "selinuxLabel": process_label(security, facts),
+    }
+    return document | {key: value for key, value in optional.items() if value}
+
+
+def exec_process(document: Json, command: Sequence[str], tty: bool) -> Json:
+    """The process of an exec: the container's own, with another command.
+
+    `document` is the container's whole document as it was composed.
+    """
+    if not command:
+        raise InvalidArgument("cmd is empty: give the command to execute")
+    for i, word in enumerate(command):
+        checked(word, f"cmd[{i}]")
+    found: Json = copy.deepcopy(document["process"])
+    found |= {"args": list(command), "terminal": tty}
+    found.pop("consoleSize", None)
+    if tty and not any(entry.startswith("TERM=") for entry in found["env"]):
+        found["env"].append(f"TERM={DEFAULT_TERM}")
+    return found
+
+
+def arguments(spec: ContainerSpec, image: ImageConfig) -> list[str]:
+    """The command replaces the image's entrypoint and cmd, args replace only its cmd."""
+    if spec.command:
+        words = (*spec.command, *spec.args)
+    elif spec.args:
+        words = (*image.entrypoint, *spec.args)
+    else:
+        words = (*image.entrypoint, *image.cmd)
+    if not words:
+        name = spec.user_specified_image or spec.image
+        raise InvalidArgument(
+            f"image {name} has no command and the container gives none: set command or args"
+        )
+    if not words[0]:
+        raise InvalidArgument("the command's first word is empty: name a program")
+    return [checked(word, "command") for word in words]
+
+
+def environment(spec: ContainerSpec, facts: Facts) -> list[str]:
+    """Defaults, over them the image's, over them the container's, over them CDI's."""
+    found = {"PATH": DEFAULT_PATH}
+    if spec.tty:
+        found["TERM"] = DEFAULT_TERM
+    if facts.hostname:
+        found["HOSTNAME"] = facts.hostname
+    found |= _pairs(facts.image.env)
+    found |= {key: value.decode("utf-8", "surrogateescape") for key, value in spec.envs}
+    found |= _pairs(facts.cdi.env)
+    return [checked(f"{key}={value}", f"variable {key!r}") for key, value in found.items()]
+
+
+def working_directory(spec: ContainerSpec, image: ImageConfig) -> str:
+    """Always absolute; the OCI runtime creates it where it is missing."""
+    path = checked(spec.working_dir or image.working_dir or "/", "working_dir")
+    return path if path.startswith("/") else f"/{path}"
+
+
+def checked(text: str, where: str) -> str:
+    """Refuse what no C string or no byte string can carry (images may hold either)."""
+    if "\0" in text:
+        raise InvalidArgument(f"{where} has a NUL byte")
+    try:
+        text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        raise InvalidArgument(f"{where} has a code point that is no character") from None
+    return text
+
+
+def _pairs(entries: Iterable[str]) -> dict[str, str]:
+    """`NAME=value` entries; one without a name or without `=` says nothing and is left out."""
+    parts = (entry.partition("=") for entry in entries)
+    return {name: value for name, equals, value in parts if name and equals}
+
+
+def _user(facts: Facts) -> Json:
+    groups = dict.fromkeys((*facts.user.groups, *facts.cdi.additional_gids))
+    return {"uid": facts.user.uid, "gid": facts.user.gid, "additionalGids": list(groups)}
