@@ -121,8 +121,8 @@ class ContainerSpec:
     mounts: tuple[MountSpec, ...] = ()
     devices: tuple[DeviceSpec, ...] = ()
     cdi_devices: tuple[str, ...] = ()
-    labels: Mapping[str, str] = field(default=EMPTY)
-    annotations: Mapping[str, str] = field(default=EMPTY)
+    labels: Mapping[str, str] = field(default_factory=lambda: EMPTY)
+    annotations: Mapping[str, str] = field(default_factory=lambda: EMPTY)
     log_path: str = ""
     stdin: bool = False
     stdin_once: bool = False

@@ -18,7 +18,7 @@ class ImageConfig:
     user: str = ""
     stop_signal: str = ""
     volumes: tuple[str, ...] = ()
-    labels: Mapping[str, str] = field(default=EMPTY)
+    labels: Mapping[str, str] = field(default_factory=lambda: EMPTY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,4 +37,4 @@ class Image:
     layers: tuple[Digest, ...]
     manifest: Digest
     pinned: bool = False
-    annotations: Mapping[str, str] = field(default=EMPTY)
+    annotations: Mapping[str, str] = field(default_factory=lambda: EMPTY)

@@ -26,7 +26,7 @@ class LinuxResources:
     cpuset_cpus: str = ""
     cpuset_mems: str = ""
     hugepages: tuple[tuple[str, int], ...] = ()
-    unified: Mapping[str, str] = field(default=EMPTY)
+    unified: Mapping[str, str] = field(default_factory=lambda: EMPTY)
 
     @classmethod
     def from_cri(cls, message: cri.LinuxContainerResources, where: str) -> "LinuxResources":

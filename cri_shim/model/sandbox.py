@@ -119,10 +119,10 @@ class SandboxSpec:
     log_directory: str = ""
     dns: DnsConfig | None = None
     ports: tuple[PortMapping, ...] = ()
-    labels: Mapping[str, str] = field(default=EMPTY)
-    annotations: Mapping[str, str] = field(default=EMPTY)
+    labels: Mapping[str, str] = field(default_factory=lambda: EMPTY)
+    annotations: Mapping[str, str] = field(default_factory=lambda: EMPTY)
     cgroup_parent: str = ""
-    sysctls: Mapping[str, str] = field(default=EMPTY)
+    sysctls: Mapping[str, str] = field(default_factory=lambda: EMPTY)
     resources: LinuxResources = LinuxResources()
     overhead: LinuxResources = LinuxResources()
     security: PodSecurity = PodSecurity()
@@ -202,7 +202,13 @@ class Sandbox:
     network: Mapping[str, object] = field(default_factory=dict)
     netns: str = ""
     pid: int = 0
+    pid_start: int = 0
     """Of the reaping init, where the pod shares a PID namespace; else 0."""
+    cgroup_made: bool = False
+    """The pod's cgroup did not exist before, so it goes with the pod."""
+    admitted: bool = False
+    """The node agent granted it: it is told when the pod is gone."""
+    stopping_since: int = 0
     boot: str = ""
     config: bytes = b""
     """The CRI message as it came, for answers that must be unchanged."""
