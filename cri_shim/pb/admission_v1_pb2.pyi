@@ -1,7 +1,7 @@
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
-from collections.abc import Mapping as _Mapping
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
@@ -95,6 +95,18 @@ class ReleaseRequest(_message.Message):
     def __init__(self, pod_uid: _Optional[str] = ...) -> None: ...
 
 class ReleaseResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class AnnounceRequest(_message.Message):
+    __slots__ = ("pods", "asking")
+    PODS_FIELD_NUMBER: _ClassVar[int]
+    ASKING_FIELD_NUMBER: _ClassVar[int]
+    pods: _containers.RepeatedCompositeFieldContainer[AdmitRequest]
+    asking: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, pods: _Optional[_Iterable[_Union[AdmitRequest, _Mapping]]] = ..., asking: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class AnnounceResponse(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 

@@ -44,6 +44,11 @@ class PodAdmissionStub:
                 request_serializer=cri__shim_dot_pb_dot_admission__v1__pb2.ReleaseRequest.SerializeToString,
                 response_deserializer=cri__shim_dot_pb_dot_admission__v1__pb2.ReleaseResponse.FromString,
                 _registered_method=True)
+        self.Announce = channel.unary_unary(
+                '/berth.admission.v1.PodAdmission/Announce',
+                request_serializer=cri__shim_dot_pb_dot_admission__v1__pb2.AnnounceRequest.SerializeToString,
+                response_deserializer=cri__shim_dot_pb_dot_admission__v1__pb2.AnnounceResponse.FromString,
+                _registered_method=True)
         self.Revoked = channel.unary_stream(
                 '/berth.admission.v1.PodAdmission/Revoked',
                 request_serializer=cri__shim_dot_pb_dot_admission__v1__pb2.RevokedRequest.SerializeToString,
@@ -70,6 +75,14 @@ class PodAdmissionServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Announce(self, request, context):
+        """All pods that run: sent whenever the connection is made. They are accounted for; what other pods
+        held is free.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Revoked(self, request, context):
         """Pods whose grant was revoked, first those of now, then as it happens. The runtime refuses new
         containers of such a pod.
@@ -90,6 +103,11 @@ def add_PodAdmissionServicer_to_server(servicer, server):
                     servicer.Release,
                     request_deserializer=cri__shim_dot_pb_dot_admission__v1__pb2.ReleaseRequest.FromString,
                     response_serializer=cri__shim_dot_pb_dot_admission__v1__pb2.ReleaseResponse.SerializeToString,
+            ),
+            'Announce': grpc.unary_unary_rpc_method_handler(
+                    servicer.Announce,
+                    request_deserializer=cri__shim_dot_pb_dot_admission__v1__pb2.AnnounceRequest.FromString,
+                    response_serializer=cri__shim_dot_pb_dot_admission__v1__pb2.AnnounceResponse.SerializeToString,
             ),
             'Revoked': grpc.unary_stream_rpc_method_handler(
                     servicer.Revoked,
@@ -151,6 +169,33 @@ class PodAdmission:
             '/berth.admission.v1.PodAdmission/Release',
             cri__shim_dot_pb_dot_admission__v1__pb2.ReleaseRequest.SerializeToString,
             cri__shim_dot_pb_dot_admission__v1__pb2.ReleaseResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Announce(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/berth.admission.v1.PodAdmission/Announce',
+            cri__shim_dot_pb_dot_admission__v1__pb2.AnnounceRequest.SerializeToString,
+            cri__shim_dot_pb_dot_admission__v1__pb2.AnnounceResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -7,80 +7,27 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
-class Outcome(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+class Answer(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
-    OUTCOME_UNSPECIFIED: _ClassVar[Outcome]
-    GRANTED: _ClassVar[Outcome]
-    PARTIAL: _ClassVar[Outcome]
-    PENDING: _ClassVar[Outcome]
-    RECLAIMING: _ClassVar[Outcome]
-    REFUSED: _ClassVar[Outcome]
-OUTCOME_UNSPECIFIED: Outcome
-GRANTED: Outcome
-PARTIAL: Outcome
-PENDING: Outcome
-RECLAIMING: Outcome
-REFUSED: Outcome
+    ANSWER_UNSPECIFIED: _ClassVar[Answer]
+    GRANTED: _ClassVar[Answer]
+    PARTIAL: _ClassVar[Answer]
+    EARMARKED: _ClassVar[Answer]
+    RECLAIMING: _ClassVar[Answer]
+    PENDING: _ClassVar[Answer]
+    REFUSED: _ClassVar[Answer]
+    DONE: _ClassVar[Answer]
+ANSWER_UNSPECIFIED: Answer
+GRANTED: Answer
+PARTIAL: Answer
+EARMARKED: Answer
+RECLAIMING: Answer
+PENDING: Answer
+REFUSED: Answer
+DONE: Answer
 
-class AllocationRequest(_message.Message):
-    __slots__ = ("id", "consumer", "group", "min", "max", "part", "priority", "firm")
-    class PartEntry(_message.Message):
-        __slots__ = ("key", "value")
-        KEY_FIELD_NUMBER: _ClassVar[int]
-        VALUE_FIELD_NUMBER: _ClassVar[int]
-        key: str
-        value: int
-        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
-    ID_FIELD_NUMBER: _ClassVar[int]
-    CONSUMER_FIELD_NUMBER: _ClassVar[int]
-    GROUP_FIELD_NUMBER: _ClassVar[int]
-    MIN_FIELD_NUMBER: _ClassVar[int]
-    MAX_FIELD_NUMBER: _ClassVar[int]
-    PART_FIELD_NUMBER: _ClassVar[int]
-    PRIORITY_FIELD_NUMBER: _ClassVar[int]
-    FIRM_FIELD_NUMBER: _ClassVar[int]
-    id: str
-    consumer: str
-    group: str
-    min: int
-    max: int
-    part: _containers.ScalarMap[str, int]
-    priority: int
-    firm: bool
-    def __init__(self, id: _Optional[str] = ..., consumer: _Optional[str] = ..., group: _Optional[str] = ..., min: _Optional[int] = ..., max: _Optional[int] = ..., part: _Optional[_Mapping[str, int]] = ..., priority: _Optional[int] = ..., firm: _Optional[bool] = ...) -> None: ...
-
-class ModifyRequest(_message.Message):
-    __slots__ = ("id", "absolute", "delta")
-    ID_FIELD_NUMBER: _ClassVar[int]
-    ABSOLUTE_FIELD_NUMBER: _ClassVar[int]
-    DELTA_FIELD_NUMBER: _ClassVar[int]
-    id: str
-    absolute: int
-    delta: int
-    def __init__(self, id: _Optional[str] = ..., absolute: _Optional[int] = ..., delta: _Optional[int] = ...) -> None: ...
-
-class ReleaseRequest(_message.Message):
-    __slots__ = ("id", "parts", "autoadjust")
-    ID_FIELD_NUMBER: _ClassVar[int]
-    PARTS_FIELD_NUMBER: _ClassVar[int]
-    AUTOADJUST_FIELD_NUMBER: _ClassVar[int]
-    id: str
-    parts: int
-    autoadjust: bool
-    def __init__(self, id: _Optional[str] = ..., parts: _Optional[int] = ..., autoadjust: _Optional[bool] = ...) -> None: ...
-
-class CancelRequest(_message.Message):
-    __slots__ = ("id",)
-    ID_FIELD_NUMBER: _ClassVar[int]
-    id: str
-    def __init__(self, id: _Optional[str] = ...) -> None: ...
-
-class CancelResponse(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
-
-class BlockRequest(_message.Message):
-    __slots__ = ("group", "amounts")
+class Vector(_message.Message):
+    __slots__ = ("amounts",)
     class AmountsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -88,67 +35,109 @@ class BlockRequest(_message.Message):
         key: str
         value: int
         def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
-    GROUP_FIELD_NUMBER: _ClassVar[int]
     AMOUNTS_FIELD_NUMBER: _ClassVar[int]
-    group: str
     amounts: _containers.ScalarMap[str, int]
-    def __init__(self, group: _Optional[str] = ..., amounts: _Optional[_Mapping[str, int]] = ...) -> None: ...
+    def __init__(self, amounts: _Optional[_Mapping[str, int]] = ...) -> None: ...
 
-class BlockResponse(_message.Message):
-    __slots__ = ("blocked",)
-    class BlockedEntry(_message.Message):
-        __slots__ = ("key", "value")
-        KEY_FIELD_NUMBER: _ClassVar[int]
-        VALUE_FIELD_NUMBER: _ClassVar[int]
-        key: str
-        value: int
-        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
-    BLOCKED_FIELD_NUMBER: _ClassVar[int]
-    blocked: _containers.ScalarMap[str, int]
-    def __init__(self, blocked: _Optional[_Mapping[str, int]] = ...) -> None: ...
-
-class Decision(_message.Message):
-    __slots__ = ("id", "outcome", "consumer", "held", "waiting", "shortage", "deadline", "text")
-    class ShortageEntry(_message.Message):
-        __slots__ = ("key", "value")
-        KEY_FIELD_NUMBER: _ClassVar[int]
-        VALUE_FIELD_NUMBER: _ClassVar[int]
-        key: str
-        value: int
-        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+class AllocationRequest(_message.Message):
+    __slots__ = ("id", "consumer", "group", "unit", "min", "max", "priority", "firm")
     ID_FIELD_NUMBER: _ClassVar[int]
-    OUTCOME_FIELD_NUMBER: _ClassVar[int]
     CONSUMER_FIELD_NUMBER: _ClassVar[int]
-    HELD_FIELD_NUMBER: _ClassVar[int]
-    WAITING_FIELD_NUMBER: _ClassVar[int]
-    SHORTAGE_FIELD_NUMBER: _ClassVar[int]
-    DEADLINE_FIELD_NUMBER: _ClassVar[int]
-    TEXT_FIELD_NUMBER: _ClassVar[int]
+    GROUP_FIELD_NUMBER: _ClassVar[int]
+    UNIT_FIELD_NUMBER: _ClassVar[int]
+    MIN_FIELD_NUMBER: _ClassVar[int]
+    MAX_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    FIRM_FIELD_NUMBER: _ClassVar[int]
     id: str
-    outcome: Outcome
     consumer: str
-    held: int
-    waiting: int
-    shortage: _containers.ScalarMap[str, int]
-    deadline: int
-    text: str
-    def __init__(self, id: _Optional[str] = ..., outcome: _Optional[_Union[Outcome, str]] = ..., consumer: _Optional[str] = ..., held: _Optional[int] = ..., waiting: _Optional[int] = ..., shortage: _Optional[_Mapping[str, int]] = ..., deadline: _Optional[int] = ..., text: _Optional[str] = ...) -> None: ...
+    group: str
+    unit: Vector
+    min: int
+    max: int
+    priority: int
+    firm: bool
+    def __init__(self, id: _Optional[str] = ..., consumer: _Optional[str] = ..., group: _Optional[str] = ..., unit: _Optional[_Union[Vector, _Mapping]] = ..., min: _Optional[int] = ..., max: _Optional[int] = ..., priority: _Optional[int] = ..., firm: _Optional[bool] = ...) -> None: ...
+
+class ModifyRequest(_message.Message):
+    __slots__ = ("id", "absolute", "delta", "min", "max")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    ABSOLUTE_FIELD_NUMBER: _ClassVar[int]
+    DELTA_FIELD_NUMBER: _ClassVar[int]
+    MIN_FIELD_NUMBER: _ClassVar[int]
+    MAX_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    absolute: Vector
+    delta: Vector
+    min: int
+    max: int
+    def __init__(self, id: _Optional[str] = ..., absolute: _Optional[_Union[Vector, _Mapping]] = ..., delta: _Optional[_Union[Vector, _Mapping]] = ..., min: _Optional[int] = ..., max: _Optional[int] = ...) -> None: ...
+
+class ReleaseRequest(_message.Message):
+    __slots__ = ("id", "amounts", "keep_demand", "block")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    AMOUNTS_FIELD_NUMBER: _ClassVar[int]
+    KEEP_DEMAND_FIELD_NUMBER: _ClassVar[int]
+    BLOCK_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    amounts: Vector
+    keep_demand: bool
+    block: str
+    def __init__(self, id: _Optional[str] = ..., amounts: _Optional[_Union[Vector, _Mapping]] = ..., keep_demand: _Optional[bool] = ..., block: _Optional[str] = ...) -> None: ...
+
+class CancelRequest(_message.Message):
+    __slots__ = ("id",)
+    ID_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    def __init__(self, id: _Optional[str] = ...) -> None: ...
+
+class BlockRequest(_message.Message):
+    __slots__ = ("unit", "amounts", "group")
+    UNIT_FIELD_NUMBER: _ClassVar[int]
+    AMOUNTS_FIELD_NUMBER: _ClassVar[int]
+    GROUP_FIELD_NUMBER: _ClassVar[int]
+    unit: str
+    amounts: Vector
+    group: str
+    def __init__(self, unit: _Optional[str] = ..., amounts: _Optional[_Union[Vector, _Mapping]] = ..., group: _Optional[str] = ...) -> None: ...
+
+class UnblockRequest(_message.Message):
+    __slots__ = ("unit", "group")
+    UNIT_FIELD_NUMBER: _ClassVar[int]
+    GROUP_FIELD_NUMBER: _ClassVar[int]
+    unit: str
+    group: str
+    def __init__(self, unit: _Optional[str] = ..., group: _Optional[str] = ...) -> None: ...
 
 class OfferRequest(_message.Message):
-    __slots__ = ("notice", "allocations")
+    __slots__ = ("notice", "entries")
     NOTICE_FIELD_NUMBER: _ClassVar[int]
-    ALLOCATIONS_FIELD_NUMBER: _ClassVar[int]
+    ENTRIES_FIELD_NUMBER: _ClassVar[int]
     notice: str
-    allocations: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, notice: _Optional[str] = ..., allocations: _Optional[_Iterable[str]] = ...) -> None: ...
+    entries: _containers.RepeatedCompositeFieldContainer[OfferEntry]
+    def __init__(self, notice: _Optional[str] = ..., entries: _Optional[_Iterable[_Union[OfferEntry, _Mapping]]] = ...) -> None: ...
 
-class OfferResponse(_message.Message):
-    __slots__ = ("accepted", "text")
-    ACCEPTED_FIELD_NUMBER: _ClassVar[int]
-    TEXT_FIELD_NUMBER: _ClassVar[int]
-    accepted: bool
-    text: str
-    def __init__(self, accepted: _Optional[bool] = ..., text: _Optional[str] = ...) -> None: ...
+class OfferEntry(_message.Message):
+    __slots__ = ("id", "amounts")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    AMOUNTS_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    amounts: Vector
+    def __init__(self, id: _Optional[str] = ..., amounts: _Optional[_Union[Vector, _Mapping]] = ...) -> None: ...
+
+class Decision(_message.Message):
+    __slots__ = ("answer", "reason", "shortage", "deadline", "events")
+    ANSWER_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    SHORTAGE_FIELD_NUMBER: _ClassVar[int]
+    DEADLINE_FIELD_NUMBER: _ClassVar[int]
+    EVENTS_FIELD_NUMBER: _ClassVar[int]
+    answer: Answer
+    reason: str
+    shortage: Vector
+    deadline: int
+    events: _containers.RepeatedCompositeFieldContainer[Event]
+    def __init__(self, answer: _Optional[_Union[Answer, str]] = ..., reason: _Optional[str] = ..., shortage: _Optional[_Union[Vector, _Mapping]] = ..., deadline: _Optional[int] = ..., events: _Optional[_Iterable[_Union[Event, _Mapping]]] = ...) -> None: ...
 
 class WatchRequest(_message.Message):
     __slots__ = ("cursor", "consumer")

@@ -52,22 +52,22 @@ class NodeAllocatorStub:
         self.Cancel = channel.unary_unary(
                 '/berth.node.v1.NodeAllocator/Cancel',
                 request_serializer=nodeagent_dot_pb_dot_node__v1__pb2.CancelRequest.SerializeToString,
-                response_deserializer=nodeagent_dot_pb_dot_node__v1__pb2.CancelResponse.FromString,
+                response_deserializer=nodeagent_dot_pb_dot_node__v1__pb2.Decision.FromString,
                 _registered_method=True)
         self.Block = channel.unary_unary(
                 '/berth.node.v1.NodeAllocator/Block',
                 request_serializer=nodeagent_dot_pb_dot_node__v1__pb2.BlockRequest.SerializeToString,
-                response_deserializer=nodeagent_dot_pb_dot_node__v1__pb2.BlockResponse.FromString,
+                response_deserializer=nodeagent_dot_pb_dot_node__v1__pb2.Decision.FromString,
                 _registered_method=True)
         self.Unblock = channel.unary_unary(
                 '/berth.node.v1.NodeAllocator/Unblock',
-                request_serializer=nodeagent_dot_pb_dot_node__v1__pb2.BlockRequest.SerializeToString,
-                response_deserializer=nodeagent_dot_pb_dot_node__v1__pb2.BlockResponse.FromString,
+                request_serializer=nodeagent_dot_pb_dot_node__v1__pb2.UnblockRequest.SerializeToString,
+                response_deserializer=nodeagent_dot_pb_dot_node__v1__pb2.Decision.FromString,
                 _registered_method=True)
         self.Offer = channel.unary_unary(
                 '/berth.node.v1.NodeAllocator/Offer',
                 request_serializer=nodeagent_dot_pb_dot_node__v1__pb2.OfferRequest.SerializeToString,
-                response_deserializer=nodeagent_dot_pb_dot_node__v1__pb2.OfferResponse.FromString,
+                response_deserializer=nodeagent_dot_pb_dot_node__v1__pb2.Decision.FromString,
                 _registered_method=True)
         self.Watch = channel.unary_stream(
                 '/berth.node.v1.NodeAllocator/Watch',
@@ -100,28 +100,28 @@ class NodeAllocatorServicer:
     """Missing associated documentation comment in .proto file."""
 
     def Request(self, request, context):
-        """Ask for min to max equal parts for a consumer. Idempotent by id.
+        """Ask for min to max equal units for a consumer. Idempotent by id.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Modify(self, request, context):
-        """Change how many parts an allocation asks for.
+        """Change what an allocation asks for.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Release(self, request, context):
-        """Give parts back; answers what is left.
+        """Units are really free again: all of an allocation or some.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Cancel(self, request, context):
-        """Withdraw what is pending and give back all that is held.
+        """Withdraw what is pending; what is held stays.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -142,7 +142,7 @@ class NodeAllocatorServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Offer(self, request, context):
-        """Answer a reclaim notice: which parts will be given back instead of the announced ones.
+        """Answer a reclaim notice: what will be given back instead of the announced allocations.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -204,22 +204,22 @@ def add_NodeAllocatorServicer_to_server(servicer, server):
             'Cancel': grpc.unary_unary_rpc_method_handler(
                     servicer.Cancel,
                     request_deserializer=nodeagent_dot_pb_dot_node__v1__pb2.CancelRequest.FromString,
-                    response_serializer=nodeagent_dot_pb_dot_node__v1__pb2.CancelResponse.SerializeToString,
+                    response_serializer=nodeagent_dot_pb_dot_node__v1__pb2.Decision.SerializeToString,
             ),
             'Block': grpc.unary_unary_rpc_method_handler(
                     servicer.Block,
                     request_deserializer=nodeagent_dot_pb_dot_node__v1__pb2.BlockRequest.FromString,
-                    response_serializer=nodeagent_dot_pb_dot_node__v1__pb2.BlockResponse.SerializeToString,
+                    response_serializer=nodeagent_dot_pb_dot_node__v1__pb2.Decision.SerializeToString,
             ),
             'Unblock': grpc.unary_unary_rpc_method_handler(
                     servicer.Unblock,
-                    request_deserializer=nodeagent_dot_pb_dot_node__v1__pb2.BlockRequest.FromString,
-                    response_serializer=nodeagent_dot_pb_dot_node__v1__pb2.BlockResponse.SerializeToString,
+                    request_deserializer=nodeagent_dot_pb_dot_node__v1__pb2.UnblockRequest.FromString,
+                    response_serializer=nodeagent_dot_pb_dot_node__v1__pb2.Decision.SerializeToString,
             ),
             'Offer': grpc.unary_unary_rpc_method_handler(
                     servicer.Offer,
                     request_deserializer=nodeagent_dot_pb_dot_node__v1__pb2.OfferRequest.FromString,
-                    response_serializer=nodeagent_dot_pb_dot_node__v1__pb2.OfferResponse.SerializeToString,
+                    response_serializer=nodeagent_dot_pb_dot_node__v1__pb2.Decision.SerializeToString,
             ),
             'Watch': grpc.unary_stream_rpc_method_handler(
                     servicer.Watch,
@@ -354,7 +354,7 @@ class NodeAllocator:
             target,
             '/berth.node.v1.NodeAllocator/Cancel',
             nodeagent_dot_pb_dot_node__v1__pb2.CancelRequest.SerializeToString,
-            nodeagent_dot_pb_dot_node__v1__pb2.CancelResponse.FromString,
+            nodeagent_dot_pb_dot_node__v1__pb2.Decision.FromString,
             options,
             channel_credentials,
             insecure,
@@ -381,7 +381,7 @@ class NodeAllocator:
             target,
             '/berth.node.v1.NodeAllocator/Block',
             nodeagent_dot_pb_dot_node__v1__pb2.BlockRequest.SerializeToString,
-            nodeagent_dot_pb_dot_node__v1__pb2.BlockResponse.FromString,
+            nodeagent_dot_pb_dot_node__v1__pb2.Decision.FromString,
             options,
             channel_credentials,
             insecure,
@@ -407,8 +407,8 @@ class NodeAllocator:
             request,
             target,
             '/berth.node.v1.NodeAllocator/Unblock',
-            nodeagent_dot_pb_dot_node__v1__pb2.BlockRequest.SerializeToString,
-            nodeagent_dot_pb_dot_node__v1__pb2.BlockResponse.FromString,
+            nodeagent_dot_pb_dot_node__v1__pb2.UnblockRequest.SerializeToString,
+            nodeagent_dot_pb_dot_node__v1__pb2.Decision.FromString,
             options,
             channel_credentials,
             insecure,
@@ -435,7 +435,7 @@ class NodeAllocator:
             target,
             '/berth.node.v1.NodeAllocator/Offer',
             nodeagent_dot_pb_dot_node__v1__pb2.OfferRequest.SerializeToString,
-            nodeagent_dot_pb_dot_node__v1__pb2.OfferResponse.FromString,
+            nodeagent_dot_pb_dot_node__v1__pb2.Decision.FromString,
             options,
             channel_credentials,
             insecure,
