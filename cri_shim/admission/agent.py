@@ -1,8 +1,9 @@
 """Admission by the agent on its socket; with or without it, depending on the mode.
 
-One background task keeps the agent informed: whenever the agent can be reached (again) it announces
-every pod that runs, then listens for revoked grants until the connection breaks. Whatever could not
-be told in between is thereby told, in both directions.
+One background task keeps the agent informed, from the first `announce` on (before it nobody knows
+which pods run): whenever the agent can be reached (again) it announces every pod that runs, then
+listens for revoked grants until the connection breaks. Whatever could not be told in between is
+thereby told, in both directions.
 """
 
 import asyncio
@@ -47,6 +48,7 @@ class AgentAdmission:
         self._revoked: dict[str, str] = {}
         self._quiet = asyncio.Event()
         self._quiet.set()
+        self._announced = asyncio.Event()
         self._listening: grpc.aio.Call | None = None
         self._untold = False
         self._reachable = True
@@ -103,6 +105,7 @@ class AgentAdmission:
     def announce(self, pods: Iterable[AdmitRequest]) -> None:
         """See `Admission.announce`."""
         self._pods = {pod.pod_uid: pod for pod in pods}
+        self._announced.set()
         self._tell_again()
 
     def revoked(self, pod_uid: str) -> str | None:
@@ -115,6 +118,7 @@ class AgentAdmission:
             self._listening.cancel()
 
     async def _keep_informed(self) -> None:
+        await self._announced.wait()
         pause = _FIRST_PAUSE
         while True:
             try:
