@@ -17,7 +17,8 @@ from cri_shim.model.sandbox import Sandbox, SandboxSpec
 from cri_shim.pb import runtime_v1_pb2 as cri
 
 _SANDBOX_FIELDS = (
-    "created_at", "handler", "cgroup", "ips", "network", "netns", "pid", "boot",
+    "created_at", "handler", "cgroup", "ips", "network", "netns", "pid", "pid_start", "boot",
+    "cgroup_made", "admitted", "stopping_since",
 )  # fmt: skip
 _CONTAINER_FIELDS = (
     "created_at", "image_name", "handler", "started_at", "finished_at", "exit_code", "reason",

@@ -1,0 +1,100 @@
+"""The one table from class of error to gRPC code, and the edge around every call."""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import grpc
+
+from cri_shim.model import errors
+
+log = logging.getLogger("cri_shim.api")
+
+CODES: dict[type[errors.BerthError], grpc.StatusCode] = {
+    errors.InvalidArgument: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.NotFound: grpc.StatusCode.NOT_FOUND,
+    errors.AlreadyExists: grpc.StatusCode.ALREADY_EXISTS,
+    errors.FailedPrecondition: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.ResourceExhausted: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    errors.DeadlineExceeded: grpc.StatusCode.DEADLINE_EXCEEDED,
+    errors.Unavailable: grpc.StatusCode.UNAVAILABLE,
+    errors.Unimplemented: grpc.StatusCode.UNIMPLEMENTED,
+    errors.RuntimeFailure: grpc.StatusCode.UNKNOWN,
+}
+
+QUIET = frozenset(
+    {
+        "Version", "Status", "ListPodSandbox", "ListContainers", "PodSandboxStatus",
+        "ContainerStatus", "ListImages", "ImageStatus", "ImageFsInfo", "ContainerStats",
+        "ListContainerStats", "PodSandboxStats", "ListPodSandboxStats", "ListPodSandboxMetrics",
+    }
+)  # fmt: skip
+"""Calls that the kubelet repeats every second: logged at debug only."""
+
+Method = Callable[[Any, grpc.aio.ServicerContext[Any, Any]], Awaitable[Any]]
+Verb = Callable[[Any], Awaitable[Any]]
+
+
+def status_of(error: Exception) -> tuple[grpc.StatusCode, str]:
+    """Code and text for a client. The text never is a traceback."""
+    if isinstance(error, errors.BerthError):
+        return CODES[type(error)], str(error)
+    if isinstance(error, OSError):
+        return grpc.StatusCode.UNKNOWN, f"{error.strerror or error}: {error.filename or 'host'}"
+    return (
+        grpc.StatusCode.INTERNAL,
+        f"cri-shim failed on this request ({type(error).__name__}); its log has the details",
+    )
+
+
+def edge(name: str, verb: Verb) -> Method:
+    """Wrap a verb: one log line with its duration, its error as a gRPC status."""
+    level = logging.DEBUG if name in QUIET else logging.INFO
+
+    async def method(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+        began = time.perf_counter()
+        try:
+            answer = await verb(request)
+        except asyncio.CancelledError:
+            log.info("%s: client left after %.1f ms", name, (time.perf_counter() - began) * 1e3)
+            raise
+        except Exception as error:
+            await refuse(name, error, began, context)
+            raise  # not reached: refuse aborts the call
+        log.log(level, "%s: %.1f ms", name, (time.perf_counter() - began) * 1e3)
+        return answer
+
+    return method
+
+
+async def refuse(
+    name: str, error: Exception, began: float, context: grpc.aio.ServicerContext[Any, Any]
+) -> None:
+    """Log an error and end the call with its status."""
+    code, text = status_of(error)
+    milliseconds = (time.perf_counter() - began) * 1e3
+    known = isinstance(error, errors.BerthError)
+    log.warning("%s: %s after %.1f ms: %s", name, code.name, milliseconds, text,
+                exc_info=None if known else error)  # fmt: skip
+    await context.abort(code, text)
+
+
+def stream_edge(name: str, verb: Callable[[Any], AsyncIterator[Any]]) -> Any:
+    """Wrap a verb that answers many messages."""
+
+    async def method(
+        request: Any, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> AsyncIterator[Any]:
+        began = time.perf_counter()
+        try:
+            async for answer in verb(request):
+                yield answer
+        except asyncio.CancelledError:
+            log.debug("%s: client left", name)
+            raise
+        except Exception as error:
+            await refuse(name, error, began, context)
+
+    return method

@@ -1,0 +1,25 @@
+"""Small readings of request messages that several calls share."""
+
+from collections.abc import Mapping
+
+from cri_shim.model.lifecycle import ContainerState
+from cri_shim.pb import runtime_v1_pb2 as cri
+
+STATES: Mapping[int, ContainerState] = {
+    cri.CONTAINER_CREATED: ContainerState.CREATED,
+    cri.CONTAINER_RUNNING: ContainerState.RUNNING,
+    cri.CONTAINER_EXITED: ContainerState.EXITED,
+}
+
+
+def container_state(filter_: cri.ContainerFilter) -> ContainerState | None:
+    """The state asked for; None where none is. CONTAINER_UNKNOWN is a state nothing is in."""
+    if not filter_.HasField("state"):
+        return None
+    return STATES.get(filter_.state.state, ContainerState.CREATING)
+
+
+def ready(filter_: cri.PodSandboxFilter) -> bool | None:
+    if not filter_.HasField("state"):
+        return None
+    return filter_.state.state == cri.SANDBOX_READY

@@ -1,0 +1,149 @@
+"""runtime.v1.RuntimeService: each call decodes, runs one verb, encodes."""
+
+import json
+
+from cri_shim.api import encode, messages
+from cri_shim.api.status import Status
+from cri_shim.model.container import ContainerSpec
+from cri_shim.model.errors import InvalidArgument
+from cri_shim.model.sandbox import SandboxSpec
+from cri_shim.pb import runtime_v1_pb2 as cri
+from cri_shim.pods import queries
+from cri_shim.pods.container_create import create_container
+from cri_shim.pods.container_exec import exec_sync
+from cri_shim.pods.container_logs import reopen_log
+from cri_shim.pods.container_remove import remove_container
+from cri_shim.pods.container_start import start_container
+from cri_shim.pods.container_stop import stop_container
+from cri_shim.pods.context import Context
+from cri_shim.pods.sandbox_remove import remove_sandbox
+from cri_shim.pods.sandbox_run import run_sandbox
+from cri_shim.pods.sandbox_stop import stop_sandbox
+
+
+class RuntimeService:
+    """Method names are the protocol's; a method that is absent is answered UNIMPLEMENTED."""
+
+    def __init__(self, ctx: Context, status: Status) -> None:
+        self._ctx = ctx
+        self._status = status
+        self._cache = encode.Cache()
+
+    async def Version(self, request: cri.VersionRequest) -> cri.VersionResponse:
+        return self._status.version()
+
+    async def Status(self, request: cri.StatusRequest) -> cri.StatusResponse:
+        return await self._status.answer(request.verbose)
+
+    async def RuntimeConfig(self, request: cri.RuntimeConfigRequest) -> cri.RuntimeConfigResponse:
+        return self._status.runtime_config()
+
+    async def UpdateRuntimeConfig(
+        self, request: cri.UpdateRuntimeConfigRequest
+    ) -> cri.UpdateRuntimeConfigResponse:
+        return cri.UpdateRuntimeConfigResponse()
+
+    async def RunPodSandbox(self, request: cri.RunPodSandboxRequest) -> cri.RunPodSandboxResponse:
+        spec = SandboxSpec.from_cri(request.config, request.runtime_handler)
+        id_ = await run_sandbox(self._ctx, spec, request.config.SerializeToString())
+        return cri.RunPodSandboxResponse(pod_sandbox_id=id_)
+
+    async def StopPodSandbox(
+        self, request: cri.StopPodSandboxRequest
+    ) -> cri.StopPodSandboxResponse:
+        await stop_sandbox(self._ctx, _id(request.pod_sandbox_id, "pod_sandbox_id"))
+        return cri.StopPodSandboxResponse()
+
+    async def RemovePodSandbox(
+        self, request: cri.RemovePodSandboxRequest
+    ) -> cri.RemovePodSandboxResponse:
+        await remove_sandbox(self._ctx, _id(request.pod_sandbox_id, "pod_sandbox_id"))
+        return cri.RemovePodSandboxResponse()
+
+    async def PodSandboxStatus(
+        self, request: cri.PodSandboxStatusRequest
+    ) -> cri.PodSandboxStatusResponse:
+        view = self._ctx.store.view
+        sandbox = queries.sandbox(view, _id(request.pod_sandbox_id, "pod_sandbox_id"))
+        containers = queries.containers(view, sandbox_id=sandbox.id)
+        info = {"network": json.dumps(dict(sandbox.network)), "netns": sandbox.netns}
+        return cri.PodSandboxStatusResponse(
+            status=encode.sandbox_status(sandbox),
+            info=info if request.verbose else None,
+            containers_statuses=[encode.container_status(c) for c in containers],
+            timestamp=self._ctx.clock(),
+        )
+
+    async def ListPodSandbox(self, request: cri.ListPodSandboxRequest) -> bytes:
+        view, f = self._ctx.store.view, request.filter
+        self._cache.prune((view.sandboxes, view.containers))
+        return self._cache.sandboxes(
+            queries.sandboxes(view, f.id, messages.ready(f), f.label_selector)
+        )
+
+    async def CreateContainer(
+        self, request: cri.CreateContainerRequest
+    ) -> cri.CreateContainerResponse:
+        spec = ContainerSpec.from_cri(request.config)
+        sandbox_id = _id(request.pod_sandbox_id, "pod_sandbox_id")
+        config = request.config.SerializeToString()
+        id_ = await create_container(self._ctx, sandbox_id, spec, config)
+        return cri.CreateContainerResponse(container_id=id_)
+
+    async def StartContainer(
+        self, request: cri.StartContainerRequest
+    ) -> cri.StartContainerResponse:
+        await start_container(self._ctx, _id(request.container_id, "container_id"))
+        return cri.StartContainerResponse()
+
+    async def StopContainer(self, request: cri.StopContainerRequest) -> cri.StopContainerResponse:
+        id_ = _id(request.container_id, "container_id")
+        await stop_container(self._ctx, id_, float(request.timeout))
+        return cri.StopContainerResponse()
+
+    async def RemoveContainer(
+        self, request: cri.RemoveContainerRequest
+    ) -> cri.RemoveContainerResponse:
+        await remove_container(self._ctx, _id(request.container_id, "container_id"))
+        return cri.RemoveContainerResponse()
+
+    async def ListContainers(self, request: cri.ListContainersRequest) -> bytes:
+        f = request.filter
+        return self._cache.containers(
+            queries.containers(
+                self._ctx.store.view,
+                f.id,
+                f.pod_sandbox_id,
+                messages.container_state(f),
+                f.label_selector,
+            )
+        )
+
+    async def ContainerStatus(
+        self, request: cri.ContainerStatusRequest
+    ) -> cri.ContainerStatusResponse:
+        id_ = _id(request.container_id, "container_id")
+        container = queries.container(self._ctx.store.view, id_)
+        info = {"pid": str(container.pid), "cgroup": container.cgroup}
+        return cri.ContainerStatusResponse(
+            status=encode.container_status(container), info=info if request.verbose else None
+        )
+
+    async def ExecSync(self, request: cri.ExecSyncRequest) -> cri.ExecSyncResponse:
+        id_ = _id(request.container_id, "container_id")
+        result = await exec_sync(self._ctx, id_, request.cmd, request.timeout)
+        return cri.ExecSyncResponse(
+            stdout=result.stdout, stderr=result.stderr, exit_code=result.code
+        )
+
+    async def ReopenContainerLog(
+        self, request: cri.ReopenContainerLogRequest
+    ) -> cri.ReopenContainerLogResponse:
+        await reopen_log(self._ctx, _id(request.container_id, "container_id"))
+        return cri.ReopenContainerLogResponse()
+
+
+def _id(text: str, field: str) -> str:
+    if not text:
+        raise InvalidArgument(f"{field} is empty")
+    return text

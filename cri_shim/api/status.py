@@ -1,0 +1,71 @@
+"""Version, Status and RuntimeConfig: what this runtime is and can do on this host."""
+
+import json
+from importlib.metadata import version
+
+from cri_shim.host.cgroups.naming import Driver
+from cri_shim.pb import runtime_v1_pb2 as cri
+from cri_shim.pods.context import Context
+
+NAME = "berth"
+
+
+class Status:
+    """Advertises exactly what works here."""
+
+    def __init__(self, ctx: Context, config_text: str) -> None:
+        self._ctx = ctx
+        self._config_text = config_text
+        self._version = version("berth")
+
+    def version(self) -> cri.VersionResponse:
+        return cri.VersionResponse(
+            version="0.1.0",
+            runtime_name=NAME,
+            runtime_version=self._version,
+            runtime_api_version="v1",
+        )
+
+    def runtime_config(self) -> cri.RuntimeConfigResponse:
+        systemd = self._ctx.settings.driver is Driver.SYSTEMD
+        driver = cri.SYSTEMD if systemd else cri.CGROUPFS
+        return cri.RuntimeConfigResponse(linux=cri.LinuxRuntimeConfiguration(cgroup_driver=driver))
+
+    async def answer(self, verbose: bool) -> cri.StatusResponse:
+        """Conditions, handlers (the default also under its empty name) and features."""
+        why = self._ctx.network.ready()
+        network = cri.RuntimeCondition(type="NetworkReady", status=why is None)
+        if why is not None:
+            network.reason, network.message = "NetworkNotReady", why
+        ready = cri.RuntimeCondition(type="RuntimeReady", status=True)
+        return cri.StatusResponse(
+            status=cri.RuntimeStatus(conditions=[ready, network]),
+            info=self._info() if verbose else None,
+            runtime_handlers=self._handlers(),
+            features=cri.RuntimeFeatures(supplemental_groups_policy=True, mount_options=True),
+        )
+
+    def _handlers(self) -> list[cri.RuntimeHandler]:
+        handlers = self._ctx.handlers
+        names = {"": handlers.default, **{name: name for name in handlers.by_name}}
+        return [
+            cri.RuntimeHandler(
+                name=name,
+                features=cri.RuntimeHandlerFeatures(
+                    recursive_read_only_mounts=handlers.by_name[key].features.recursive_readonly,
+                    user_namespaces=handlers.by_name[key].features.user_namespaces,
+                ),
+            )
+            for name, key in names.items()
+        ]
+
+    def _info(self) -> dict[str, str]:
+        ctx = self._ctx
+        operations = ctx.sandbox_operations.in_flight() + ctx.container_operations.in_flight()
+        return {
+            "config": self._config_text,
+            "operations": json.dumps([str(stage) for stage in operations]),
+            "handlers": json.dumps(
+                {name: f"{h.kind} {h.binary}" for name, h in ctx.handlers.by_name.items()}
+            ),
+        }

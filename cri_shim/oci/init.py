@@ -1,0 +1,47 @@
+"""The document of a pod's reaping init: the smallest container there is."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from cri_shim.model.namespaces import IdMapping, UserNamespace
+
+KINDS = {"net": "network", "ipc": "ipc", "uts": "uts"}
+
+
+def init_document(
+    root: str,
+    namespaces: Mapping[str, str],
+    user: tuple[str, UserNamespace] | None,
+    cgroups_path: str,
+) -> dict[str, Any]:
+    """`namespaces`: paths of the pod's own by kind (net, ipc, uts); the PID one is new.
+
+    It has no capability, a read-only root, and runs `/init -P`: reap, and wait for SIGTERM.
+    """
+    spaces: list[dict[str, str]] = [{"type": "pid"}, {"type": "mount"}]
+    spaces += [{"type": KINDS[kind], "path": path} for kind, path in namespaces.items()]
+    linux: dict[str, Any] = {"cgroupsPath": cgroups_path, "namespaces": spaces}
+    if user is not None:
+        spaces.append({"type": "user", "path": user[0]})
+        linux["uidMappings"] = [_mapping(m) for m in user[1].uids]
+        linux["gidMappings"] = [_mapping(m) for m in user[1].gids]
+    return {
+        "ociVersion": "1.0.2",
+        "process": {
+            "args": ["/init", "-P"],
+            "cwd": "/",
+            "user": {"uid": 0, "gid": 0},
+            "noNewPrivileges": True,
+        },
+        "root": {"path": root, "readonly": True},
+        "mounts": [{"destination": "/proc", "type": "proc", "source": "proc"}],
+        "linux": linux,
+    }
+
+
+def _mapping(mapping: IdMapping) -> dict[str, int]:
+    return {
+        "containerID": mapping.container_id,
+        "hostID": mapping.host_id,
+        "size": mapping.length,
+    }

@@ -1,0 +1,156 @@
+"""CreateContainer."""
+
+import asyncio
+import dataclasses
+import os
+from pathlib import Path
+
+from cri_shim.host import files
+from cri_shim.model.container import Container, ContainerSpec
+from cri_shim.model.errors import FailedPrecondition, NotFound
+from cri_shim.model.events import EventType
+from cri_shim.model.ids import ContainerId, new_id
+from cri_shim.model.image import Image
+from cri_shim.model.lifecycle import ContainerState, SandboxState
+from cri_shim.model.sandbox import Sandbox
+from cri_shim.oci import document
+from cri_shim.oci.signals import stop_signal
+from cri_shim.pods import container_mounts, exits
+from cri_shim.pods.cgroup_path import container_cgroup
+from cri_shim.pods.container_checks import check
+from cri_shim.pods.container_facts import gather
+from cri_shim.pods.container_teardown import undo
+from cri_shim.pods.context import Context
+from cri_shim.pods.operations import Stage
+from cri_shim.runtime import conmon
+
+
+async def create_container(
+    ctx: Context, sandbox_id: str, spec: ContainerSpec, config: bytes
+) -> ContainerId:
+    """Prepare the container; its process waits for StartContainer.
+
+    A retry with the same name and attempt joins the create in flight. Raises FailedPrecondition
+    for a pod that is not ready, NotFound for an image that is not here, InvalidArgument for a
+    field; nothing is left behind then.
+    """
+    sandbox = _ready_sandbox(ctx, sandbox_id)
+    check(spec, sandbox, ctx.handlers.get(sandbox.handler))
+    image = ctx.images.get(spec.image)
+    if image is None:
+        raise NotFound(f"image {spec.image!r} is not on this node: pull it first")
+    found = image
+
+    async def make(stage: Stage) -> ContainerId:
+        return await _make(ctx, sandbox, found, spec, config, stage)
+
+    name = f"{sandbox.id}_{spec.name}_{spec.attempt}"
+    what = f"create container {spec.name} of pod {sandbox.name}"
+    return await ctx.container_operations.join(name, what, make)
+
+
+def _ready_sandbox(ctx: Context, id_: str) -> Sandbox:
+    sandbox = ctx.store.view.sandbox(id_)
+    if sandbox.state is not SandboxState.READY:
+        raise FailedPrecondition(
+            f"pod {sandbox.name} is {sandbox.state.value}: only a ready pod takes containers"
+        )
+    return sandbox
+
+
+async def _make(
+    ctx: Context, sandbox: Sandbox, image: Image, spec: ContainerSpec, config: bytes, stage: Stage
+) -> ContainerId:
+    container = _intent(ctx, sandbox, image, spec, config)
+    ctx.store.add_container(container)
+    try:
+        container = await _steps(ctx, sandbox, image, container, stage)
+    except BaseException as error:
+        stage.enter("undo")
+        await undo(ctx, ctx.store.view.containers[container.id], error)
+        raise
+    ctx.store.put_container(dataclasses.replace(container, state=ContainerState.CREATED))
+    exits.watch(ctx, container)
+    ctx.events.publish(container.id, container.sandbox_id, EventType.CREATED)
+    return container.id
+
+
+def _intent(
+    ctx: Context, sandbox: Sandbox, image: Image, spec: ContainerSpec, config: bytes
+) -> Container:
+    id_ = ContainerId(new_id(os.urandom(32)))
+    return Container(
+        id=id_,
+        sandbox_id=sandbox.id,
+        spec=spec,
+        state=ContainerState.CREATING,
+        created_at=ctx.clock(),
+        image_id=image.id,
+        image_name=spec.image,
+        handler=sandbox.handler,
+        cgroup=container_cgroup(ctx, sandbox, id_)[0],
+        log_path=_log_path(sandbox, spec),
+        stop_signal=stop_signal(spec.stop_signal, image.config.stop_signal),
+        resources=spec.resources,
+        boot=ctx.boot,
+        config=config,
+    )
+
+
+def _log_path(sandbox: Sandbox, spec: ContainerSpec) -> str:
+    if not sandbox.spec.log_directory or not spec.log_path:
+        return ""
+    return f"{sandbox.spec.log_directory.rstrip('/')}/{spec.log_path}"
+
+
+async def _steps(
+    ctx: Context, sandbox: Sandbox, image: Image, container: Container, stage: Stage
+) -> Container:
+    """Each step's result is in the record before the next begins: teardown needs no more."""
+    spec = container.spec
+    stage.enter("mounts")
+    mounted = await container_mounts.resolve(ctx, container.id, spec.mounts)
+    container = dataclasses.replace(container, mounts=mounted.statuses, image_mounts=mounted.images)
+    ctx.store.put_container(container)
+    stage.enter("root")
+    rootfs = await ctx.images.prepare(image.id, container.id)
+    stage.enter("document")
+    facts = await asyncio.to_thread(
+        gather, ctx, sandbox, container, image, str(rootfs), mounted.resolved
+    )
+    container = dataclasses.replace(container, user=facts.user)
+    bundle = ctx.folders.bundle(container.id)
+    await asyncio.to_thread(
+        _write, bundle, document.render(document.compose(spec, facts)), container
+    )
+    stage.enter("runtime")
+    created = await conmon.create(_launch(ctx, container, bundle), ctx.settings.create_timeout)
+    container = dataclasses.replace(
+        container,
+        pid=created.pid,
+        pid_start=created.pid_start,
+        conmon_pid=created.conmon_pid,
+        conmon_start=created.conmon_start,
+    )
+    ctx.store.put_container(container)
+    return container
+
+
+def _write(bundle: Path, config: bytes, container: Container) -> None:
+    bundle.mkdir(parents=True, exist_ok=True, mode=0o700)
+    files.atomic_write(bundle / "config.json", config, durable=False)
+    if container.log_path:
+        Path(container.log_path).parent.mkdir(parents=True, exist_ok=True)
+
+
+def _launch(ctx: Context, container: Container, bundle: Path) -> conmon.Launch:
+    return conmon.Launch(
+        id=container.id,
+        bundle=bundle,
+        handler=ctx.handlers.get(container.handler),
+        log=container.log_path or None,
+        persist=bundle,
+        terminal=container.spec.tty,
+        stdin=container.spec.stdin,
+        stdin_once=container.spec.stdin_once,
+    )

@@ -1,0 +1,196 @@
+"""Gather what the document of one container needs to know; every file it reads is read here."""
+
+import contextlib
+import os
+from pathlib import Path
+
+from cri_shim.host import files
+from cri_shim.model.container import Container, ContainerSpec, ProcessUser
+from cri_shim.model.errors import FailedPrecondition, InvalidArgument, NotFound
+from cri_shim.model.image import Image
+from cri_shim.model.lifecycle import ContainerState
+from cri_shim.model.namespaces import NamespaceMode
+from cri_shim.model.sandbox import Sandbox
+from cri_shim.model.security import Profile, ProfileKind
+from cri_shim.oci import users
+from cri_shim.oci.cdi.catalog import Catalog
+from cri_shim.oci.cdi.edits import Edits
+from cri_shim.oci.cdi.names import requested
+from cri_shim.oci.facts import (
+    HOST,
+    DeviceNode,
+    Facts,
+    PodFiles,
+    PodNamespaces,
+    ResolvedDevice,
+    ResolvedMount,
+    RuntimeFeatures,
+    SeccompFacts,
+)
+from cri_shim.pods import host_facts
+from cri_shim.pods.cgroup_path import container_cgroup
+from cri_shim.pods.context import Context
+from cri_shim.pods.sandbox_files import shm_source
+from cri_shim.pods.sandbox_init import pid_namespace
+from cri_shim.pods.sandbox_namespaces import own_kinds
+from cri_shim.pods.sandbox_network import host_name
+
+CDI_FOLDERS = ("/etc/cdi", "/var/run/cdi")
+LIMIT = 16 << 20
+"""Bytes read at most of a container's passwd or group file, or of a profile."""
+
+
+def gather(
+    ctx: Context,
+    sandbox: Sandbox,
+    container: Container,
+    image: Image,
+    rootfs: str,
+    mounted: tuple[ResolvedMount, ...],
+) -> Facts:
+    """Blocks: call it in a thread. Errors name the field of the container's config."""
+    spec = container.spec
+    host = ctx.host
+    privileged = spec.security.privileged
+    edits = _cdi_edits(spec)
+    return Facts(
+        rootfs=rootfs,
+        image=image.config,
+        user=process_user(spec, image, rootfs),
+        cgroups_path=container_cgroup(ctx, sandbox, container.id)[1],
+        capabilities=host.capabilities,
+        known_capabilities=host.known_capabilities,
+        cgroup=host.cgroup,
+        namespaces=_namespaces(ctx, sandbox, container),
+        hostname=host_name(sandbox),
+        files=_pod_files(ctx, sandbox),
+        mounts=mounted,
+        devices=tuple(_device(d.host_path, i, spec) for i, d in enumerate(spec.devices)),
+        host_devices=host_facts.host_devices() if privileged else (),
+        features=_features(ctx, container),
+        architecture=host.architecture,
+        kernel=host.kernel,
+        seccomp=SeccompFacts(host.seccomp, _localhost_profile(spec.security.seccomp)),
+        apparmor=host_facts.apparmor(),
+        oom_floor=host.oom_floor,
+        raise_rlimits=host.may_raise,
+        cdi=edits,
+        cdi_nodes=_cdi_nodes(edits),
+        pod_annotations=sandbox.spec.annotations,
+    )
+
+
+def process_user(spec: ContainerSpec, image: Image, rootfs: str) -> ProcessUser:
+    """The user by the container's own passwd and group files, never those of the host."""
+    root = os.open(rootfs, os.O_PATH | os.O_DIRECTORY)
+    try:
+        passwd, group = _read(root, "etc/passwd"), _read(root, "etc/group")
+    finally:
+        os.close(root)
+    user = users.resolve(spec.security, image.config.user, passwd, group)
+    users.check_mapped(user, spec.security.namespaces.user)
+    return user
+
+
+def _read(root: int, path: str) -> bytes:
+    try:
+        fd = files.open_beneath(root, path, os.O_RDONLY | os.O_NONBLOCK)
+    except OSError:
+        return b""
+    with contextlib.closing(os.fdopen(fd, "rb")) as file:
+        return file.read(LIMIT)
+
+
+def _namespaces(ctx: Context, sandbox: Sandbox, container: Container) -> PodNamespaces:
+    folder = ctx.folders.namespaces(sandbox.id)
+    options = sandbox.spec.security.namespaces
+    own = {kind: str(folder / kind) for kind in own_kinds(options)}
+    return PodNamespaces(
+        network=own.get("net", HOST),
+        ipc=own.get("ipc", HOST),
+        uts=own.get("uts", HOST),
+        pid=_pid_namespace(ctx, sandbox, container),
+        user=str(folder / "user") if options.user else HOST,
+    )
+
+
+def _pid_namespace(ctx: Context, sandbox: Sandbox, container: Container) -> str:
+    options = container.spec.security.namespaces
+    if options.pid is NamespaceMode.TARGET:
+        return f"/proc/{target(ctx, container).pid}/ns/pid"
+    if options.pid is NamespaceMode.POD:
+        return pid_namespace(sandbox)
+    return HOST
+
+
+def target(ctx: Context, container: Container) -> Container:
+    """The running container of the same pod whose PID namespace this one joins."""
+    target_id = container.spec.security.namespaces.target_id
+    try:
+        found = ctx.store.view.container(target_id)
+    except NotFound as error:
+        raise InvalidArgument(f"namespace_options.target_id: {error}") from None
+    if found.sandbox_id != container.sandbox_id:
+        raise InvalidArgument(
+            f"namespace_options.target_id: container {target_id} is of another pod"
+        )
+    if found.state is not ContainerState.RUNNING:
+        raise FailedPrecondition(
+            f"namespace_options.target_id: container {found.name} is {found.state.value}, "
+            "it must run"
+        )
+    return found
+
+
+def _pod_files(ctx: Context, sandbox: Sandbox) -> PodFiles:
+    return PodFiles(
+        resolv_conf=str(ctx.folders.resolv_conf(sandbox.id)),
+        hostname=str(ctx.folders.hostname(sandbox.id)),
+        shm=shm_source(ctx, sandbox),
+    )
+
+
+def _features(ctx: Context, container: Container) -> RuntimeFeatures:
+    features = ctx.handlers.get(container.handler).features
+    return RuntimeFeatures(
+        recursive_readonly=features.recursive_readonly,
+        idmapped_mounts=features.user_namespaces,
+    )
+
+
+def _device(path: str, index: int, spec: ContainerSpec) -> ResolvedDevice:
+    nodes = host_facts.device_nodes(path)
+    if not nodes:
+        raise InvalidArgument(
+            f"config.devices[{index}].host_path {path!r} is not a device, nor a folder with one"
+        )
+    return ResolvedDevice(spec.devices[index], nodes)
+
+
+def _localhost_profile(profile: Profile | None) -> bytes | None:
+    if profile is None or profile.kind is not ProfileKind.LOCALHOST:
+        return None
+    data = files.read_bytes(profile.ref)
+    if data is None:
+        raise InvalidArgument(f"seccomp profile {profile.ref!r} does not exist on this node")
+    return data
+
+
+def _cdi_edits(spec: ContainerSpec) -> Edits:
+    """What the CDI devices that the container names change; the folders are read anew."""
+    names = requested(spec.cdi_devices, spec.annotations)
+    if not names:
+        return Edits()
+    documents = [
+        (entry.path, files.read_bytes(entry.path) or b"")
+        for folder in map(Path, CDI_FOLDERS)
+        if folder.is_dir()
+        for entry in sorted(os.scandir(folder), key=lambda e: e.name)
+        if entry.name.endswith((".json", ".yaml", ".yml"))
+    ]
+    return Catalog.build(CDI_FOLDERS, documents).resolve(names)
+
+
+def _cdi_nodes(edits: Edits) -> dict[str, DeviceNode]:
+    found = {path: host_facts.device_node(path) for path in edits.unknown()}
+    return {path: node for path, node in found.items() if node is not None}

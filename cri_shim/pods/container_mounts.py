@@ -1,0 +1,130 @@
+"""Find the sources of a container's mounts.
+
+A source on a dead network mount blocks whoever looks at it, for ever. So where the host has such
+mounts, a process with a deadline looks, never the daemon (containerd #10828, #13867).
+"""
+
+import asyncio
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cri_shim.host import files, mounts, processes
+from cri_shim.model.container import MountSpec, MountStatus
+from cri_shim.model.errors import DeadlineExceeded, InvalidArgument, NotFound
+from cri_shim.model.ids import ContainerId
+from cri_shim.oci.facts import ResolvedMount
+from cri_shim.pods.context import Context
+
+MAY_HANG = ("nfs", "cifs", "smb3", "fuse", "ceph", "9p", "afs", "glusterfs", "lustre", "beegfs")
+"""File systems whose server may be gone (beginnings of type names)."""
+
+PATIENCE = 10.0
+"""Seconds the look at one source may take."""
+
+KEPT_FLAGS = frozenset({"ro", "nosuid", "nodev", "noexec"})
+
+
+@dataclass(frozen=True, slots=True)
+class Mounted:
+    resolved: tuple[ResolvedMount, ...]
+    statuses: tuple[MountStatus, ...]
+
+    @property
+    def images(self) -> tuple[str, ...]:
+        return tuple(sorted({s.image_id for s in self.statuses if s.image_id}))
+
+
+async def resolve(ctx: Context, id_: ContainerId, specs: Sequence[MountSpec]) -> Mounted:
+    """Sources in the order of `specs`; an error names the mount and what is wrong with it."""
+    table = await asyncio.to_thread(mounts.table)
+    found = [await _resolve_one(ctx, id_, spec, i, table) for i, spec in enumerate(specs)]
+    return Mounted(tuple(r for r, _ in found), tuple(s for _, s in found))
+
+
+async def _resolve_one(
+    ctx: Context,
+    id_: ContainerId,
+    spec: MountSpec,
+    index: int,
+    table: list[mounts.MountPoint],
+) -> tuple[ResolvedMount, MountStatus]:
+    where = f"config.mounts[{index}]"
+    if spec.image:
+        source, image_id = await _image_source(ctx, id_, spec, where)
+        return ResolvedMount(spec, source, frozenset({"ro"})), MountStatus(spec, image_id)
+    source = await _host_source(spec.host_path, where, table)
+    point = _mount_of(source, table)
+    flags = frozenset(point.options) & KEPT_FLAGS
+    propagation = "shared" if point.shared else "slave" if point.slave else "private"
+    return ResolvedMount(spec, source, flags, propagation), MountStatus(spec)
+
+
+def _mount_of(path: str, table: list[mounts.MountPoint]) -> mounts.MountPoint:
+    """The last mount whose point is the longest beginning of the path."""
+    best = table[0]
+    for point in table:
+        inside = path == point.target or path.startswith(point.target.rstrip("/") + "/")
+        if inside and len(point.target) >= len(best.target):
+            best = point
+    return best
+
+
+async def _host_source(path: str, where: str, table: list[mounts.MountPoint]) -> str:
+    """The path without symlinks; NotFound if it is missing."""
+    if not path.startswith("/"):
+        raise InvalidArgument(f"{where}.host_path {path!r} is not absolute")
+    try:
+        if any(point.fstype.startswith(MAY_HANG) for point in table):
+            return await _look_from_outside(path, where)
+        return await asyncio.to_thread(os.path.realpath, path, strict=True)
+    except FileNotFoundError:
+        raise NotFound(
+            f"{where}: host path {path!r} does not exist: create it, or correct the volume"
+        ) from None
+    except OSError as error:
+        raise InvalidArgument(f"{where}: host path {path!r}: {error.strerror}") from error
+
+
+async def _look_from_outside(path: str, where: str) -> str:
+    try:
+        result = await processes.run(["realpath", "-ez", "--", path], timeout=PATIENCE)
+    except processes.ProcessTimeout:
+        raise DeadlineExceeded(
+            f"{where}: host path {path!r} did not answer within {PATIENCE:.0f} s (stage: mounts): "
+            "its file system hangs; look at the server or unmount it"
+        ) from None
+    if result.code != 0:
+        raise FileNotFoundError(path)
+    return os.fsdecode(result.stdout.rstrip(b"\0"))
+
+
+async def _image_source(
+    ctx: Context, id_: ContainerId, spec: MountSpec, where: str
+) -> tuple[str, str]:
+    """Where the image is mounted, sub path included; errors begin with ImageVolumeMountFailed."""
+    image = ctx.images.get(spec.image)
+    if image is None:
+        raise NotFound(
+            f"ImageVolumeMountFailed: {where}: image {spec.image!r} is not on this node: pull it"
+        )
+    root = await ctx.images.mount_image(image.id, id_)
+    if not spec.image_sub_path:
+        return str(root), image.id
+    return str(await asyncio.to_thread(_sub_path, root, spec.image_sub_path, where)), image.id
+
+
+def _sub_path(root: Path, sub_path: str, where: str) -> Path:
+    if sub_path.startswith("/") or ".." in sub_path.split("/"):
+        raise InvalidArgument(
+            f"ImageVolumeMountFailed: {where}.image_sub_path {sub_path!r} must be a relative path "
+            "without .."
+        )
+    path = files.safe_join(root, sub_path)
+    if not path.is_dir():
+        raise NotFound(
+            f"ImageVolumeMountFailed: {where}.image_sub_path {sub_path!r} is not a folder of the "
+            "image"
+        )
+    return path

@@ -1,0 +1,59 @@
+"""StartContainer."""
+
+import dataclasses
+
+from cri_shim.model.container import Container
+from cri_shim.model.errors import BerthError, FailedPrecondition
+from cri_shim.model.events import EventType
+from cri_shim.model.lifecycle import ContainerState, SandboxState
+from cri_shim.pods.context import Context
+from cri_shim.runtime import commands
+
+START_FAILED = 128
+"""Exit code of a container whose process never ran, as containerd reports it."""
+
+
+async def start_container(ctx: Context, id_: str) -> None:
+    """Run a created container; FailedPrecondition in any other state.
+
+    A failed start leaves it EXITED with reason StartError and the OCI runtime's words.
+    """
+    container = ctx.store.view.container(id_)
+    if container.state is not ContainerState.CREATED:
+        raise FailedPrecondition(
+            f"container {container.name} is {container.state.value}: only a created one can start"
+        )
+    if ctx.store.view.sandboxes[container.sandbox_id].state is not SandboxState.READY:
+        raise FailedPrecondition(f"container {container.name}: its pod is not ready")
+    ctx.ends.starting(container.id)
+    try:
+        await _start(ctx, container)
+    finally:
+        ctx.ends.started(container.id)
+
+
+async def _start(ctx: Context, container: Container) -> None:
+    try:
+        await commands.start(ctx.handlers.get(container.handler), container.id)
+    except BerthError as error:
+        _record_failure(ctx, container, str(error))
+        raise
+    now = ctx.store.view.containers[container.id]
+    running = dataclasses.replace(now, state=ContainerState.RUNNING, started_at=ctx.clock())
+    ctx.store.put_container(running)
+    ctx.events.publish(container.id, container.sandbox_id, EventType.STARTED)
+
+
+def _record_failure(ctx: Context, container: Container, why: str) -> None:
+    now = ctx.store.view.containers[container.id]
+    failed = dataclasses.replace(
+        now,
+        state=ContainerState.EXITED,
+        started_at=ctx.clock(),
+        finished_at=ctx.clock(),
+        exit_code=START_FAILED,
+        reason="StartError",
+        message=why,
+    )
+    ctx.store.put_container(failed)
+    ctx.events.publish(container.id, container.sandbox_id, EventType.STOPPED)

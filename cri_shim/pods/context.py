@@ -1,0 +1,80 @@
+"""What the verbs work with: built once by the daemon, passed to every verb."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cri_shim.admission.contract import Admission
+from cri_shim.host.cgroups.hierarchy import Cgroups
+from cri_shim.host.cgroups.naming import Driver
+from cri_shim.host.tasks import Tasks
+from cri_shim.images.service import Images
+from cri_shim.model.errors import InvalidArgument
+from cri_shim.model.ids import ContainerId, SandboxId
+from cri_shim.network.pod import PodNetwork
+from cri_shim.pods.events import Events
+from cri_shim.pods.folders import Folders
+from cri_shim.pods.host_facts import HostFacts
+from cri_shim.pods.operations import Operations
+from cri_shim.runtime.exits import ExitWatcher
+from cri_shim.runtime.handler import Handler
+from cri_shim.store.store import Store
+
+if TYPE_CHECKING:  # the verbs' own bookkeeping; they import this module
+    from cri_shim.pods.container_stop import Stops
+    from cri_shim.pods.exits import Ends
+
+
+@dataclass(frozen=True, slots=True)
+class Handlers:
+    """The OCI runtimes by name; the empty name is the default's."""
+
+    by_name: Mapping[str, Handler]
+    default: str
+
+    def get(self, name: str) -> Handler:
+        """InvalidArgument names the handlers there are."""
+        handler = self.by_name.get(name or self.default)
+        if handler is None:
+            known = ", ".join(sorted(self.by_name))
+            raise InvalidArgument(
+                f"runtime_handler {name!r} is not configured on this node (known: {known}): "
+                "add [runtime.handlers] to the configuration or correct the RuntimeClass"
+            )
+        return handler
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the configuration fixes for the verbs."""
+
+    driver: Driver
+    create_timeout: float
+    """Seconds for the OCI runtime to make a container."""
+    conmon: str
+    """The monitor's program."""
+    init: str
+    """The reaping init's program."""
+
+
+@dataclass(slots=True)
+class Context:
+    store: Store
+    folders: Folders
+    tasks: Tasks
+    images: Images
+    network: PodNetwork
+    handlers: Handlers
+    cgroups: Cgroups
+    exits: ExitWatcher
+    events: Events
+    admission: Admission
+    settings: Settings
+    host: HostFacts
+    boot: str
+    clock: Callable[[], int]
+    """Unix nanoseconds."""
+    ends: "Ends"
+    stops: "Stops"
+    sandbox_operations: Operations[SandboxId]
+    container_operations: Operations[ContainerId]

@@ -1,0 +1,43 @@
+"""Ask before anything is made; tell when the pod is gone."""
+
+import dataclasses
+
+from cri_shim.admission.contract import AdmitRequest
+from cri_shim.model.sandbox import Sandbox
+from cri_shim.pods.context import Context
+
+
+def admit_request(sandbox: Sandbox) -> AdmitRequest:
+    spec = sandbox.spec
+    return AdmitRequest(
+        pod_uid=spec.metadata.uid or sandbox.id,
+        namespace=spec.metadata.namespace,
+        name=spec.metadata.name,
+        attempt=spec.metadata.attempt,
+        labels=spec.labels,
+        annotations=spec.annotations,
+        cgroup_parent=spec.cgroup_parent,
+        resources=spec.resources,
+        overhead=spec.overhead,
+    )
+
+
+async def admit(ctx: Context, sandbox: Sandbox) -> Sandbox:
+    """ResourceExhausted names consumer, shortage and deadline; the kubelet retries."""
+    await ctx.admission.admit(admit_request(sandbox))
+    return dataclasses.replace(sandbox, admitted=True) if ctx.admission.enabled else sandbox
+
+
+async def hand_back(ctx: Context, sandbox: Sandbox) -> None:
+    """The pod's processes are gone: its grant is free, unless a newer attempt holds it."""
+    if not sandbox.admitted:
+        return
+    uid = sandbox.spec.metadata.uid or sandbox.id
+    held = any(
+        other.spec.metadata.uid == uid and other.id != sandbox.id and other.admitted
+        for other in ctx.store.view.sandboxes.values()
+    )
+    if not held:
+        await ctx.admission.release(uid)
+    if sandbox.id in ctx.store.view.sandboxes:
+        ctx.store.put_sandbox(dataclasses.replace(sandbox, admitted=False))

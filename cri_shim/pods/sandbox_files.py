@@ -1,0 +1,51 @@
+"""The files a pod's containers share: resolv.conf, hostname, /dev/shm."""
+
+import asyncio
+from pathlib import Path
+
+from cri_shim.host import mounts
+from cri_shim.model.errors import RuntimeFailure
+from cri_shim.model.namespaces import NamespaceMode
+from cri_shim.model.sandbox import Sandbox
+from cri_shim.pods.context import Context
+from cri_shim.pods.sandbox_network import host_name
+
+SHM_SIZE = 64 << 20
+"""Bytes of a pod's /dev/shm, as every CRI runtime has it."""
+
+
+async def make_files(ctx: Context, sandbox: Sandbox) -> None:
+    try:
+        await asyncio.to_thread(_make, ctx, sandbox)
+    except OSError as error:
+        raise RuntimeFailure(f"pod {sandbox.name}: making its files: {error}") from error
+
+
+def _make(ctx: Context, sandbox: Sandbox) -> None:
+    folders = ctx.folders
+    folders.sandbox(sandbox.id).mkdir(parents=True, exist_ok=True, mode=0o700)
+    folders.resolv_conf(sandbox.id).write_text(_resolv_conf(sandbox))
+    folders.hostname(sandbox.id).write_text(host_name(sandbox) + "\n")
+    for path in (folders.resolv_conf(sandbox.id), folders.hostname(sandbox.id)):
+        path.chmod(0o644)
+    if sandbox.spec.security.namespaces.ipc is NamespaceMode.POD:
+        shm = folders.shm(sandbox.id)
+        shm.mkdir(exist_ok=True)
+        mounts.tmpfs(str(shm), SHM_SIZE, 0o1777)
+
+
+def _resolv_conf(sandbox: Sandbox) -> str:
+    """The pod's own, or a copy of the host's where it asks for none."""
+    if sandbox.spec.dns is not None:
+        return sandbox.spec.dns.render()
+    try:
+        return Path("/etc/resolv.conf").read_text()
+    except OSError:
+        return ""
+
+
+def shm_source(ctx: Context, sandbox: Sandbox) -> str:
+    """What containers of the pod see as /dev/shm."""
+    if sandbox.spec.security.namespaces.ipc is NamespaceMode.POD:
+        return str(ctx.folders.shm(sandbox.id))
+    return "/dev/shm"

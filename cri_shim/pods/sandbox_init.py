@@ -1,0 +1,82 @@
+"""The reaping init of a pod whose containers share one PID namespace."""
+
+import asyncio
+import dataclasses
+import json
+import os
+import shutil
+import signal
+from pathlib import Path
+
+from cri_shim.host import files, processes
+from cri_shim.model.sandbox import Sandbox
+from cri_shim.oci.init import init_document
+from cri_shim.pods.cgroup_path import container_cgroup
+from cri_shim.pods.context import Context
+from cri_shim.pods.sandbox_namespaces import own_kinds
+from cri_shim.runtime import commands, conmon
+
+
+def init_root(ctx: Context) -> Path:
+    """The root folder all inits share, read-only: one static program and three mount points."""
+    return ctx.folders.state / "init"
+
+
+def prepare_root(ctx: Context) -> None:
+    """Make the shared root; FileNotFoundError names the program where it is not installed."""
+    root = init_root(ctx)
+    for folder in ("proc", "dev", "sys"):
+        (root / folder).mkdir(parents=True, exist_ok=True)
+    program = root / "init"
+    if not program.exists():
+        shutil.copyfile(ctx.settings.init, root / "init.new")
+        (root / "init.new").chmod(0o755)
+        (root / "init.new").replace(program)
+
+
+async def start_init(ctx: Context, sandbox: Sandbox) -> Sandbox:
+    """Start it as a container of its own with the pod's id; answers the record with its pid."""
+    handler = ctx.handlers.get(sandbox.handler)
+    bundle = ctx.folders.bundle(sandbox.id)
+    await asyncio.to_thread(_write_bundle, ctx, sandbox, bundle)
+    launch = conmon.Launch(sandbox.id, bundle, handler, log=None, persist=bundle)
+    created = await conmon.create(launch, ctx.settings.create_timeout)
+    sandbox = dataclasses.replace(sandbox, pid=created.pid, pid_start=created.pid_start)
+    ctx.store.put_sandbox(sandbox)
+    await commands.start(handler, sandbox.id)
+    return sandbox
+
+
+def _write_bundle(ctx: Context, sandbox: Sandbox, bundle: Path) -> None:
+    prepare_root(ctx)
+    bundle.mkdir(parents=True, exist_ok=True, mode=0o700)
+    folder = ctx.folders.namespaces(sandbox.id)
+    options = sandbox.spec.security.namespaces
+    document = init_document(
+        root=str(init_root(ctx)),
+        namespaces={kind: str(folder / kind) for kind in own_kinds(options)},
+        user=(str(folder / "user"), options.user) if options.user else None,
+        cgroups_path=container_cgroup(ctx, sandbox, sandbox.id)[1],
+    )
+    files.atomic_write(bundle / "config.json", json.dumps(document).encode(), durable=False)
+
+
+async def stop_init(ctx: Context, sandbox: Sandbox) -> None:
+    """Kill it and take away what the OCI runtime keeps of it. Idempotent."""
+    bundle = ctx.folders.bundle(sandbox.id)
+    if not bundle.exists():
+        return
+    pidfd = processes.open_pidfd(sandbox.pid, sandbox.pid_start) if sandbox.pid else None
+    if pidfd is not None:
+        try:
+            processes.send_signal(pidfd, signal.SIGKILL)
+            await processes.wait_pidfd(pidfd)
+        finally:
+            os.close(pidfd)
+    await commands.delete(ctx.handlers.get(sandbox.handler), sandbox.id, force=True)
+    await asyncio.to_thread(files.remove_tree, bundle)
+
+
+def pid_namespace(sandbox: Sandbox) -> str:
+    """The path of the PID namespace that containers of the pod join."""
+    return f"/proc/{sandbox.pid}/ns/pid"

@@ -1,0 +1,73 @@
+"""The namespaces a pod has of its own, pinned by bind mounts: no process keeps them."""
+
+import asyncio
+import dataclasses
+from pathlib import Path
+
+from cri_shim.host import namespaces
+from cri_shim.model.errors import InvalidArgument, RuntimeFailure
+from cri_shim.model.namespaces import NamespaceMode, NamespaceOptions, UserNamespace
+from cri_shim.model.sandbox import Sandbox, SandboxSpec
+from cri_shim.pods.context import Context
+from cri_shim.pods.sandbox_network import host_name
+
+IPC_SYSCTLS = ("kernel.shm", "kernel.msg", "kernel.sem", "fs.mqueue.")
+
+
+def check_sysctls(spec: SandboxSpec) -> None:
+    """A sysctl must belong to a namespace that the pod has of its own (KEP-34)."""
+    options = spec.security.namespaces
+    for key in spec.sysctls:
+        name = key.replace("/", ".")
+        if name.startswith("net."):
+            own, needed = options.network is NamespaceMode.POD, "network"
+        elif name.startswith(IPC_SYSCTLS):
+            own, needed = options.ipc is NamespaceMode.POD, "IPC"
+        elif name in ("kernel.hostname", "kernel.domainname"):
+            own, needed = options.network is NamespaceMode.POD, "UTS"
+        else:
+            raise InvalidArgument(
+                f"config.linux.sysctls {key} is not namespaced: it would change the whole host"
+            )
+        if not own:
+            raise InvalidArgument(
+                f"config.linux.sysctls {key} needs a {needed} namespace of the pod, "
+                "which shares the host's"
+            )
+
+
+def own_kinds(options: NamespaceOptions) -> list[str]:
+    """Kinds that are the pod's own and pinned. Processes share the pod's UTS with its network."""
+    kinds = ["net", "uts"] if options.network is NamespaceMode.POD else []
+    return kinds + (["ipc"] if options.ipc is NamespaceMode.POD else [])
+
+
+async def make_namespaces(ctx: Context, sandbox: Sandbox) -> Sandbox:
+    """Pin them; answers the record that names the network namespace."""
+    spec = sandbox.spec
+    kinds = own_kinds(spec.security.namespaces)
+    folder = ctx.folders.namespaces(sandbox.id)
+
+    def inside() -> None:
+        if "net" in kinds:
+            namespaces.loopback_up()
+            namespaces.set_hostname(host_name(sandbox))
+        namespaces.write_sysctls(spec.sysctls)
+
+    def pin() -> None:
+        folder.mkdir(parents=True, mode=0o700)
+        user = _pin_user(spec.security.namespaces.user, folder)
+        if kinds:
+            namespaces.pin(kinds, folder, inside, user)
+
+    try:
+        await asyncio.to_thread(pin)
+    except OSError as error:
+        raise RuntimeFailure(
+            f"pod {sandbox.name}: making its namespaces ({', '.join(kinds)}): {error}"
+        ) from error
+    return dataclasses.replace(sandbox, netns=str(folder / "net") if "net" in kinds else "")
+
+
+def _pin_user(user: UserNamespace | None, folder: Path) -> Path | None:
+    return namespaces.pin_user(user.uids, user.gids, folder) if user else None

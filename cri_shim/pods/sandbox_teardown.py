@@ -1,0 +1,57 @@
+"""Take away what a pod has on the host.
+
+One idempotent teardown serves every need: stop and remove, the undo of a create that failed at
+any step, and recovery after `kill -9`. It works from the record alone.
+"""
+
+import asyncio
+import dataclasses
+import logging
+
+from cri_shim.host import files, mounts, namespaces
+from cri_shim.host.cgroups import naming
+from cri_shim.model.lifecycle import SandboxState
+from cri_shim.model.sandbox import Sandbox
+from cri_shim.pods.context import Context
+from cri_shim.pods.sandbox_admission import hand_back
+from cri_shim.pods.sandbox_init import stop_init
+from cri_shim.pods.sandbox_network import detach
+
+log = logging.getLogger(__name__)
+
+
+async def release(ctx: Context, sandbox: Sandbox) -> None:
+    """What a stopped pod no longer needs: init, addresses, network namespace, grant.
+
+    What cannot be released raises: the record stays, and a later call tries again.
+    """
+    await stop_init(ctx, sandbox)
+    await detach(ctx, sandbox)
+    for kind in ("net", "ipc", "uts", "user"):
+        await asyncio.to_thread(namespaces.unpin, ctx.folders.namespaces(sandbox.id) / kind)
+    await hand_back(ctx, sandbox)
+
+
+async def remove_files(ctx: Context, sandbox: Sandbox) -> None:
+    """What is left of a stopped pod: its folder, /dev/shm, and the cgroup if it was ours."""
+    await asyncio.to_thread(_remove_files, ctx, sandbox)
+
+
+def _remove_files(ctx: Context, sandbox: Sandbox) -> None:
+    mounts.unmount(str(ctx.folders.shm(sandbox.id)), lazy=True)
+    files.remove_tree(ctx.folders.sandbox(sandbox.id))
+    if sandbox.cgroup_made:
+        ctx.cgroups.remove(naming.pod_path(ctx.settings.driver, sandbox.cgroup))
+
+
+async def undo(ctx: Context, sandbox: Sandbox, cause: BaseException) -> None:
+    """A create failed: leave nothing. What resists stays in the record for recovery to finish."""
+    ctx.store.put_sandbox(dataclasses.replace(sandbox, state=SandboxState.REMOVING))
+    try:
+        await release(ctx, sandbox)
+        await remove_files(ctx, sandbox)
+    except Exception:
+        log.exception("pod %s: undo after %r is not complete; tried again later",
+                      sandbox.name, cause)  # fmt: skip
+        return
+    ctx.store.delete_sandbox(sandbox.id)
