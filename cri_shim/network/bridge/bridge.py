@@ -1,0 +1,188 @@
+"""The native bridge: a pod's network in three round trips to the kernel and no process.
+
+Attach:  host ports claimed → lease written → pair made → pod's end set up → host ports opened.
+Detach:  host ports closed → pair cut off → lease deleted → (background) pair deleted.
+Each step of an attach is undone by the detach of the same sandbox, whichever was the last.
+"""
+
+import asyncio
+import errno
+import logging
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from cri_shim.host.tasks import Tasks
+from cri_shim.model.errors import BerthError, RuntimeFailure
+from cri_shim.network.bridge import preflight, veth
+from cri_shim.network.bridge.device import Bridge, Device
+from cri_shim.network.bridge.firewall import Firewall
+from cri_shim.network.bridge.leases import LINK_PREFIX, Lease, Leases, link_name
+from cri_shim.network.bridge.ruleset import elements
+from cri_shim.network.hostports import Claims
+from cri_shim.network.netlink import NetlinkError
+from cri_shim.network.pod import Attachment, Documents, Finding, PodNet
+from cri_shim.network.subnets import Subnet
+from cri_shim.network.threads import Threads
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class BridgeSettings:
+    """`netns` None: the host is the namespace we run in. `mtu` 0: that of the uplink."""
+
+    subnets: tuple[Subnet, ...]
+    name: str = "berth0"
+    mtu: int = 0
+    netns: str | None = None
+
+
+class NativeBridge:
+    """A `PodNetwork`. Make it inside the running event loop; call `recover` before the rest."""
+
+    name = "bridge"
+
+    def __init__(
+        self, settings: BridgeSettings, documents: Documents, claims: Claims, tasks: Tasks
+    ) -> None:
+        self._settings = settings
+        self._claims = claims
+        self._tasks = tasks
+        self._threads = Threads()
+        self._leases = Leases(settings.subnets, documents)
+        self._device = Device(settings.name, settings.subnets, settings.netns, settings.mtu)
+        self._firewall = Firewall(
+            settings.name, settings.subnets, settings.netns, self._threads, tasks
+        )
+        self._bridge: Bridge | None = None
+        self._preparing = asyncio.Lock()
+        self._problem: str | None = None
+        self._reaping: asyncio.Task[None] | None = None
+        self._doomed = False
+
+    async def attach(self, pod: PodNet) -> Attachment:
+        if self._leases.get(pod.sandbox_id):
+            await self.detach(pod, {})
+        bridge = self._bridge or await self._prepare()
+        try:
+            ports = self._claims.take(pod.sandbox_id, str(pod), pod.published)
+            lease = self._leases.grant(pod, ports)
+            await self._wire(pod, bridge, lease)
+            await self._firewall.publish(pod.sandbox_id, elements(lease.addresses, ports))
+        except OSError as error:
+            await self._undo(pod)
+            raise _failed(pod, "attach", error) from error
+        except BaseException:
+            await self._undo(pod)
+            raise
+        ips = tuple(str(address) for address in lease.addresses)
+        record = {"implementation": self.name, "link": lease.link, "ips": list(ips)}
+        return Attachment(ips, record)
+
+    async def detach(self, pod: PodNet, attachment: Mapping[str, object]) -> None:
+        """Needs neither the namespace nor the record: the lease and the id say it all."""
+        name = link_name(pod.sandbox_id)
+        try:
+            await self._firewall.withdraw(pod.sandbox_id)
+            doomed = await self._threads.call(lambda: self._device.cut_off([name]))
+        except OSError as error:
+            raise _failed(pod, "detach", error) from error
+        self._leases.give_back(pod.sandbox_id)
+        self._claims.drop(pod.sandbox_id)
+        if doomed:
+            self._reap_soon()
+
+    async def _undo(self, pod: PodNet) -> None:
+        """What cannot be undone now keeps its lease, and `recover` takes it back."""
+        try:
+            await self.detach(pod, {})
+        except BerthError as error:
+            log.error("undoing an attach: %s", error)
+
+    async def recover(self, known: Collection[str]) -> None:
+        for lease in self._leases:
+            if lease.sandbox not in known:
+                self._leases.give_back(lease.sandbox)
+        for lease in self._leases:
+            self._claims.put(lease.sandbox, lease.pod, lease.ports)
+            self._firewall.expect(lease.sandbox, elements(lease.addresses, lease.ports))
+        await self._threads.call(self._cut_off_leftovers)
+        self._reap_soon()
+        if len(self._leases):
+            await self.check()
+
+    def ready(self) -> str | None:
+        return self._problem or preflight.obstacle()
+
+    async def check(self) -> None:
+        """Once the bridge is in use: put right what somebody undid."""
+        if self._bridge is None and not len(self._leases):
+            return
+        try:
+            await self._prepare()
+        except BerthError as error:
+            log.error("%s", error)
+
+    async def findings(self) -> list[Finding]:
+        settings = self._settings
+        return await self._threads.call(
+            lambda: preflight.findings(settings.name, settings.subnets, settings.netns)
+        )
+
+    async def close(self) -> None:
+        if self._reaping is not None:
+            await asyncio.wait([self._reaping])
+        self._firewall.close()
+        self._device.close()
+        self._threads.close()
+
+    async def _prepare(self) -> Bridge:
+        """The bridge and the table as they should be; remembers why they are not."""
+        async with self._preparing:
+            pods = [lease.link for lease in self._leases]
+            try:
+                self._bridge = await self._threads.call(lambda: self._device.ensure(pods))
+                await self._firewall.verify()
+            except OSError as error:
+                self._problem = f"bridge {self._settings.name} cannot be set up: {error}"
+                raise RuntimeFailure(self._problem) from error
+            except BerthError as error:
+                self._problem = str(error)
+                raise
+            self._problem = None
+            return self._bridge
+
+    async def _wire(self, pod: PodNet, bridge: Bridge, lease: Lease) -> None:
+        """A bridge that somebody deleted comes back; a link of our name is a leftover and goes."""
+        try:
+            await self._threads.call(lambda: self._wire_now(pod, bridge, lease))
+        except NetlinkError as error:
+            if error.errno not in (errno.ENODEV, errno.EINVAL, errno.EEXIST):
+                raise
+            await self._threads.call(lambda: self._device.cut_off([lease.link]))
+            await self._threads.call(self._device.reap)
+            again = await self._prepare()
+            await self._threads.call(lambda: self._wire_now(pod, again, lease))
+
+    def _wire_now(self, pod: PodNet, bridge: Bridge, lease: Lease) -> None:
+        veth.join(self._device.links, bridge, pod.netns, lease)
+        veth.set_up(pod.netns, lease, self._settings.subnets)
+
+    def _cut_off_leftovers(self) -> None:
+        known = [lease.link for lease in self._leases]
+        self._device.cut_off(self._device.leftovers(LINK_PREFIX, known))
+
+    def _reap_soon(self) -> None:
+        """One deletion at a time: those that come meanwhile share the next."""
+        self._doomed = True
+        if self._reaping is None or self._reaping.done():
+            self._reaping = self._tasks.start(self._reap(), "deletion of cut off links")
+
+    async def _reap(self) -> None:
+        while self._doomed:
+            self._doomed = False
+            await self._threads.call(self._device.reap)
+
+
+def _failed(pod: PodNet, verb: str, error: OSError) -> RuntimeFailure:
+    return RuntimeFailure(f"pod {pod}: cannot {verb} its network: {error.strerror or error}")

@@ -1,0 +1,164 @@
+"""Our nftables table in the kernel: laid down whole, its maps changed by element, and restored
+when a reload of the host's firewall takes it away."""
+
+import asyncio
+import errno
+import logging
+import shutil
+from collections.abc import Sequence
+
+from cri_shim.host import processes
+from cri_shim.host.tasks import Tasks
+from cri_shim.model.errors import RuntimeFailure
+from cri_shim.network import netlink
+from cri_shim.network.bridge import nfnetlink, ruleset
+from cri_shim.network.bridge.ruleset import Element
+from cri_shim.network.netlink import NetlinkError
+from cri_shim.network.subnets import Subnet
+from cri_shim.network.threads import Threads, entering, inside
+
+log = logging.getLogger(__name__)
+
+TABLE = "berth"
+_NFT_S = 20
+_ROUNDS = 5
+
+
+class Firewall:
+    """The table `inet berth` of one network namespace, and what it should hold."""
+
+    def __init__(
+        self,
+        bridge: str,
+        subnets: Sequence[Subnet],
+        netns: str | None,
+        threads: Threads,
+        tasks: Tasks,
+    ) -> None:
+        self._bridge = bridge
+        self._subnets = subnets
+        self._netns = netns
+        self._threads = threads
+        self._tasks = tasks
+        self._published: dict[str, tuple[Element, ...]] = {}
+        self._restoring = asyncio.Lock()
+        self._rules = 0
+        self._guard: asyncio.Task[None] | None = None
+        self._kernel = inside(netns, nfnetlink.connect)
+        self._monitor = inside(netns, nfnetlink.monitor)
+        asyncio.get_running_loop().add_reader(self._monitor.socket.fileno(), self._changed)
+
+    def close(self) -> None:
+        asyncio.get_running_loop().remove_reader(self._monitor.socket.fileno())
+        self._kernel.close()
+        self._monitor.close()
+
+    def expect(self, sandbox: str, entries: Sequence[Element]) -> None:
+        """Say what belongs in the table, without putting it there; `restore` will."""
+        if entries:
+            self._published[sandbox] = tuple(entries)
+
+    async def publish(self, sandbox: str, entries: Sequence[Element]) -> None:
+        """Open a pod's host ports, all or none."""
+        if not entries:
+            return
+        self.expect(sandbox, entries)
+        try:
+            await self._threads.call(lambda: self._open(entries))
+        except NetlinkError as error:
+            if error.errno != errno.ENOENT:
+                raise
+            await self.restore("is gone")
+
+    async def withdraw(self, sandbox: str) -> None:
+        """Close a pod's host ports and end its UDP flows."""
+        entries = self._published.pop(sandbox, ())
+        if entries:
+            await self._threads.call(lambda: self._close(entries))
+
+    async def verify(self) -> None:
+        """Restore the table where it is not as we laid it down."""
+        if not self._rules or await self._threads.call(self._count) != self._rules:
+            await self.restore("is not there" if self._rules else None)
+
+    async def restore(self, why: str | None = None) -> None:
+        """Lay the table down with everything published in it."""
+        if why:
+            log.warning("nftables table inet %s %s: laying it down again", TABLE, why)
+        async with self._restoring:
+            for _ in range(_ROUNDS):
+                before = dict(self._published)
+                await self._lay_down([entry for held in before.values() for entry in held])
+                self._drain()
+                self._rules = await self._threads.call(self._count)
+                if self._rules and before == self._published:
+                    return
+        raise RuntimeFailure(
+            f"nftables table inet {TABLE} does not stay: something removes it at once; see "
+            "`nft monitor` for who"
+        )
+
+    async def _lay_down(self, entries: Sequence[Element]) -> None:
+        text = ruleset.render(TABLE, self._bridge, self._subnets, entries)
+        argv = [*entering(self._netns), "nft", "-f", "-"]
+        try:
+            result = await processes.run(argv, input=text.encode(), timeout=_NFT_S)
+        except FileNotFoundError as error:
+            raise RuntimeFailure(
+                f"cannot set up host ports and masquerading: {error.filename} is not installed; "
+                "install the package nftables"
+            ) from error
+        except TimeoutError as error:
+            raise RuntimeFailure(f"cannot lay down the nftables table: {error}") from error
+        if result.code:
+            said = result.stderr.decode(errors="replace").strip()
+            raise RuntimeFailure(f"cannot lay down the nftables table inet {TABLE}: nft: {said}")
+
+    def _open(self, entries: Sequence[Element]) -> None:
+        nfnetlink.add(self._kernel, TABLE, entries)
+        self._forget(entries)
+
+    def _close(self, entries: Sequence[Element]) -> None:
+        nfnetlink.remove(self._kernel, TABLE, entries)
+        self._forget(entries)
+
+    def _forget(self, entries: Sequence[Element]) -> None:
+        ports = {entry.port for entry in entries if entry.protocol.name == "UDP"}
+        nfnetlink.forget_flows(self._kernel, ports)
+
+    def _count(self) -> int:
+        return nfnetlink.rules(self._kernel, TABLE)
+
+    def _drain(self) -> bool:
+        """Read what the monitor heard; whether somebody else took something of ours away."""
+        ours = self._kernel.port_id
+        taken = False
+        while True:
+            try:
+                data = self._monitor.socket.recv(1 << 18)
+            except BlockingIOError:
+                return taken
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise
+                taken = True  # it heard more than it could keep
+                continue
+            for _, answer in netlink.read(data):
+                if answer.sender != ours and nfnetlink.is_deletion(answer, TABLE):
+                    taken = True
+
+    def _changed(self) -> None:
+        """What is heard while the table is laid down is mostly that itself: the count tells."""
+        taken = self._drain() and not self._restoring.locked()
+        if taken and (self._guard is None or self._guard.done()):
+            self._guard = self._tasks.start(self._restore_soon(), "nftables guard")
+
+    async def _restore_soon(self) -> None:
+        try:
+            await self.restore("was changed by something else")
+        except (RuntimeFailure, OSError) as error:
+            log.error("%s", error)
+
+
+def nft_missing() -> bool:
+    return shutil.which("nft") is None

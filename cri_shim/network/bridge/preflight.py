@@ -1,0 +1,68 @@
+"""What would keep the native bridge from working on this host, in words."""
+
+from collections.abc import Iterable, Sequence
+
+from cri_shim.network import rtnetlink
+from cri_shim.network.bridge.device import forwards
+from cri_shim.network.bridge.firewall import nft_missing
+from cri_shim.network.pod import Finding, Level
+from cri_shim.network.rtnetlink import Route
+from cri_shim.network.subnets import Subnet
+from cri_shim.network.threads import inside
+
+
+def obstacle() -> str | None:
+    """Why no pod can be attached, as far as can be told at once."""
+    if nft_missing():
+        return "the native bridge needs the program nft, which is not installed (package nftables)"
+    return None
+
+
+def findings(bridge: str, subnets: Sequence[Subnet], netns: str | None) -> list[Finding]:
+    """Blocking: reads the host's routes and settings."""
+    found = []
+    if why := obstacle():
+        found.append(Finding(Level.ERROR, why, "apt-get install nftables"))
+    found += [_not_forwarding(s.version) for s in subnets if not forwards(netns, bridge, s.version)]
+    found += inside(netns, lambda: _overlaps(bridge, subnets))
+    return found
+
+
+def _not_forwarding(version: int) -> Finding:
+    name = "net.ipv4.ip_forward" if version == 4 else "net.ipv6.conf.all.forwarding"
+    return Finding(
+        Level.WARNING,
+        f"forwarding of IPv{version} is off on this host: packets of pods stay on the node",
+        "the native bridge switches it on, for the links that have an address, with the first "
+        f"pod; sysctl {name}=1 does it for the whole host",
+    )
+
+
+def _overlaps(bridge: str, subnets: Sequence[Subnet]) -> Iterable[Finding]:
+    connection = rtnetlink.connect()
+    try:
+        names = {link.index: link.name for link in rtnetlink.links(connection)}
+        routes = rtnetlink.routes(connection)
+    finally:
+        connection.close()
+    return [
+        Finding(
+            Level.WARNING,
+            f"subnet {subnet} overlaps the host's route {route.destination} on "
+            f"{names.get(route.link, '?')}: pods or that network will not be reached",
+            "give [network] subnet a range that this host has no route to",
+        )
+        for subnet in subnets
+        for route in routes
+        if names.get(route.link) != bridge and _meets(route, subnet)
+    ]
+
+
+def _meets(route: Route, subnet: Subnet) -> bool:
+    network = route.destination
+    return (
+        network.prefixlen > 0
+        and network.version == subnet.version
+        and network.overlaps(subnet.network)
+        and not (network.version == 6 and network.is_link_local)
+    )
