@@ -7,7 +7,7 @@ import signal
 import time
 from collections.abc import Callable, Iterable
 
-_PAUSE = 0.005
+_PAUSE = 0.002
 """Seconds between two looks at a group whose processes are leaving."""
 
 

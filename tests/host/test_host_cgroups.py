@@ -1,0 +1,261 @@
+"""One suite over every kind of control group that this kernel gives, on real groups.
+
+The host's own layout; the v2 hierarchy mounted apart (with whatever controllers it has here); and
+a v1 hierarchy without controllers, which every kernel mounts.
+"""
+
+import errno
+import os
+import secrets
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from cri_shim.host import mounts
+from cri_shim.host.cgroups.detection import detect
+from cri_shim.host.cgroups.hierarchy import Cgroups
+from cri_shim.host.cgroups.v1 import CgroupsV1
+from cri_shim.host.cgroups.v2 import CgroupsV2
+from cri_shim.host.files import read_text
+
+
+@dataclass(frozen=True)
+class Wanted:
+    cpu_period: int = 0
+    cpu_quota: int = 0
+    cpu_shares: int = 0
+    memory_limit: int = 0
+    swap_limit: int = 0
+    cpuset_cpus: str = ""
+    cpuset_mems: str = ""
+    hugepages: tuple[tuple[str, int], ...] = ()
+    unified: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class Case:
+    """A hierarchy and a group of our own in it."""
+
+    cgroups: Cgroups
+    path: str
+    roots: list[str]
+    children: list["subprocess.Popen[bytes]"] = field(default_factory=list)
+
+    def start(self, path: str, *argv: str) -> "subprocess.Popen[bytes]":
+        """Run a program that has entered the group by itself, so that all it does counts there."""
+        files = [f"{root}{path}/cgroup.procs" for root in self.roots]
+        script = 'while [ "$1" != -- ]; do echo $$ > $1 || exit 99; shift; done; shift; exec "$@"'
+        child = subprocess.Popen(["sh", "-c", script, "sh", *files, "--", *argv])
+        self.children.append(child)
+        return child
+
+
+def _host() -> tuple[Cgroups, list[str]]:
+    cgroups = detect()
+    roots = {cgroups.file(name, "/", "").rstrip("/") for name in cgroups.controllers}
+    return cgroups, sorted(roots)
+
+
+@pytest.fixture(params=["host", "v2", "v1 without controllers"])
+def case(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Case]:
+    if request.param == "host":
+        cgroups, roots = _host()
+    else:
+        kind = "cgroup2" if request.param == "v2" else "cgroup"
+        name = f"berth-test-{secrets.token_hex(4)}"
+        data = "" if kind == "cgroup2" else f"none,name={name}"
+        mounts.filesystem(name, tmp_path, kind, data=data)
+        roots = [str(tmp_path)]
+        cgroups = CgroupsV2(roots[0]) if kind == "cgroup2" else CgroupsV1({name: roots[0]})
+    made = Case(cgroups, f"/berth-test-{secrets.token_hex(4)}", roots)
+    try:
+        yield made
+    finally:
+        if cgroups.exists(made.path):
+            cgroups.kill(made.path)
+        for child in made.children:
+            child.wait()
+        cgroups.remove(made.path)
+        mounts.unmount(tmp_path)
+    assert not mounts.exists_at(tmp_path)
+
+
+@pytest.fixture
+def host() -> Iterator[Case]:
+    cgroups, roots = _host()
+    made = Case(cgroups, f"/berth-test-{secrets.token_hex(4)}", roots)
+    cgroups.create(made.path)
+    try:
+        yield made
+    finally:
+        cgroups.kill(made.path)
+        for child in made.children:
+            child.wait()
+        cgroups.remove(made.path)
+    left = [root for root in roots if Path(f"{root}{made.path}").exists()]
+    assert left == []
+
+
+def _until_inside(case: Case, path: str, count: int) -> list[int]:
+    while len(found := case.cgroups.processes(path)) < count:
+        assert all(child.poll() is None for child in case.children)
+    return found
+
+
+def test_create_and_remove(case: Case) -> None:
+    leaf = f"{case.path}/pod/container"
+    for _ in range(2):
+        case.cgroups.create(leaf)
+    assert case.cgroups.exists(leaf)
+    assert case.cgroups.processes(case.path) == []
+    for _ in range(2):
+        case.cgroups.remove(case.path)
+    assert not case.cgroups.exists(case.path)
+
+
+def test_a_process_below_counts_and_holds(case: Case) -> None:
+    leaf = f"{case.path}/container"
+    case.cgroups.create(leaf)
+    child = case.start(leaf, "sleep", "60")
+    assert _until_inside(case, case.path, 1) == [child.pid]
+    with pytest.raises(OSError, match=str(child.pid)) as caught:
+        case.cgroups.remove(case.path, patience=0.01)
+    assert caught.value.errno == errno.EBUSY
+
+
+def test_remove_waits_for_a_process_that_leaves(case: Case) -> None:
+    case.cgroups.create(case.path)
+    child = case.start(case.path, "sleep", "60")
+    _until_inside(case, case.path, 1)
+    child.kill()
+    case.cgroups.remove(case.path)
+    assert not case.cgroups.exists(case.path)
+
+
+def test_kill_ends_all_below_even_who_forks(case: Case) -> None:
+    leaf = f"{case.path}/container"
+    case.cgroups.create(leaf)
+    storm = "while :; do sh -c 'sleep 60' & sh -c 'sleep 0.001'; done"
+    case.start(leaf, "sh", "-c", storm)
+    _until_inside(case, case.path, 5)
+    case.cgroups.kill(case.path)
+    assert case.cgroups.processes(case.path) == []
+
+
+def test_the_root_and_paths_that_climb_are_refused(case: Case) -> None:
+    for refused in (case.cgroups.kill, case.cgroups.remove):
+        with pytest.raises(ValueError, match="root cgroup"):
+            refused("/")
+        with pytest.raises(ValueError, match="climbs"):
+            refused("/a/../..")
+    with pytest.raises(ValueError, match="climbs"):
+        case.cgroups.create("/../x")
+
+
+def test_readings_of_a_missing_group_are_zeros(case: Case) -> None:
+    none = "/berth-test-none"
+    assert not case.cgroups.exists(none)
+    assert case.cgroups.cpu(none).usage == 0
+    assert case.cgroups.memory(none).usage == 0
+    assert case.cgroups.memory(none).limit is None
+    assert case.cgroups.pids(none).current == 0
+    assert case.cgroups.oom_kills(none) == 0
+    assert case.cgroups.hugetlb(none) == ()
+    assert case.cgroups.io(none) == ()
+    assert case.cgroups.pressure(none) is None
+    assert case.cgroups.processes(none) == []
+
+
+def test_the_daemon_never_kills_itself(case: Case) -> None:
+    """A group that holds ourselves is refused; one without controllers is safe to enter."""
+    if case.cgroups.controllers and case.cgroups.layout != "v2":
+        return  # our own memory group is not to be left
+    case.cgroups.create(case.path)
+    before = _own_group(case)
+    Path(f"{case.roots[0]}{case.path}/cgroup.procs").write_text(str(os.getpid()))
+    try:
+        with pytest.raises(PermissionError, match="daemon itself"):
+            case.cgroups.kill(case.path)
+    finally:
+        Path(f"{case.roots[0]}{before}/cgroup.procs").write_text(str(os.getpid()))
+
+
+def _own_group(case: Case) -> str:
+    lines = (read_text("/proc/self/cgroup") or "").splitlines()
+    wanted = "0::" if case.cgroups.layout == "v2" else "berth-test"
+    return next(line.partition(":")[2].partition(":")[2] for line in lines if wanted in line)
+
+
+def test_limits_are_set_and_read(host: Case) -> None:
+    wanted = Wanted(
+        cpu_shares=512,
+        cpu_period=50_000,
+        cpu_quota=25_000,
+        memory_limit=64 << 20,
+        swap_limit=64 << 20,
+        cpuset_cpus="0",
+        hugepages=(("1TB", 0),),
+    )
+    host.cgroups.apply(host.path, wanted)
+    cpu = host.cgroups.cpu(host.path)
+    assert (cpu.quota, cpu.period) == (25_000, 50_000)
+    assert abs(cpu.shares - 512) < 30  # v2 keeps a coarser weight
+    assert host.cgroups.memory(host.path).limit == 64 << 20
+    for size in (128 << 20, 32 << 20):
+        host.cgroups.apply(host.path, Wanted(memory_limit=size, swap_limit=size))
+        assert host.cgroups.memory(host.path).limit == size
+    host.cgroups.apply(host.path, Wanted(memory_limit=-1, swap_limit=-1, cpu_quota=-1))
+    assert host.cgroups.memory(host.path).limit is None
+    assert host.cgroups.cpu(host.path).quota is None
+    assert host.cgroups.cpu(host.path).period == 50_000
+
+
+def test_a_refused_limit_changes_nothing(host: Case) -> None:
+    before = host.cgroups.cpu(host.path)
+    with pytest.raises(OSError, match=r"cannot set to '4095'.*cpuset.cpus"):
+        host.cgroups.apply(host.path, Wanted(cpu_shares=99, cpuset_cpus="4095"))
+    assert host.cgroups.cpu(host.path) == before
+    with pytest.raises(ValueError, match="below the memory limit"):
+        host.cgroups.apply(host.path, Wanted(memory_limit=2 << 20, swap_limit=1 << 20))
+
+
+def test_usage_of_a_process_is_counted(host: Case) -> None:
+    program = "import sys; held = bytearray(b'x') * (24 << 20); print('ready', flush=True); input()"
+    read, write = os.pipe()
+    child = _python(host, program, read)
+    while host.cgroups.memory(host.path).usage < 24 << 20:
+        assert child.poll() is None
+    memory = host.cgroups.memory(host.path)
+    assert memory.rss >= 20 << 20
+    assert memory.working_set <= memory.usage
+    assert memory.max_usage >= memory.usage // 2
+    assert memory.faults > 1000
+    assert host.cgroups.pids(host.path).current >= 1
+    assert host.cgroups.cpu(host.path).usage > 1_000_000
+    with pytest.raises(OSError, match="below the present use") as caught:
+        host.cgroups.apply(host.path, Wanted(memory_limit=8 << 20))
+    assert caught.value.errno == errno.EBUSY
+    assert memory.limit == host.cgroups.memory(host.path).limit
+    os.close(read)
+    os.close(write)
+
+
+def _python(host: Case, program: str, stdin: int) -> "subprocess.Popen[bytes]":
+    files = [f"{root}{host.path}/cgroup.procs" for root in host.roots]
+    script = 'while [ "$1" != -- ]; do echo $$ > $1; shift; done; shift; exec "$@"'
+    argv = ["sh", "-c", script, "sh", *files, "--", sys.executable, "-c", program]
+    child = subprocess.Popen(argv, stdin=stdin, stdout=subprocess.DEVNULL)
+    host.children.append(child)
+    return child
+
+
+def test_a_kill_for_want_of_memory_is_counted(host: Case) -> None:
+    host.cgroups.apply(host.path, Wanted(memory_limit=32 << 20, swap_limit=32 << 20))
+    assert host.cgroups.oom_kills(host.path) == 0
+    child = host.start(host.path, sys.executable, "-c", "bytearray(b'x') * (200 << 20)")
+    assert child.wait() == -9
+    assert host.cgroups.oom_kills(host.path) == 1
