@@ -8,7 +8,7 @@ from types import MappingProxyType
 from cri_shim.model.errors import InvalidArgument
 from cri_shim.model.ids import ContainerId, ImageId, SandboxId
 from cri_shim.model.lifecycle import ContainerState
-from cri_shim.model.namespaces import IdMapping
+from cri_shim.model.namespaces import IdMapping, mapping_from_cri
 from cri_shim.model.resources import EMPTY, LinuxResources
 from cri_shim.model.sandbox import check_text
 from cri_shim.model.security import ContainerSecurity
@@ -57,8 +57,8 @@ class MountSpec:
             readonly=message.readonly,
             relabel=message.selinux_relabel,
             propagation=propagation,
-            uids=tuple(IdMapping(m.container_id, m.host_id, m.length) for m in message.uidMappings),
-            gids=tuple(IdMapping(m.container_id, m.host_id, m.length) for m in message.gidMappings),
+            uids=tuple(mapping_from_cri(m, f"{where}.uidMappings") for m in message.uidMappings),
+            gids=tuple(mapping_from_cri(m, f"{where}.gidMappings") for m in message.gidMappings),
             recursive_readonly=message.recursive_read_only,
             image=image,
             image_sub_path=check_text(message.image_sub_path, f"{where}.image_sub_path"),

@@ -34,8 +34,8 @@ class UserNamespace:
     def from_cri(cls, message: cri.UserNamespace, where: str) -> "UserNamespace | None":
         """None for NODE (the host's); InvalidArgument for what no runtime can give."""
         mode = _mode(message.mode, f"{where}.mode")
-        uids = tuple(_mapping(m, f"{where}.uids") for m in message.uids)
-        gids = tuple(_mapping(m, f"{where}.gids") for m in message.gids)
+        uids = tuple(mapping_from_cri(m, f"{where}.uids") for m in message.uids)
+        gids = tuple(mapping_from_cri(m, f"{where}.gids") for m in message.gids)
         if mode is NamespaceMode.NODE:
             if uids or gids:
                 raise InvalidArgument(f"{where}: mode NODE takes no mappings")
@@ -79,7 +79,8 @@ def _mode(value: int, where: str) -> NamespaceMode:
         raise InvalidArgument(f"{where} {value} is not a namespace mode (0 to 3)") from None
 
 
-def _mapping(message: cri.IDMapping, where: str) -> IdMapping:
+def mapping_from_cri(message: cri.IDMapping, where: str) -> IdMapping:
+    """InvalidArgument for a mapping of nothing, or of ids that do not exist."""
     if message.length == 0:
         raise InvalidArgument(f"{where} has a mapping of length 0")
     if max(message.container_id, message.host_id) + message.length > 2**32:

@@ -80,8 +80,10 @@ def _check_ranges(message: cri.LinuxContainerResources, where: str) -> None:
         value = getattr(message, name)
         if not low <= value <= high:
             raise InvalidArgument(f"{where}.{name} is {value}: it must lie in {low} to {high}")
-    if message.cpu_period and message.cpu_period < 1000:
-        raise InvalidArgument(f"{where}.cpu_period is {message.cpu_period}: the least is 1000 us")
+    for name in ("cpu_period", "cpu_quota"):
+        value = getattr(message, name)
+        if 0 < value < 1000:
+            raise InvalidArgument(f"{where}.{name} is {value}: the least is 1000 us")
 
 
 def check_cpu_list(text: str, where: str) -> str:

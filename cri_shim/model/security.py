@@ -1,5 +1,6 @@
 """Security context of a pod and of a container, as CRI gives it."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 
@@ -35,6 +36,8 @@ class Profile:
                 f"{where}.profile_type {message.profile_type} is not known: "
                 "use RuntimeDefault, Unconfined or Localhost"
             ) from None
+        if "\0" in message.localhost_ref:
+            raise InvalidArgument(f"{where}.localhost_ref has a NUL byte")
         if kind is ProfileKind.LOCALHOST and not message.localhost_ref:
             raise InvalidArgument(f"{where}.localhost_ref is empty: a Localhost profile needs it")
         return cls(kind, message.localhost_ref)
@@ -49,7 +52,7 @@ class Profile:
                 return cls(ProfileKind.RUNTIME_DEFAULT)
             case "unconfined":
                 return cls(ProfileKind.UNCONFINED)
-            case _ if text.startswith("localhost/") and text != "localhost/":
+            case _ if text.startswith("localhost/") and text != "localhost/" and "\0" not in text:
                 return cls(ProfileKind.LOCALHOST, text.removeprefix("localhost/"))
             case _:
                 raise InvalidArgument(
@@ -87,8 +90,9 @@ class Capabilities:
 
 
 def _capability(name: str) -> str:
-    upper = name.upper()
-    return upper if upper == "ALL" or upper.startswith("CAP_") else f"CAP_{upper}"
+    """`net_admin`, `CAP_NET_ADMIN`, `all` and `cap_all` are all understood."""
+    bare = name.upper().removeprefix("CAP_")
+    return bare if bare == "ALL" else f"CAP_{bare}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,8 +171,8 @@ class ContainerSecurity:
             supplemental_groups=tuple(message.supplemental_groups),
             groups_policy=policy,
             no_new_privs=message.no_new_privs,
-            masked_paths=tuple(message.masked_paths),
-            readonly_paths=tuple(message.readonly_paths),
+            masked_paths=_paths(message.masked_paths, f"{where}.masked_paths"),
+            readonly_paths=_paths(message.readonly_paths, f"{where}.readonly_paths"),
             seccomp=_profile(message, "seccomp", message.seccomp_profile_path, where),
             apparmor=_profile(message, "apparmor", message.apparmor_profile, where),
         )
@@ -185,6 +189,14 @@ def _profile(
     if present:
         return Profile.from_cri(getattr(message, field), f"{where}.{field}")
     return Profile.from_deprecated(deprecated, f"{where}.{field} (deprecated form)")
+
+
+def _paths(paths: Iterable[str], where: str) -> tuple[str, ...]:
+    found = tuple(paths)
+    for path in found:
+        if not path.startswith("/") or "\0" in path:
+            raise InvalidArgument(f"{where} has {path!r}: give absolute paths")
+    return found
 
 
 def _id(message: cri.LinuxContainerSecurityContext, field: str, where: str) -> int | None:

@@ -3,7 +3,7 @@
 import json
 
 from cri_shim.model.container import ContainerSpec
-from cri_shim.model.errors import FailedPrecondition, InvalidArgument, Unimplemented
+from cri_shim.model.errors import FailedPrecondition, Unimplemented
 from cri_shim.oci import annotations, devices, limits, mounts, namespaces, process, resources
 from cri_shim.oci import seccomp as seccomp_profiles
 from cri_shim.oci.facts import Facts, Json
@@ -64,8 +64,8 @@ def _linux(spec: ContainerSpec, facts: Facts) -> Json:
         "devices": devices.nodes(spec, facts),
     }
     if not spec.security.privileged:
-        linux["maskedPaths"] = _absolute(spec.security.masked_paths, "masked_paths")
-        linux["readonlyPaths"] = _absolute(spec.security.readonly_paths, "readonly_paths")
+        linux["maskedPaths"] = list(spec.security.masked_paths)
+        linux["readonlyPaths"] = list(spec.security.readonly_paths)
     profile = seccomp_profiles.seccomp(
         spec.security, facts, limits.capability_names(spec.security, facts)
     )
@@ -77,12 +77,3 @@ def _linux(spec: ContainerSpec, facts: Facts) -> Json:
         "netDevices": devices.net_devices(facts),
     }
     return linux | {key: value for key, value in optional.items() if value}
-
-
-def _absolute(paths: tuple[str, ...], where: str) -> list[str]:
-    for path in paths:
-        if not path.startswith("/"):
-            raise InvalidArgument(
-                f"config.linux.security_context.{where} has {path!r}: give absolute paths"
-            )
-    return list(paths)
