@@ -1,0 +1,187 @@
+"""A folder that is filled from hostile names: every path is resolved inside it.
+
+Symbolic links on the way mean what they mean to a process whose root is this folder: `/var/run`
+that links to `/run` leads to `run`. Every folder is opened by openat2 with RESOLVE_IN_ROOT, so
+that the kernel, not this code, keeps the walk inside.
+"""
+
+import os
+import re
+import stat
+from collections import OrderedDict
+
+from cri_shim.host.files import open_beneath
+from cri_shim.images.errors import BadImage
+
+_MAX_OPEN = 64
+_MAX_LINKS = 40
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+OPAQUE = "trusted.overlay.opaque"
+_PLAIN = re.compile(r"[^./\0][^/\0]*(?:/[^./\0][^/\0]*)*\Z")
+"""The common case: no empty parts, none that starts with a dot."""
+
+
+def clean(name: str) -> str:
+    """A member's name as a path relative to the root, `` for the root itself.
+
+    Leading slashes fall away as in every tar; `..` is taken away with the part before it, and
+    BadImage where it would climb above the root.
+    """
+    if _PLAIN.match(name):
+        return name
+    if "\0" in name:
+        raise BadImage(f"entry {name!r} has a NUL in its name")
+    parts: list[str] = []
+    for part in name.split("/"):
+        if part in ("", "."):
+            continue
+        if part != "..":
+            parts.append(part)
+        elif parts:
+            parts.pop()
+        else:
+            raise BadImage(f"entry {name!r} leads outside of the image")
+    return "/".join(parts)
+
+
+def is_whiteout(status: os.stat_result) -> bool:
+    """Overlay's sign for "not here any more": a character device 0:0."""
+    return stat.S_ISCHR(status.st_mode) and status.st_rdev == 0
+
+
+class Root:
+    """The folder being filled; knows which of its folders no entry has described yet."""
+
+    def __init__(self, path: str) -> None:
+        self.fd = os.open(path, _FOLDER | os.O_NOFOLLOW)
+        self._folders: OrderedDict[str, tuple[int, str]] = OrderedDict()
+        self.implied: set[str] = {"."}
+        """Folders made on the way to an entry, by their real path."""
+        self.times: dict[str, int] = {}
+        """Times of modification (ns) of folders, set at the end, by real path."""
+
+    def close(self) -> None:
+        self._forget_all()
+        os.close(self.fd)
+
+    def parent(self, path: str) -> tuple[int, str, str]:
+        """Descriptor and real path of the folder that holds `path`, made where missing; name."""
+        folder, _, name = path.rpartition("/")
+        fd, real = self.folder(folder)
+        return fd, real, name
+
+    def folder(self, path: str) -> tuple[int, str]:
+        """Descriptor (owned by the cache) and real path of a folder, made where missing."""
+        if not path:
+            return self.fd, ""
+        found = self._folders.get(path)
+        if found is None:
+            found = self._open(path)
+            self._folders[path] = found
+            if len(self._folders) > _MAX_OPEN:
+                os.close(self._folders.popitem(last=False)[1][0])
+        return found
+
+    def _open(self, path: str) -> tuple[int, str]:
+        real = self._resolve(path)
+        try:
+            return open_beneath(self.fd, real, _FOLDER), real
+        except FileNotFoundError:
+            pass
+        except NotADirectoryError:
+            self._unhide(real)
+        self._make(real)
+        try:
+            return open_beneath(self.fd, real, _FOLDER), real
+        except NotADirectoryError:
+            raise BadImage(f"{path!r} should be a folder and is a file of the same layer") from None
+
+    def _resolve(self, path: str) -> str:
+        """The path without links: what a chroot into the root would see."""
+        done: list[str] = []
+        rest = path.split("/")[::-1]
+        links = 0
+        while rest:
+            part = rest.pop()
+            if part in ("", "."):
+                continue
+            if part == "..":
+                del done[-1:]
+                continue
+            target = self._link("/".join([*done, part]))
+            if target is None:
+                done.append(part)
+                continue
+            links += 1
+            if links > _MAX_LINKS:
+                raise BadImage(f"{path!r} runs in a circle of symbolic links")
+            if target.startswith("/"):
+                done.clear()
+            rest += target.split("/")[::-1]
+        return "/".join(done)
+
+    def _link(self, path: str) -> str | None:
+        """Target of a link whose parents are no links; None for anything else."""
+        try:
+            return os.readlink(path, dir_fd=self.fd)
+        except OSError:
+            return None
+
+    def _make(self, real: str) -> None:
+        """Make the missing folders of a resolved path."""
+        at = 0
+        while at >= 0:
+            at = real.find("/", at + 1)
+            part = real if at < 0 else real[:at]
+            try:
+                os.mkdir(part, 0o755, dir_fd=self.fd)
+                self.implied.add(part)
+            except FileExistsError:
+                continue
+            except NotADirectoryError:
+                return
+
+    def _unhide(self, real: str) -> None:
+        """Turn a whiteout on the way into a folder that hides what lies below it."""
+        parts = real.split("/")
+        for count in range(1, len(parts) + 1):
+            part = "/".join(parts[:count])
+            try:
+                status = os.stat(part, dir_fd=self.fd, follow_symlinks=False)
+            except OSError:
+                return
+            if is_whiteout(status):
+                os.unlink(part, dir_fd=self.fd)
+                os.mkdir(part, 0o755, dir_fd=self.fd)
+                self.hide_below(part)
+                return
+
+    def hide_below(self, path: str) -> None:
+        """Make a folder opaque: nothing of lower layers shows in it."""
+        fd = open_beneath(self.fd, path or ".", _FOLDER | os.O_NOFOLLOW)
+        try:
+            os.setxattr(fd, OPAQUE, b"y")
+        finally:
+            os.close(fd)
+
+    def forget(self, real: str) -> None:
+        """A folder or link at this path was replaced: nothing known below holds any more."""
+        self._forget_all()
+        self.implied = {p for p in self.implied if p != real and not p.startswith(real + "/")}
+        below = [p for p in self.times if p == real or p.startswith(real + "/")]
+        for path in below:
+            del self.times[path]
+
+    def _forget_all(self) -> None:
+        for fd, _ in self._folders.values():
+            os.close(fd)
+        self._folders.clear()
+
+    def set_times(self) -> None:
+        """Give the folders their times, now that nothing more is put into them."""
+        for path, mtime in self.times.items():
+            fd = open_beneath(self.fd, path or ".", _FOLDER | os.O_NOFOLLOW, in_root=False)
+            try:
+                os.utime(fd, ns=(mtime, mtime))
+            finally:
+                os.close(fd)

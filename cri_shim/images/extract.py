@@ -1,0 +1,274 @@
+"""Entries of a layer become files of one overlay layer folder.
+
+The rules (image-spec layer.md, and what overlayfs wants on disk):
+
+    `.wh.NAME`        a character device 0:0 called NAME, unless this layer has a NAME of its own:
+                      then a folder is made opaque and anything else hides the lower one anyway
+    `.wh..wh..opq`    the folder gets trusted.overlay.opaque=y
+    a later entry     replaces an earlier one of the same name; a folder only changes its metadata
+
+Owners are set before modes and capabilities, because chown(2) takes those away.
+"""
+
+import errno
+import os
+import shutil
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from cri_shim.images.beneath import Root, clean, is_whiteout
+from cri_shim.images.errors import BadImage
+from cri_shim.images.stream import LayerStream, Limits
+from cri_shim.images.tar_headers import Entry, Kind, read_entries
+
+_WHITEOUT = ".wh."
+_OPAQUE_MARK = ".wh..wh..opq"
+_CREATE = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+_IGNORED_XATTRS = ("trusted.overlay.", "user.overlay.", "security.selinux", "system.nfs4_acl")
+"""Overlay's own marks must not come from outside (a redirect shows files that are not there);
+labels belong to the host's policy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unpacked:
+    """What came out of a layer: bytes of regular files, number of inodes, unexplained folders."""
+
+    size: int
+    inodes: int
+    implied: tuple[str, ...]
+    opaque: bool
+    """The layer hides everything below it."""
+
+
+def extract(stream: LayerStream, target: str, limits: Limits) -> Unpacked:
+    """Fill the empty folder `target`; BadImage names the entry that is wrong.
+
+    Needs umask 0 and CAP_MKNOD, CAP_CHOWN, CAP_SYS_ADMIN (trusted xattrs).
+    """
+    extraction = _Extraction(stream, Root(target))
+    try:
+        for count, entry in enumerate(read_entries(stream)):
+            if count >= limits.entries:
+                raise BadImage(f"the layer has more than {limits.entries} entries")
+            extraction.apply(entry)
+        return extraction.finish()
+    finally:
+        extraction.root.close()
+
+
+class _Extraction:
+    def __init__(self, stream: LayerStream, root: Root) -> None:
+        self.root = root
+        self._stream = stream
+        self._size = 0
+        self._inodes = 1
+        self._opaque = False
+        self._make: dict[Kind, Callable[[Entry, int, str], None]] = {
+            Kind.FILE: self._file,
+            Kind.SYMLINK: self._symlink,
+            Kind.CHARACTER: self._node,
+            Kind.BLOCK: self._node,
+            Kind.FIFO: self._node,
+        }
+
+    def finish(self) -> Unpacked:
+        self.root.set_times()
+        implied = tuple(sorted(self.root.implied))
+        return Unpacked(
+            self._size, self._inodes + len(self.root.implied - {"."}), implied, self._opaque
+        )
+
+    def apply(self, entry: Entry) -> None:
+        try:
+            self._apply(entry)
+        except OSError as error:
+            where = f"entry {entry.name!r}: {error.strerror}"
+            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS):
+                raise OSError(error.errno, where) from None
+            raise BadImage(where) from None
+
+    def _apply(self, entry: Entry) -> None:
+        path = clean(entry.name)
+        if not path:
+            self._root_entry(entry)
+            return
+        folder, real, name = self.root.parent(path)
+        if name.startswith(_WHITEOUT):
+            self._whiteout(folder, real, name, entry)
+            return
+        whole = f"{real}/{name}" if real else name
+        if entry.kind is Kind.DIRECTORY:
+            self._directory(entry, folder, name, whole)
+        elif entry.kind is Kind.HARD_LINK:
+            self._hard_link(entry, folder, name, whole)
+        else:
+            self._replacing(
+                lambda: self._make[entry.kind](entry, folder, name), folder, name, whole
+            )
+            self._inodes += 1
+
+    def _root_entry(self, entry: Entry) -> None:
+        if entry.kind is not Kind.DIRECTORY:
+            raise BadImage(f"entry {entry.name!r} would replace the root of the image")
+        self._describe(entry, self.root.fd)
+        self.root.implied.discard(".")
+        self.root.times[""] = entry.mtime
+
+    def _whiteout(self, folder: int, real: str, name: str, entry: Entry) -> None:
+        if name == _OPAQUE_MARK:
+            self.root.hide_below(real)
+            self._opaque = self._opaque or not real
+            return
+        hidden = name[len(_WHITEOUT) :]
+        if hidden.startswith(_WHITEOUT):  # .wh..wh.plnk, .wh..wh.aufs: notes of AUFS to itself
+            return
+        if hidden in ("", ".", ".."):
+            raise BadImage(f"whiteout {entry.name!r} hides nothing that can be named")
+        try:
+            os.mknod(hidden, stat.S_IFCHR, 0, dir_fd=folder)
+            self._inodes += 1
+        except FileExistsError:
+            if stat.S_ISDIR(os.stat(hidden, dir_fd=folder, follow_symlinks=False).st_mode):
+                self.root.hide_below(f"{real}/{hidden}" if real else hidden)
+
+    def _replacing(self, make: Callable[[], None], folder: int, name: str, whole: str) -> None:
+        """Make something; what lies there already goes away first."""
+        try:
+            make()
+        except FileExistsError:
+            self._remove(folder, name, whole)
+            make()
+
+    def _remove(self, folder: int, name: str, whole: str) -> None:
+        mode = os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode
+        if stat.S_ISDIR(mode):
+            shutil.rmtree(name, dir_fd=folder)
+        else:
+            os.unlink(name, dir_fd=folder)
+        if stat.S_ISDIR(mode) or stat.S_ISLNK(mode):
+            self.root.forget(whole)
+
+    def _directory(self, entry: Entry, folder: int, name: str, whole: str) -> None:
+        try:
+            os.mkdir(name, entry.mode, dir_fd=folder)
+            self._inodes += 1
+        except FileExistsError:
+            self._make_folder_of(folder, name, whole)
+        fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=folder)
+        try:
+            self._describe(entry, fd)
+        finally:
+            os.close(fd)
+        self.root.times[whole] = entry.mtime
+
+    def _make_folder_of(self, folder: int, name: str, whole: str) -> None:
+        """A folder stays; a whiteout becomes an opaque folder; others are replaced."""
+        status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+        if stat.S_ISDIR(status.st_mode):
+            if whole in self.root.implied:
+                self.root.implied.remove(whole)
+                self._inodes += 1
+            return
+        self._remove(folder, name, whole)
+        os.mkdir(name, dir_fd=folder)
+        self._inodes += 1
+        if is_whiteout(status):
+            self.root.hide_below(whole)
+
+    def _hard_link(self, entry: Entry, folder: int, name: str, whole: str) -> None:
+        target = clean(entry.link)
+        if not target:
+            raise BadImage(f"hard link {entry.name!r} leads to the root of the image")
+        there, real, base = self.root.parent(target)
+        if (f"{real}/{base}" if real else base) == whole:
+            return
+        try:
+            mode = os.stat(base, dir_fd=there, follow_symlinks=False).st_mode
+        except FileNotFoundError:
+            raise BadImage(
+                f"hard link {entry.name!r} leads to {entry.link!r}, which is not in its layer"
+            ) from None
+        if stat.S_ISDIR(mode):
+            raise BadImage(f"hard link {entry.name!r} leads to {entry.link!r}, a folder")
+        there, _, _ = self.root.parent(target)
+        folder, _, _ = self.root.parent(whole)
+
+        def link() -> None:
+            os.link(base, name, src_dir_fd=there, dst_dir_fd=folder, follow_symlinks=False)
+
+        self._replacing(link, folder, name, whole)
+
+    def _file(self, entry: Entry, folder: int, name: str) -> None:
+        fd = os.open(name, _CREATE, entry.mode & 0o777, dir_fd=folder)
+        try:
+            if entry.regions is None:
+                for part in self._stream.parts(entry.stored):
+                    _write(fd, part)
+            else:
+                self._sparse(entry, fd)
+            self._describe(entry, fd, made=True)
+            os.utime(fd, ns=(entry.mtime, entry.mtime))
+        finally:
+            os.close(fd)
+        self._size += entry.size
+
+    def _sparse(self, entry: Entry, fd: int) -> None:
+        os.ftruncate(fd, entry.size)
+        for offset, length in entry.regions or ():
+            os.lseek(fd, offset, os.SEEK_SET)
+            for part in self._stream.parts(length):
+                _write(fd, part)
+
+    def _symlink(self, entry: Entry, folder: int, name: str) -> None:
+        os.symlink(entry.link, name, dir_fd=folder)
+        if entry.uid or entry.gid:
+            os.chown(name, entry.uid, entry.gid, dir_fd=folder, follow_symlinks=False)
+        self._named_xattrs(entry, folder, name)
+        os.utime(name, ns=(entry.mtime, entry.mtime), dir_fd=folder, follow_symlinks=False)
+
+    def _node(self, entry: Entry, folder: int, name: str) -> None:
+        kinds = {Kind.CHARACTER: stat.S_IFCHR, Kind.BLOCK: stat.S_IFBLK, Kind.FIFO: stat.S_IFIFO}
+        device = os.makedev(entry.major, entry.minor) if entry.kind is not Kind.FIFO else 0
+        os.mknod(name, kinds[entry.kind] | (entry.mode & 0o777), device, dir_fd=folder)
+        if entry.uid or entry.gid:
+            os.chown(name, entry.uid, entry.gid, dir_fd=folder, follow_symlinks=False)
+        if entry.mode & 0o7000:
+            os.chmod(name, entry.mode, dir_fd=folder)
+        self._named_xattrs(entry, folder, name)
+        os.utime(name, ns=(entry.mtime, entry.mtime), dir_fd=folder, follow_symlinks=False)
+
+    def _named_xattrs(self, entry: Entry, folder: int, name: str) -> None:
+        if entry.xattrs:
+            self._xattrs(entry, f"/proc/self/fd/{folder}/{name}", follow=False)
+
+    def _describe(self, entry: Entry, fd: int, made: bool = False) -> None:
+        """Owner, mode and extended attributes; `made`: created just now with the plain mode."""
+        if entry.uid or entry.gid or not made:
+            os.fchown(fd, entry.uid, entry.gid)
+        if entry.mode & 0o7000 or not made:
+            os.fchmod(fd, entry.mode)
+        if entry.xattrs:
+            self._xattrs(entry, fd, follow=True)
+
+    def _xattrs(self, entry: Entry, target: int | str, follow: bool) -> None:
+        for key, value in entry.xattrs.items():
+            if key.startswith(_IGNORED_XATTRS):
+                continue
+            try:
+                if isinstance(target, int):
+                    os.setxattr(target, key, value)
+                else:
+                    os.setxattr(target, key, value, follow_symlinks=follow)
+            except OSError as error:
+                # Without its capabilities a program fails in ways nobody can explain: refuse.
+                # Others are decoration, and file systems without them do exist.
+                if error.errno != errno.ENOTSUP or key == "security.capability":
+                    raise BadImage(
+                        f"entry {entry.name!r}: attribute {key}: {error.strerror}"
+                    ) from None
+
+
+def _write(fd: int, part: memoryview) -> None:
+    while part:
+        part = part[os.write(fd, part) :]

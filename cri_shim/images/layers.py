@@ -1,0 +1,152 @@
+"""Unpacked layers: `layers/<number>`, one folder for each chain id, shared by images.
+
+A layer is good when its record is: the record is written after syncfs(2), so that a power cut
+cannot leave a good record over empty files. A folder without a record is rubbish and goes at the
+next start; a record without its folder is dropped, with the images that need it.
+"""
+
+import contextlib
+import ctypes
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from cri_shim.host.files import remove_tree
+from cri_shim.images.locks import NamedLocks
+from cri_shim.images.parents import inherit
+from cri_shim.images.records import Documents, Layer
+from cri_shim.model.ids import Digest
+
+GONE = ".gone"
+
+
+class Layers:
+    """Layers by chain id; `fresh` ones are unpacked and not yet on the disk for sure."""
+
+    def __init__(self, root: Path, table: Documents) -> None:
+        self._root = root
+        self._table = table
+        self.locks = NamedLocks()
+        self._held: Counter[Digest] = Counter()
+        self._good: dict[Digest, Layer] = {}
+        self._fresh: dict[Digest, Layer] = {}
+        self._implied: dict[Digest, tuple[str, ...]] = {}
+        self._last = 0
+        root.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    def load(self) -> None:
+        """Read the records; remove folders that have none."""
+        for key, document in self._table.all().items():
+            layer = Layer.from_document(document)
+            if self.path(layer).is_dir():
+                self._good[layer.chain] = layer
+            else:
+                self._table.delete(key)
+        folders = {layer.folder for layer in self._good.values()}
+        for path in self._root.iterdir():
+            if path.name not in folders:
+                remove_tree(path)
+        self._last = max((int(name, 36) for name in folders), default=0)
+
+    def chains(self) -> Iterable[Digest]:
+        return self._good.keys()
+
+    def get(self, chain: Digest) -> Layer | None:
+        return self._good.get(chain) or self._fresh.get(chain)
+
+    def path(self, layer: Layer) -> Path:
+        return self._root / layer.folder
+
+    def new_folder(self) -> Path:
+        """A path that was never used; short, for overlay's option text has little room."""
+        self._last += 1
+        return self._root / _base36(self._last)
+
+    def add(self, layer: Layer, implied: tuple[str, ...]) -> None:
+        """Make an unpacked folder known; it becomes durable by `commit`.
+
+        `implied` are the folders in it that still want the metadata they have below.
+        """
+        self._fresh[layer.chain] = layer
+        self._implied[layer.chain] = implied
+
+    def settle(self, layers: Sequence[Layer]) -> None:
+        """Finish the fresh ones of a whole stack (base first) and sync; blocks, for a thread."""
+        paths = [self.path(layer) for layer in layers]
+        for index, layer in enumerate(layers):
+            inherit(paths[index], self._implied.get(layer.chain, ()), paths[:index][::-1])
+        self._sync()
+
+    def _sync(self) -> None:
+        """Bring the file system to the disk; blocks, for a thread."""
+        fd = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            if ctypes.CDLL(None, use_errno=True).syncfs(fd) != 0:
+                number = ctypes.get_errno()
+                raise OSError(number, os.strerror(number), str(self._root))
+        finally:
+            os.close(fd)
+
+    def commit(self, layers: Sequence[Layer]) -> None:
+        """Write the records, after `settle`."""
+        for layer in layers:
+            if self._fresh.pop(layer.chain, None) is not None:
+                self._implied.pop(layer.chain, None)
+                self._table.put(layer.chain, layer.to_document())
+                self._good[layer.chain] = layer
+
+    @contextlib.contextmanager
+    def hold(self, chains: Iterable[Digest]) -> Iterator[None]:
+        """Keep these layers for the time of the block, whether an image names them or not."""
+        kept = tuple(chains)
+        self._held.update(kept)
+        try:
+            yield
+        finally:
+            self._held.subtract(kept)
+            self._held += Counter()
+
+    def retire(self, chains: Iterable[Digest]) -> list[Layer]:
+        """Take layers that nobody holds out of use; their folders are then `remove`d.
+
+        The rename comes first: whatever happens afterwards, no half-removed folder is ever
+        taken for a layer. It needs no space, so that a full disk can be emptied.
+        """
+        retired = []
+        for chain in chains:
+            layer = self.get(chain)
+            if layer is None or self._held[chain]:
+                continue
+            with contextlib.suppress(FileNotFoundError):
+                path = self.path(layer)
+                path.rename(path.with_name(path.name + GONE))
+            self._good.pop(chain, None)
+            self._fresh.pop(chain, None)
+            self._implied.pop(chain, None)
+            retired.append(layer)
+        return retired
+
+    def remove(self, layers: Iterable[Layer]) -> None:
+        """Remove the folders of retired layers; blocks, for a thread."""
+        for layer in layers:
+            remove_tree(self._root / (layer.folder + GONE))
+
+    def erase(self, layers: Iterable[Layer]) -> None:
+        """Remove the records of retired layers, unless they came back."""
+        for layer in layers:
+            if layer.chain not in self._good:
+                self._table.delete(layer.chain)
+
+    def usage(self) -> tuple[int, int]:
+        """Bytes and inodes of all layers."""
+        good = self._good.values()
+        return sum(layer.size for layer in good), sum(layer.inodes for layer in good)
+
+
+def _base36(number: int) -> str:
+    digits = ""
+    while number:
+        number, digit = divmod(number, 36)
+        digits = "0123456789abcdefghijklmnopqrstuvwxyz"[digit] + digits
+    return digits

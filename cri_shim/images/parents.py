@@ -1,0 +1,64 @@
+"""Folders that a layer uses and does not describe look as they do in the layers below.
+
+A layer may hold `tmp/x` without an entry for `tmp`. Its folder then has to be made for the file,
+and would cover the `tmp` below with a mode and an owner that nobody chose.
+"""
+
+import errno
+import os
+import stat
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from cri_shim.host.files import open_beneath
+
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def inherit(layer: Path, implied: Iterable[str], lowers: Sequence[Path]) -> None:
+    """Give the implied folders of `layer` the metadata they have below.
+
+    `lowers` are the layers under it, the uppermost first. Blocks, for a thread.
+    """
+    paths = list(implied)
+    if not paths or not lowers:
+        return
+    below = [os.open(lower, _FOLDER) for lower in lowers]
+    own = os.open(layer, _FOLDER)
+    try:
+        for path in paths:
+            _inherit(own, path, below)
+    finally:
+        for fd in (own, *below):
+            os.close(fd)
+
+
+def _inherit(own: int, path: str, below: Sequence[int]) -> None:
+    for lower in below:
+        try:
+            source = open_beneath(lower, path, _FOLDER, in_root=False)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            if error.errno in (errno.ENOTDIR, errno.ELOOP, errno.EXDEV):
+                return
+            raise
+        try:
+            _copy(source, own, path)
+        finally:
+            os.close(source)
+        return
+
+
+def _copy(source: int, own: int, path: str) -> None:
+    status = os.fstat(source)
+    target = open_beneath(own, path, _FOLDER, in_root=False)
+    try:
+        os.fchown(target, status.st_uid, status.st_gid)
+        os.fchmod(target, stat.S_IMODE(status.st_mode))
+        for name in os.listxattr(source):
+            if not name.startswith(("trusted.overlay.", "security.selinux")):
+                os.setxattr(target, name, os.getxattr(source, name))
+        os.utime(target, ns=(status.st_mtime_ns, status.st_mtime_ns))
+    finally:
+        os.close(target)

@@ -1,0 +1,233 @@
+"""The image service: what the verbs and the command line ask of images."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cri_shim.host.files import remove_tree
+from cri_shim.host.tasks import Tasks
+from cri_shim.images.archive import Source, open_source
+from cri_shim.images.assemble import Assembler, Names, in_use
+from cri_shim.images.blobs import Blobs
+from cri_shim.images.catalog import Catalog
+from cri_shim.images.layers import Layers
+from cri_shim.images.load import Found, find_images, rename
+from cri_shim.images.manifest import Descriptor
+from cri_shim.images.platforms import Platform
+from cri_shim.images.progress import Board, Listener
+from cri_shim.images.records import Documents, StoredImage
+from cri_shim.images.reference import Reference
+from cri_shim.images.save import save_image
+from cri_shim.images.snapshots import Snapshots
+from cri_shim.images.stream import Limits
+from cri_shim.images.unpackers import Unpackers
+from cri_shim.model.errors import FailedPrecondition, InvalidArgument, NotFound
+from cri_shim.model.ids import ImageId
+from cri_shim.model.image import Image
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What an operator may set.
+
+    `mirrors`: registry host → endpoints asked before it (`host[:port][/path]` or a URL).
+    `plain_http`: registry hosts that may be spoken to without TLS; loopback ones always may.
+    """
+
+    mirrors: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    plain_http: frozenset[str] = frozenset()
+    downloads: int = 3
+    limits: Limits = Limits()
+    platform: Platform = field(default_factory=Platform.host)
+
+
+class Images:
+    """All images of the node, in `root`; one instance for each folder.
+
+    `used_by` tells which images containers use: image id → a container's name.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        images: Documents,
+        layers: Documents,
+        tasks: Tasks,
+        used_by: Callable[[], Mapping[str, str]],
+        settings: Settings | None = None,
+    ) -> None:
+        settings = settings or Settings()
+        root.mkdir(parents=True, exist_ok=True, mode=0o711)
+        self._root = root
+        self._scratch = root / "tmp"
+        self._used_by = used_by
+        self._platform = settings.platform
+        self._blobs = Blobs(root / "blobs")
+        self._layers = Layers(root / "layers", layers)
+        self._catalog = Catalog(images)
+        self._snapshots = Snapshots(root, self._layers)
+        self._unpackers = Unpackers(tasks, settings.limits)
+        self._assembler = Assembler(
+            self._blobs,
+            self._layers,
+            self._catalog,
+            self._unpackers,
+            settings.platform,
+            settings.downloads,
+        )
+        self._load()
+
+    def _load(self) -> None:
+        """Read the records and remove what a crash left. Blocks; at start."""
+        remove_tree(self._scratch)
+        self._scratch.mkdir(mode=0o700)
+        self._layers.load()
+        for image_id in self._catalog.load(self._layers.chains()):
+            log.warning("image %s lost a layer and was dropped: pull it again", image_id)
+        chains, blobs = in_use(self._catalog, self._layers)
+        orphans = self._layers.retire([c for c in self._layers.chains() if c not in chains])
+        self._layers.remove(orphans)
+        self._layers.erase(orphans)
+        self._blobs.sweep(blobs)
+        self._snapshots.load()
+
+    async def close(self) -> None:
+        """End the unpacking processes. Mounts and records stay."""
+        await self._unpackers.close()
+
+    @property
+    def mountpoint(self) -> Path:
+        """The folder whose file system holds the images."""
+        return self._root
+
+    def get(self, reference: str) -> Image | None:
+        """By id, `name[:tag]`, `name@digest` or a short id of 6 digits and more that is unique."""
+        stored = self._catalog.find(reference)
+        return stored.image if stored else None
+
+    def list(self) -> tuple[Image, ...]:
+        """All images, as of now."""
+        return self._catalog.list()
+
+    def usage(self) -> tuple[int, int]:
+        """Bytes and inodes of all images: unpacked layers and stored blobs."""
+        size, inodes = self._layers.usage()
+        blobs = {d: s for stored in self._catalog.stored() for d, s in stored.sizes.items()}
+        return size + sum(blobs.values()), inodes + len(blobs)
+
+    def writable_usage(self, container_id: str) -> tuple[int, int]:
+        """Bytes and inodes that a container wrote into its root file system. Blocks."""
+        return self._snapshots.writable_usage(container_id)
+
+    async def load(
+        self, path: Path, name: str | None = None, progress: Listener | None = None
+    ) -> Sequence[Image]:
+        """Load an OCI layout folder, an OCI archive or a docker archive.
+
+        `name` replaces the name of the only image in it. What fits no layout, is truncated or
+        has wrong digests is refused whole (BadImage, InvalidArgument).
+        """
+        source = await asyncio.to_thread(open_source, path, self._scratch)
+        try:
+            found = await asyncio.to_thread(find_images, source, self._platform, str(path))
+            if name is not None:
+                found = rename(found, name, str(path))
+            return [await self._load_one(source, one, path, progress) for one in found]
+        finally:
+            source.close()
+
+    async def _load_one(
+        self, source: Source, found: Found, path: Path, progress: Listener | None
+    ) -> Image:
+        async def fetch(wanted: Descriptor, _: int) -> None:
+            def copy() -> None:
+                with source.open(found.files[wanted.digest]) as file:
+                    self._blobs.copy(file, wanted)
+
+            await asyncio.to_thread(copy)
+
+        references = [Reference.parse(text) for text in found.names]
+        names = Names(
+            tuple(r.tagged for r in references if r.tagged),
+            tuple(r.at(found.top) for r in references) if found.top else (),
+        )
+        board = Board(found.names[0] if found.names else str(path), [progress] if progress else [])
+        return await self._assembler.assemble(found.manifest, found.config, fetch, names, board)
+
+    async def save(self, reference: str, path: Path) -> None:
+        """Write an image as an archive that OCI tools and docker read alike."""
+        stored = self._found(reference)
+        with self._blobs.hold(stored.blobs), self._layers.hold(stored.image.layers):
+            layers = [self._layers.get(chain) for chain in stored.image.layers]
+            await asyncio.to_thread(save_image, stored, layers, self._blobs, path)
+
+    def _found(self, reference: str) -> StoredImage:
+        stored = self._catalog.find(reference)
+        if stored is None:
+            raise NotFound(f"image {reference} is not on this node: pull or load it")
+        return stored
+
+    async def remove(self, reference: str) -> None:
+        """Remove the image with all its names; missing is fine.
+
+        FailedPrecondition naming the container where one uses it.
+        """
+        stored = self._catalog.find(reference)
+        if stored is None:
+            return
+        self._check_unused(stored.image.id, reference)
+        self._catalog.forget(stored.image.id)
+        try:
+            await asyncio.shield(self._assembler.collect(stored.image.layers, stored.blobs))
+        finally:
+            self._catalog.erase(stored.image.id)
+
+    def _check_unused(self, image_id: ImageId, reference: str) -> None:
+        names = self._used_by()
+        users = self._snapshots.users(image_id)
+        name = names.get(image_id) or (names.get(users[0], users[0]) if users else None)
+        if name is not None:
+            raise FailedPrecondition(
+                f"image {reference} is used by container {name}: remove the container first"
+            )
+
+    def _by_id(self, image_id: str) -> Image:
+        stored = self._catalog.by_id(image_id)
+        if stored is None:
+            raise NotFound(f"image {image_id} is not on this node: pull or load it")
+        return stored.image
+
+    async def prepare(self, image_id: str, container_id: str) -> Path:
+        """Mount a writable snapshot of the image for a container; the path of its root."""
+        return self._snapshots.prepare(self._by_id(image_id), _checked(container_id))
+
+    def rootfs(self, container_id: str) -> Path:
+        """Where the root of a container's snapshot is, or would be."""
+        return self._snapshots.rootfs(container_id)
+
+    async def release(self, container_id: str) -> None:
+        """Unmount and remove a container's snapshot; missing is fine."""
+        await asyncio.to_thread(self._snapshots.release, _checked(container_id))
+
+    def snapshots(self) -> tuple[str, ...]:
+        """Ids of the containers that have a snapshot (recovery releases those of nobody)."""
+        return self._snapshots.containers()
+
+    async def mount_image(self, image_id: str, key: str) -> Path:
+        """A read-only mount of the image, one for each key (a pod's id, say)."""
+        return self._snapshots.mount_image(self._by_id(image_id), key)
+
+    async def unmount_image(self, image_id: str, key: str) -> None:
+        """Undo `mount_image`; missing is fine."""
+        await asyncio.to_thread(self._snapshots.unmount_image, ImageId(image_id), key)
+
+
+def _checked(container_id: str) -> str:
+    """An id becomes a folder's name, so it must be one part of a path."""
+    if not container_id or "/" in container_id or container_id in (".", ".."):
+        raise InvalidArgument(f"container id {container_id!r} cannot be the name of a folder")
+    return container_id

@@ -1,0 +1,172 @@
+"""Root file systems: overlay mounts over the layers of an image.
+
+containers/<id>/rootfs    the mount point
+containers/<id>/upper     what the container writes
+containers/<id>/work      overlay's own
+containers/<id>/image     the image's id, so that use is known after a restart
+mounts/<name>/rootfs      read-only mounts of images, for image volumes; `image` beside it
+"""
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from cri_shim.host import mounts
+from cri_shim.host.files import read_text, remove_tree
+from cri_shim.images.layers import Layers
+from cri_shim.model.errors import AlreadyExists, RuntimeFailure
+from cri_shim.model.ids import ImageId
+from cri_shim.model.image import Image
+
+_OPTIONS = ("index=off", "metacopy=off")
+
+
+class Snapshots:
+    """Mounts of images. The methods block for some system calls; removal of much data longer."""
+
+    def __init__(self, root: Path, layers: Layers) -> None:
+        self._containers = root / "containers"
+        self._mounts = root / "mounts"
+        self._empty = root / "empty"
+        self._layers = layers
+        for folder in (self._containers, self._mounts):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._empty.mkdir(exist_ok=True, mode=0o755)
+        self._images: dict[Path, ImageId] = {}
+
+    def load(self) -> None:
+        """Find what exists from before."""
+        for folder in (*self._containers.iterdir(), *self._mounts.iterdir()):
+            self._images[folder] = ImageId(read_text(folder / "image") or "")
+
+    def containers(self) -> tuple[str, ...]:
+        """Ids that have a snapshot, mounted or not."""
+        return tuple(path.name for path in self._images if path.parent == self._containers)
+
+    def users(self, image_id: ImageId) -> list[str]:
+        """Container ids, and mounts, that need this image."""
+        return [path.name for path, used in self._images.items() if used == image_id]
+
+    def rootfs(self, container_id: str) -> Path:
+        return self._containers / container_id / "rootfs"
+
+    def prepare(self, image: Image, container_id: str) -> Path:
+        """Mount a new writable snapshot; nothing is left on an error.
+
+        AlreadyExists where the container has one.
+        """
+        folder = self._containers / container_id
+        with self._new_folder(folder, image):
+            for name in ("upper", "work", "rootfs"):
+                (folder / name).mkdir(mode=0o755)
+            lowers = self._lowers(image)
+            self._inherit_root(lowers[0], folder / "upper")
+            upper, work = str(folder / "upper"), str(folder / "work")
+            self._overlay(image, lowers, upper, work, folder / "rootfs")
+        return folder / "rootfs"
+
+    def release(self, container_id: str) -> None:
+        """Unmount and remove; missing is fine."""
+        self._drop(self._containers / container_id)
+
+    def mount_image(self, image: Image, key: str) -> Path:
+        """A read-only mount of the image; the same key gives the same mount again."""
+        folder = self._mounts / _mount_name(image.id, key)
+        target = folder / "rootfs"
+        if folder in self._images and target.is_mount():
+            return target
+        if folder in self._images or folder.exists():
+            self._drop(folder)
+        with self._new_folder(folder, image):
+            target.mkdir(mode=0o755)
+            # Without an upper layer overlay wants two lower ones: an empty one hides nothing.
+            lowers = [*self._lowers(image), str(self._empty)]
+            self._overlay(image, lowers, None, None, target)
+        return target
+
+    def unmount_image(self, image_id: ImageId, key: str) -> None:
+        self._drop(self._mounts / _mount_name(image_id, key))
+
+    def writable_usage(self, container_id: str) -> tuple[int, int]:
+        """Bytes and inodes that the container wrote; (0, 0) where it has no snapshot. Blocks."""
+        try:
+            return _usage(str(self._containers / container_id / "upper"))
+        except FileNotFoundError:
+            return 0, 0
+
+    @contextlib.contextmanager
+    def _new_folder(self, folder: Path, image: Image) -> Iterator[None]:
+        try:
+            folder.mkdir(mode=0o711)
+        except FileExistsError:
+            raise AlreadyExists(
+                f"{folder.name} has a snapshot already: remove the container, then create it again"
+            ) from None
+        self._images[folder] = image.id
+        try:
+            (folder / "image").write_text(image.id)
+            yield
+        except BaseException:
+            self._drop(folder)
+            raise
+
+    def _lowers(self, image: Image) -> list[str]:
+        """Layer folders from the top down; one that hides all below is the last."""
+        found: list[str] = []
+        for chain in reversed(image.layers):
+            layer = self._layers.get(chain)
+            if layer is None:
+                raise RuntimeFailure(
+                    f"layer {chain} of image {image.id} is missing: pull the image again"
+                )
+            found.append(str(self._layers.path(layer)))
+            if layer.opaque:
+                break
+        return found or [str(self._empty)]
+
+    def _inherit_root(self, top: str, upper: Path) -> None:
+        """The root folder's mode and owner are those of the uppermost layer."""
+        status = os.stat(top)
+        os.chown(upper, status.st_uid, status.st_gid)
+        upper.chmod(status.st_mode & 0o7777)
+
+    def _overlay(
+        self, image: Image, lowers: Sequence[str], upper: str | None, work: str | None, target: Path
+    ) -> None:
+        try:
+            mounts.overlay(lowers, upper, work, str(target), options=_OPTIONS)
+        except OSError as error:
+            raise RuntimeFailure(
+                f"image {image.id} cannot be mounted on {target}: {error.strerror}; "
+                "see `cri-shim check` for what overlayfs needs of the host"
+            ) from error
+
+    def _drop(self, folder: Path) -> None:
+        while mounts.unmount(folder / "rootfs", lazy=True):
+            pass
+        remove_tree(folder)
+        self._images.pop(folder, None)
+
+
+def _mount_name(image_id: str, key: str) -> str:
+    """Short and safe whatever the key has in it."""
+    return hashlib.sha256(f"{image_id} {key}".encode()).hexdigest()[:32]
+
+
+def _usage(path: str) -> tuple[int, int]:
+    """Allocated bytes and inodes of a tree; what goes away meanwhile does not count."""
+    size = inodes = 0
+    with os.scandir(path) as entries:
+        for entry in entries:
+            try:
+                status = entry.stat(follow_symlinks=False)
+                size += status.st_blocks * 512
+                inodes += 1
+                if entry.is_dir(follow_symlinks=False):
+                    below = _usage(entry.path)
+                    size, inodes = size + below[0], inodes + below[1]
+            except FileNotFoundError:
+                continue
+    return size, inodes

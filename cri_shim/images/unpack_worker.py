@@ -1,0 +1,60 @@
+"""The process that unpacks layers: decompression and hostile archives stay out of the daemon.
+
+It reads one job a line from its standard input and answers each by one line:
+
+    {"blob": PATH, "target": FOLDER, "diff_id": DIGEST, "limits": {…}}
+    {"size": 1, "inodes": 2, "implied": [], "opaque": false} or {"bad": TEXT} or {"failed": TEXT}
+
+`bad` means that the image is to blame, `failed` that the host is. The target folder is made
+here; after an answer other than the first its remains are the caller's to remove.
+"""
+
+import ctypes
+import json
+import os
+import signal
+import sys
+from dataclasses import asdict
+from typing import Any
+
+from cri_shim.images.errors import BadImage
+from cri_shim.images.extract import Unpacked, extract
+from cri_shim.images.stream import LayerStream, Limits
+
+_PR_SET_PDEATHSIG = 1
+
+
+def unpack(blob: str, target: str, diff_id: str, limits: Limits) -> Unpacked:
+    """Unpack one layer's blob into a new folder and check the digest of its content."""
+    os.mkdir(target, 0o755)
+    with open(blob, "rb", buffering=0) as file:
+        stream = LayerStream(file, diff_id.partition(":")[0], limits)
+        unpacked = extract(stream, target, limits)
+        found = stream.finish()
+    if found != diff_id:
+        raise BadImage(f"the unpacked content has digest {found}, the image promises {diff_id}")
+    return unpacked
+
+
+def answer(job: dict[str, Any]) -> dict[str, Any]:
+    """Do one job; whatever goes wrong is told in words."""
+    try:
+        limits = Limits(**job["limits"])
+        return asdict(unpack(job["blob"], job["target"], job["diff_id"], limits))
+    except BadImage as error:
+        return {"bad": str(error)}
+    except OSError as error:
+        return {"failed": str(error.strerror or error)}
+    except MemoryError:
+        return {"failed": "out of memory"}
+
+
+def main() -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    os.umask(0)
+    for line in sys.stdin:
+        print(json.dumps(answer(json.loads(line))), flush=True)
+
+
+if __name__ == "__main__":
+    main()
