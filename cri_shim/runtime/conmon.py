@@ -1,0 +1,273 @@
+"""Creating a container behind conmon, which keeps its pipes, log and exit code.
+
+conmon leaves for the background (so it becomes a child of the nearest subreaper), runs
+`RUNTIME create`, tells the result on the sync pipe as one line of JSON
+(`{"pid": N}`, or `{"pid": -1, "message": …}`), stays until the container's process ends, writes
+the exit code to `persist/exit` and ends itself. It outlives this daemon.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+
+from cri_shim.host import processes
+from cri_shim.host.files import read_text
+from cri_shim.host.processes import Process
+from cri_shim.model.errors import BerthError, DeadlineExceeded, RuntimeFailure
+from cri_shim.runtime import commands, reaping, words
+from cri_shim.runtime.handler import ENVIRONMENT, Handler
+
+EXIT_FILE = "exit"
+OOM_FILE = "oom"
+_PIDFILE = "pidfile"
+_CONMON_PIDFILE = "conmon.pid"
+_BUNDLE_LEFTOVERS = ("attach", "ctl", "winsz", "logs")
+_PERSIST_LEFTOVERS = (_PIDFILE, _CONMON_PIDFILE, EXIT_FILE, OOM_FILE)
+_DYING = 2.0
+"""Seconds given to conmon to end after it reported a failure; then it is killed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """All that conmon needs to create a container from a bundle.
+
+    `log` is the CRI log file (made by conmon, mode 0600), None for no log. `stdin_once`: stdin
+    ends with the first attached client. `persist`: folder for exit and pid files. Attach socket
+    and control fifo lie in the bundle. `conmon_cgroup`: `cgroup.procs` files to move conmon into
+    before it starts anything; empty leaves it beside the daemon.
+    """
+
+    id: str
+    bundle: Path
+    handler: Handler
+    log: str | None
+    persist: Path
+    terminal: bool = False
+    stdin: bool = False
+    stdin_once: bool = False
+    conmon_cgroup: tuple[str, ...] = ()
+
+    @property
+    def exit_file(self) -> Path:
+        return self.persist / EXIT_FILE
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """The container's first process and its conmon: number and start time (clock ticks)."""
+
+    pid: int
+    pid_start: int
+    conmon_pid: int
+    conmon_start: int
+
+
+async def create(launch: Launch, timeout: float) -> Created:
+    """Create the container; its process waits for `commands.start`.
+
+    RuntimeFailure gives the OCI runtime's own words, DeadlineExceeded comes after `timeout`
+    seconds; both leave neither processes nor files behind.
+    """
+    with contextlib.ExitStack() as stack:
+        sync_read, sync_write = _pipe(stack)
+        said_read, said_write = _pipe(stack)
+        try:
+            starter = _spawn(launch, sync_write, said_write)
+        finally:
+            os.close(sync_write)
+            os.close(said_write)
+        stack.callback(starter.close)
+        try:
+            async with asyncio.timeout(timeout):
+                answer = await _line(sync_read)
+                await starter.wait()
+            return _created(launch, _pid(launch, answer, said_read))
+        except TimeoutError:
+            await _undo(launch, starter, grace=0)
+            raise DeadlineExceeded(
+                f"cannot create container {launch.id}: {launch.handler.kind} create did not end"
+                f" within {timeout:g} s and was killed"
+            ) from None
+        except BerthError:
+            await _undo(launch, starter, grace=_DYING)
+            raise
+        except asyncio.CancelledError:
+            await asyncio.shield(_undo(launch, starter, grace=0))
+            raise
+
+
+def _pipe(stack: contextlib.ExitStack) -> tuple[int, int]:
+    """A pipe whose read end, not blocking, closes with the stack."""
+    read, write = os.pipe2(os.O_CLOEXEC)
+    os.set_blocking(read, False)
+    stack.callback(os.close, read)
+    return read, write
+
+
+def _spawn(launch: Launch, sync: int, stderr: int) -> Process:
+    environment = {**ENVIRONMENT, "_OCI_SYNCPIPE": str(sync)}
+    cwd = str(launch.persist)  # conmon also drops its `oom` mark into its working directory
+    if not launch.conmon_cgroup:
+        return processes.spawn(
+            _argv(launch), env=environment, cwd=cwd, stderr=stderr, pass_fds=(sync,)
+        )
+    # Until a byte comes down the start pipe conmon does nothing: it can still be moved.
+    start_read, start_write = os.pipe2(os.O_CLOEXEC)
+    try:
+        environment["_OCI_STARTPIPE"] = str(start_read)
+        conmon = processes.spawn(
+            _argv(launch), env=environment, cwd=cwd, stderr=stderr, pass_fds=(sync, start_read)
+        )
+        for path in launch.conmon_cgroup:
+            Path(path).write_text(str(conmon.pid))
+        os.write(start_write, b"go")
+        return conmon
+    finally:
+        os.close(start_read)
+        os.close(start_write)
+
+
+def _argv(launch: Launch) -> list[str]:
+    handler = launch.handler
+    argv = ["conmon", "--cid", launch.id, "--cuuid", launch.id, "--name", launch.id]
+    argv += ["--runtime", handler.binary, "--runtime-arg", f"--root={handler.root}"]
+    argv += ["--bundle", str(launch.bundle), "--full-attach"]
+    argv += ["--persist-dir", str(launch.persist)]
+    argv += ["--container-pidfile", str(launch.persist / _PIDFILE)]
+    argv += ["--conmon-pidfile", str(launch.persist / _CONMON_PIDFILE)]
+    argv += ["--log-path", _log_argument(launch), "--no-sync-log"]
+    if handler.systemd_cgroup:
+        argv.append("--systemd-cgroup")
+    if launch.terminal:
+        argv.append("--terminal")
+    if launch.stdin:
+        argv.append("--stdin")
+        if not launch.stdin_once:
+            argv.append("--leave-stdin-open")
+    return argv
+
+
+def _log_argument(launch: Launch) -> str:
+    """conmon cuts the path at its first colon: a folder with one is reached by a link."""
+    if launch.log is None:
+        return "none"
+    if ":" not in launch.log:
+        return f"k8s-file:{launch.log}"
+    folder, name = os.path.split(launch.log)
+    if ":" in name:
+        raise RuntimeFailure(
+            f"cannot log container {launch.id} to {launch.log}: conmon takes no colon in the"
+            " name of a log file; set log_path without one"
+        )
+    link = launch.bundle / "logs"
+    link.unlink(missing_ok=True)
+    link.symlink_to(folder)
+    return f"k8s-file:{link}/{name}"
+
+
+async def _line(fd: int) -> bytes:
+    """The first line of the sync pipe; what came before the end where there is no line."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[bytes] = loop.create_future()
+    data = bytearray()
+
+    def read() -> None:
+        with contextlib.suppress(BlockingIOError):
+            chunk = os.read(fd, 1 << 16)
+            data.extend(chunk)
+            if (not chunk or b"\n" in chunk) and not done.done():
+                done.set_result(bytes(data))
+
+    loop.add_reader(fd, read)
+    try:
+        return await done
+    finally:
+        loop.remove_reader(fd)
+
+
+def _pid(launch: Launch, answer: bytes, said: int) -> int:
+    """The container's pid out of conmon's answer; RuntimeFailure where it has none."""
+    try:
+        report = json.loads(answer.decode("utf-8", "replace"), strict=False)
+        pid, message = int(report["pid"]), str(report.get("message", ""))
+    except (ValueError, KeyError, TypeError):
+        pid, message = -1, ""
+    if pid > 0:
+        return pid
+    name: str = launch.handler.kind
+    cause = words.plain(message.encode("utf-8", "replace"))
+    if not cause:
+        name, cause = "conmon", _conmon_words(said)
+    raise RuntimeFailure(f"cannot create container {launch.id}: {name}: {cause}")
+
+
+def _conmon_words(fd: int) -> str:
+    """conmon's own complaint, `[conmon:e]: Failed to open log file: …`, or that it had none."""
+    try:
+        text = os.read(fd, 1 << 14).decode("utf-8", "replace")
+    except BlockingIOError:
+        text = ""
+    lines = [line.split("]: ", 1)[-1].strip() for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else "ended without a message"
+
+
+def _created(launch: Launch, pid: int) -> Created:
+    pid_start = processes.start_time(pid)
+    conmon = _conmon(launch)
+    if pid_start is None or conmon is None:
+        raise RuntimeFailure(
+            f"cannot create container {launch.id}: its process ended before it was started"
+        )
+    return Created(pid, pid_start, *conmon)
+
+
+def _conmon(launch: Launch) -> tuple[int, int] | None:
+    """Number and start time of the conmon in the background; None where there is none."""
+    text = read_text(launch.persist / _CONMON_PIDFILE)
+    if not text or not text.strip().isdigit():
+        return None
+    start = processes.start_time(int(text))
+    return None if start is None else (int(text), start)
+
+
+async def _undo(launch: Launch, starter: Process, grace: float) -> None:
+    """End conmon (the runtime it runs dies with it) and take away all that they made."""
+    starter.send(signal.SIGKILL)
+    await starter.wait()
+    if (conmon := _conmon(launch)) and (pidfd := processes.open_pidfd(*conmon)) is not None:
+        try:
+            await _end(pidfd, grace)
+        finally:
+            os.close(pidfd)
+    with contextlib.suppress(BerthError):
+        await commands.delete(launch.handler, launch.id, force=True)
+    for folder, names in (
+        (launch.bundle, _BUNDLE_LEFTOVERS),
+        (launch.persist, _PERSIST_LEFTOVERS),
+    ):
+        for name in names:
+            (folder / name).unlink(missing_ok=True)
+    if launch.log is not None:
+        _remove_empty(Path(launch.log))
+
+
+def _remove_empty(log: Path) -> None:
+    """A log that conmon made and nothing was written to; an older one keeps its lines."""
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        if log.stat().st_size == 0:
+            log.unlink()
+
+
+async def _end(pidfd: int, grace: float) -> None:
+    """Wait `grace` seconds for conmon's end, then kill it; reap it where it is ours."""
+    try:
+        async with asyncio.timeout(grace):
+            await processes.wait_pidfd(pidfd)
+    except TimeoutError:
+        processes.send_signal(pidfd, signal.SIGKILL)
+        await processes.wait_pidfd(pidfd)
+    reaping.reap(pidfd)

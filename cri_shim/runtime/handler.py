@@ -1,0 +1,62 @@
+"""A runtime handler: an OCI runtime's binary, its state folder and what it can do."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+Kind = Literal["crun", "runc"]
+
+ENVIRONMENT = {
+    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "LC_ALL": "C.UTF-8",  # conmon converts its arguments from the locale's encoding
+    "TMPDIR": "/run",  # conmon binds its console socket here; only root writes there
+}
+"""The environment of conmon and of the OCI runtime: nothing of the daemon's own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """What the binary supports, not what the kernel does.
+
+    `recursive_readonly`: mount option `rro`. `user_namespaces`: mounts with id mappings, which
+    pods with a user namespace need for their volumes. `checkpoint`: built with CRIU.
+    """
+
+    version: str = ""
+    recursive_readonly: bool = False
+    user_namespaces: bool = False
+    seccomp: bool = False
+    apparmor: bool = False
+    selinux: bool = False
+    cgroup_v2: bool = False
+    checkpoint: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Handler:
+    """One entry of `[runtime] handlers`. `binary` is absolute; `root` holds the runtime's state.
+
+    `systemd_cgroup`: container cgroups are made through systemd, not by writing cgroupfs.
+    """
+
+    name: str
+    binary: str
+    kind: Kind
+    root: Path
+    features: Features = Features()
+    systemd_cgroup: bool = False
+
+    @property
+    def scratch(self) -> Path:
+        """Short-lived files of running calls. Beside `root`, where the runtime would list them."""
+        return self.root.with_name(f"{self.root.name}-scratch")
+
+    def argv(self, *words: str) -> list[str]:
+        """The command line of one call."""
+        systemd = ("--systemd-cgroup",) if self.systemd_cgroup else ()
+        return [self.binary, f"--root={self.root}", *systemd, *words]
+
+    def prepare(self) -> None:
+        """Make the folders; root only."""
+        self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.scratch.mkdir(exist_ok=True, mode=0o700)

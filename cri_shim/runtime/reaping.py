@@ -1,0 +1,76 @@
+"""This daemon as the parent of orphans, so that detached execs and lost containers have one.
+
+An OCI runtime's `exec --detach` ends at once; its process then goes to the nearest subreaper
+above. With this daemon as that subreaper the exit code reaches us, no zombie waits for a slow
+PID 1 (a zombie keeps its cgroup busy), and a container whose conmon was killed still has a
+parent that learns its code.
+"""
+
+import asyncio
+import contextlib
+import ctypes
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from cri_shim.host import processes
+from cri_shim.host.files import read_text
+
+_PR_SET_CHILD_SUBREAPER = 36
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def become_subreaper() -> None:
+    """Make the orphans below this process its children (prctl(2)); costs nothing to repeat."""
+    if _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
+        error = ctypes.get_errno()
+        raise OSError(error, f"PR_SET_CHILD_SUBREAPER: {os.strerror(error)}")
+
+
+def reap(pidfd: int) -> int | None:
+    """The exit code of an ended child (128 + n for signal n).
+
+    None where it still runs, was reaped before, or is no child of ours.
+    """
+    with contextlib.suppress(ChildProcessError):
+        found = os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOHANG)
+        if found is not None:
+            killed = found.si_code != os.CLD_EXITED
+            return found.si_status + (128 if killed else 0)
+    return None
+
+
+class Orphans:
+    """Reaps adopted processes that nobody here watches."""
+
+    def __init__(self) -> None:
+        self._seen: set[tuple[int, int]] = set()
+
+    async def run(self, interval: float) -> None:
+        """Sweep every `interval` seconds, until cancelled."""
+        while True:
+            await asyncio.sleep(interval)
+            self.sweep()
+
+    def sweep(self) -> int:
+        """Reap zombies that were there at the last sweep too; how many.
+
+        A zombie with a watcher is reaped by it within milliseconds; one that is still there at
+        the next sweep has none.
+        """
+        zombies = set(_zombies())
+        stale = zombies & self._seen
+        self._seen = zombies - stale
+        for pid, _ in stale:
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, os.WNOHANG)
+        return len(stale)
+
+
+def _zombies() -> Iterator[tuple[int, int]]:
+    """(pid, start time) of our own children that ended and were not reaped."""
+    for thread in Path("/proc/self/task").iterdir():
+        for word in (read_text(thread / "children") or "").split():
+            state = read_text(f"/proc/{word}/stat") or ""
+            if state[state.rfind(")") + 2 :][:1] == "Z":
+                yield int(word), processes.start_time(int(word)) or 0

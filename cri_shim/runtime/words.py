@@ -1,0 +1,40 @@
+"""What the OCI runtime said, as plain words: runc's log lines and crun's bare ones."""
+
+import json
+import re
+
+_LOGRUS = re.compile(r'level=(?P<level>error|fatal)\s+msg=(?P<message>"(?:[^"\\]|\\.)*"|\S+)')
+_STAMP = re.compile(r"^\d{4}-\d\d-\d\dT[\d:.]+Z?: ")
+_FRAMES = (
+    re.compile(r"^runc (create|exec|run|restore) failed: "),
+    re.compile(r"^exec failed: "),
+    re.compile(r"^unable to start container process: "),
+    re.compile(r"^error during container init: "),
+)
+
+
+def plain(stderr: bytes) -> str:
+    """The cause out of a runtime's stderr, without time stamps and frames that say nothing.
+
+    runc's warnings are left out where an error line follows; an empty text stays empty.
+    """
+    text = stderr.decode("utf-8", "replace")
+    errors = [_unquote(found["message"]) for found in _LOGRUS.finditer(text)]
+    lines = errors[-1:] or [_STAMP.sub("", line) for line in text.splitlines() if line.strip()]
+    return "; ".join(_unframe(line.strip()) for line in lines)
+
+
+def _unquote(word: str) -> str:
+    """Go's %q quoting, of which JSON's is close enough for messages."""
+    if not word.startswith('"'):
+        return word
+    try:
+        return str(json.loads(word, strict=False))
+    except ValueError:
+        return word[1:-1]
+
+
+def _unframe(line: str) -> str:
+    for frame in _FRAMES:
+        line = frame.sub("", line)
+    return line

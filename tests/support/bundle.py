@@ -1,0 +1,93 @@
+"""A small OCI bundle for tests: busybox as root file system, config.json with what is needed."""
+
+import json
+import os
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+BUSYBOX = "/bin/busybox"
+
+
+def make_rootfs(folder: Path) -> Path:
+    """busybox and a hard link for each applet: its shell executes only files that exist."""
+    binaries = folder / "bin"
+    for name in ("bin", "proc", "dev", "sys", "tmp", "etc"):
+        (folder / name).mkdir(parents=True)
+    (folder / "tmp").chmod(0o1777)
+    (folder / "etc/passwd").write_text("root:x:0:0:root:/:/bin/sh\nuser:x:1000:1000::/:/bin/sh\n")
+    (folder / "etc/group").write_text("root:x:0:\nuser:x:1000:\n")
+    busybox = binaries / "busybox"
+    busybox.write_bytes(Path(BUSYBOX).read_bytes())
+    busybox.chmod(0o755)
+    names = subprocess.run([BUSYBOX, "--list"], capture_output=True, check=True, text=True).stdout
+    for name in set(names.split()) - {"busybox"}:
+        os.link(busybox, binaries / name)
+    return folder
+
+
+def make_bundle(
+    folder: Path,
+    rootfs: Path,
+    args: Sequence[str],
+    *,
+    terminal: bool = False,
+    cgroups_path: str = "",
+    env: Sequence[str] = (),
+    pid_namespace: bool = True,
+    **process: Any,
+) -> Path:
+    """Write `folder`/config.json that runs `args` in `rootfs`; answers `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    document = spec(rootfs, args, terminal, cgroups_path or f"/{folder.name}", env, pid_namespace)
+    document["process"].update(process)
+    text = json.dumps(document, ensure_ascii=False)
+    (folder / "config.json").write_bytes(text.encode("utf-8", "surrogateescape"))
+    return folder
+
+
+def spec(
+    rootfs: Path,
+    args: Sequence[str],
+    terminal: bool,
+    cgroups_path: str,
+    env: Sequence[str],
+    pid_namespace: bool,
+) -> dict[str, Any]:
+    """The runtime-spec document: own namespaces, /proc, /dev, four capabilities."""
+    capabilities = ["CAP_KILL", "CAP_CHOWN", "CAP_SETUID", "CAP_SETGID"]
+    sets = ("bounding", "effective", "permitted")
+    kinds = ["mount", "ipc", "uts", "network"] + (["pid"] if pid_namespace else [])
+    return {
+        "ociVersion": "1.0.2",
+        "process": {
+            "terminal": terminal,
+            "args": list(args),
+            "cwd": "/",
+            "env": ["PATH=/bin", *env],
+            "user": {"uid": 0, "gid": 0},
+            "capabilities": dict.fromkeys(sets, capabilities),
+        },
+        "root": {"path": str(rootfs), "readonly": False},
+        "mounts": _mounts(),
+        "linux": {
+            "cgroupsPath": cgroups_path,
+            "namespaces": [{"type": kind} for kind in kinds],
+            "resources": {"devices": [{"allow": False, "access": "rwm"}]},
+        },
+    }
+
+
+def _mounts() -> list[dict[str, Any]]:
+    pty = ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]
+    return [
+        {"destination": "/proc", "type": "proc", "source": "proc"},
+        {
+            "destination": "/dev",
+            "type": "tmpfs",
+            "source": "tmpfs",
+            "options": ["nosuid", "mode=755", "size=64k"],
+        },
+        {"destination": "/dev/pts", "type": "devpts", "source": "devpts", "options": pty},
+    ]

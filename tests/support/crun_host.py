@@ -1,0 +1,40 @@
+"""crun on a hybrid cgroup host: a private mount namespace where only the v1 hierarchies show.
+
+crun refuses a host whose cgroup v2 mount beside v1 has controllers. Without that mount it sees a
+plain v1 host. Nothing outside the namespace changes.
+
+    python -m tests.support.crun_host COMMAND...      runs COMMAND in such a namespace
+"""
+
+import os
+import sys
+from pathlib import Path
+
+UNIFIED = Path("/sys/fs/cgroup/unified")
+_SCRIPT = (
+    f'mount --make-rprivate / && {{ ! mountpoint -q {UNIFIED} || umount {UNIFIED}; }} && exec "$@"'
+)
+
+
+def command(*argv: str) -> list[str]:
+    """The command line that runs `argv` where crun works: unchanged where it works anyway."""
+    if not UNIFIED.is_dir():
+        return list(argv)
+    return ["unshare", "--mount", "sh", "-c", _SCRIPT, "sh", *argv]
+
+
+def wrapper(folder: Path, binary: str = "/usr/bin/crun") -> Path:
+    """An executable in `folder`, named as the binary, that runs it in such a namespace.
+
+    About 5 ms dearer than the binary; mounts made in the namespace end with it.
+    """
+    path = folder / Path(binary).name
+    quoted = " ".join(f"'{word}'" for word in command(binary))
+    path.write_text(f'#!/bin/sh\nexec {quoted} "$@"\n')
+    path.chmod(0o755)
+    return path
+
+
+if __name__ == "__main__":
+    words = command(*sys.argv[1:])
+    os.execvp(words[0], words)
