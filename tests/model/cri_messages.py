@@ -15,7 +15,8 @@ TEXTS = (
     "0-3,8", "3-0", "2MB", "1GB", "64KB", "memory.max", "memory.oom.group", "pids.max", "max", "12",
     "cgroup.procs", "vendor.com/class=dev", "vendor.com/class=gpu0", "cdi.k8s.io/x", "=", "A=B",
     "s0:c1,c2", "svirt_t", "rwm", "r", "x", "nosuid", "noexec", "127.0.0.1", "::1", "\0", "é\n",
-    "//x", "kubepods-pod1.slice", "net.ipv4.ip_forward", "kernel.shmmax", "10.0.0.1", "🦀", "x" * 300,
+    "//x", "kubepods-pod1.slice", "net.ipv4.ip_forward", "kernel.shmmax", "10.0.0.1", "🦀",
+    "x" * 300,
 )  # fmt: skip
 NUMBERS = (0, 1, 2, 3, 7, 100, 999, 1000, 1024, 65535, 65536, 100000, 2**20, 2**31 - 1)
 EXTREMES = (-(2**63), -(2**31), -1, 2**31, 2**32 - 1, 2**32, 2**53, 2**63 - 1, 2**64 - 1)
