@@ -10,10 +10,11 @@ import json
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import TypeAlias
 from zlib import crc32
 
-Json: TypeAlias = "bool | int | str | Sequence[Json] | Mapping[str, Json] | None"
+Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
 Record: TypeAlias = Mapping[str, Json]
 
 _HEADER = struct.Struct("<IIQ")
@@ -32,23 +33,28 @@ class Frame:
 
 
 def encode_record(record: Json) -> bytes:
-    """Canonical JSON: equal values give equal bytes, never a line break; no floats, no NaN."""
-    _refuse_floats(record)
+    """Canonical JSON: equal values give equal bytes, never a line break.
+
+    Raises TypeError for anything that would not be read back equal.
+    """
+    _check(record)
     return json.dumps(record, sort_keys=True, separators=(",", ":")).encode("ascii")
 
 
-def _refuse_floats(value: Json) -> None:
+def _check(value: Json) -> None:
     match value:
         case None | bool() | int() | str():
+            return
+        case float() if isfinite(value):
             return
         case Mapping():
             for key, inner in value.items():
                 if not isinstance(key, str):
                     raise TypeError(f"journal records have text keys, not {key!r}")
-                _refuse_floats(inner)
+                _check(inner)
         case list() | tuple():
             for inner in value:
-                _refuse_floats(inner)
+                _check(inner)
         case _:
             raise TypeError(f"journal records hold no {type(value).__name__}: {value!r}")
 

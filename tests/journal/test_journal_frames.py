@@ -15,7 +15,11 @@ from nodeagent.journal.frames import (
 )
 
 values: st.SearchStrategy[Json] = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=8,
 )
@@ -61,7 +65,7 @@ def test_a_good_frame_behind_damage_is_found() -> None:
     assert good_frame_behind(damaged + bytes(50), 0, 1) is None
 
 
-@pytest.mark.parametrize("value", [1.5, float("nan"), {"a": [2.0]}, {1: 2}, b"x", {"a": {1}}])
+@pytest.mark.parametrize("value", [float("nan"), {"a": [float("inf")]}, {1: 2}, b"x", {"a": {1}}])
 def test_what_would_not_come_back_the_same_is_refused(value: Json) -> None:
     with pytest.raises(TypeError, match="journal records"):
         encode_record(value)

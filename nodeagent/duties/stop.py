@@ -1,0 +1,44 @@
+"""Stopping a pod through the runtime's CRI socket."""
+
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from cri_shim.pb import runtime_v1_pb2 as cri
+from cri_shim.pb.runtime_v1_pb2_grpc import RuntimeServiceStub
+
+_LIST_SECONDS, _STOP_SECONDS = 10.0, 120.0
+
+
+class StopFailed(Exception):
+    """The runtime did not stop a pod; the message is its own."""
+
+
+class PodStopper:
+    """Stops pods by uid, whatever sandbox attempt they are at."""
+
+    def __init__(self, cri_socket: Path) -> None:
+        self._channel = grpc.aio.insecure_channel(f"unix:{cri_socket}")
+        self._stub: Any = RuntimeServiceStub(self._channel)  # type: ignore[no-untyped-call]  # generated
+
+    async def stop(self, uid: str) -> bool:
+        """Kill the pod's containers and stop its ready sandboxes; False if there are none.
+
+        Raises StopFailed if the runtime is away or refuses.
+        """
+        try:
+            ready = cri.PodSandboxStateValue(state=cri.SANDBOX_READY)
+            request = cri.ListPodSandboxRequest(filter=cri.PodSandboxFilter(state=ready))
+            listed = await self._stub.ListPodSandbox(request, timeout=_LIST_SECONDS)
+            found = [item.id for item in listed.items if item.metadata.uid == uid]
+            for sandbox in found:
+                stop = cri.StopPodSandboxRequest(pod_sandbox_id=sandbox)
+                await self._stub.StopPodSandbox(stop, timeout=_STOP_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            raise StopFailed(f"{error.code().name}: {error.details()}") from error
+        return bool(found)
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await self._channel.close(None)
