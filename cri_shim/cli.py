@@ -38,11 +38,11 @@ def _complain(text: str) -> int:
 
 
 def _rpc_text(error: grpc.RpcError, options: argparse.Namespace) -> str:
-    code = error.code()  # type: ignore[attr-defined]  # every error raised by a call has it
+    code = error.code()
     if code is grpc.StatusCode.UNAVAILABLE:
         socket = _load(options).listen
         return f"no daemon answers on {socket}: start it with `cri-shim serve`"
-    return str(error.details())  # type: ignore[attr-defined]  # as above
+    return str(error.details())
 
 
 def _load(options: argparse.Namespace) -> Config:
@@ -94,9 +94,12 @@ def _serve(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from cri_shim.daemon import check
+    from cri_shim.preflight import findings
 
-    return asyncio.run(check(_load(options)))
+    found = asyncio.run(findings(_load(options)))
+    for finding in found:
+        print(finding)
+    return 1 if any(finding.fatal for finding in found) else 0
 
 
 def _config(options: argparse.Namespace) -> int:

@@ -34,8 +34,6 @@ class RuntimeConfig:
 
     default: str = "default"
     handlers: Mapping[str, HandlerConfig] = field(default_factory=dict)
-    conmon: str = "conmon"
-    init: str = "/usr/bin/catatonit"
     create_timeout: float = 240.0
 
 

@@ -169,7 +169,7 @@ class Cache:
         """An encoded ListContainersResponse."""
         return b"".join([self._entry(c.id, c, _encode_container) for c in containers])
 
-    def prune(self, known: Iterable[Mapping[str, object]]) -> None:
+    def prune(self, known: Iterable[Iterable[str]]) -> None:
         """Drop entries of records that are gone."""
         alive = {id_ for ids in known for id_ in ids}
         if len(self._entries) > len(alive) + 64:

@@ -2,14 +2,61 @@
 
 from cri_shim.api import encode
 from cri_shim.images.auth import Auth
-from cri_shim.images.service import Images
 from cri_shim.model.errors import InvalidArgument
 from cri_shim.pb import runtime_v1_pb2 as cri
+from cri_shim.pods.context import Context
 
 
 class ImageService:
     """Method names are the protocol's."""
 
-    def __init__(self, images: Images, clock: "object") -> None:
-        self._images = images
-        self._clock = clock
+    def __init__(self, ctx: Context) -> None:
+        self._images = ctx.images
+        self._clock = ctx.clock
+
+    async def ListImages(self, request: cri.ListImagesRequest) -> cri.ListImagesResponse:
+        wanted = request.filter.image.image
+        found = self._images.get(wanted) if wanted else None
+        images = [i for i in [found] if i] if wanted else self._images.list()
+        return cri.ListImagesResponse(images=[encode.image_message(i) for i in images])
+
+    async def ImageStatus(self, request: cri.ImageStatusRequest) -> cri.ImageStatusResponse:
+        """A missing image is an empty answer, not an error."""
+        image = self._images.get(_reference(request.image))
+        return cri.ImageStatusResponse(image=encode.image_message(image) if image else None)
+
+    async def PullImage(self, request: cri.PullImageRequest) -> cri.PullImageResponse:
+        auth = _auth(request.auth) if request.HasField("auth") else None
+        image = await self._images.pull(_reference(request.image), auth)
+        return cri.PullImageResponse(image_ref=image.id)
+
+    async def RemoveImage(self, request: cri.RemoveImageRequest) -> cri.RemoveImageResponse:
+        await self._images.remove(_reference(request.image))
+        return cri.RemoveImageResponse()
+
+    async def ImageFsInfo(self, request: cri.ImageFsInfoRequest) -> cri.ImageFsInfoResponse:
+        used, inodes = self._images.usage()
+        usage = cri.FilesystemUsage(
+            timestamp=self._clock(),
+            fs_id=cri.FilesystemIdentifier(mountpoint=str(self._images.mountpoint)),
+            used_bytes=cri.UInt64Value(value=used),
+            inodes_used=cri.UInt64Value(value=inodes),
+        )
+        return cri.ImageFsInfoResponse(image_filesystems=[usage], container_filesystems=[usage])
+
+
+def _reference(image: cri.ImageSpec) -> str:
+    if not image.image:
+        raise InvalidArgument("image.image is empty: name an image")
+    return image.image
+
+
+def _auth(message: cri.AuthConfig) -> Auth:
+    return Auth(
+        username=message.username,
+        password=message.password,
+        auth=message.auth,
+        server_address=message.server_address,
+        identity_token=message.identity_token,
+        registry_token=message.registry_token,
+    )

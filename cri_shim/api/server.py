@@ -21,7 +21,7 @@ def serialize(answer: Any) -> bytes:
     return answer if isinstance(answer, bytes) else bytes(answer.SerializeToString())
 
 
-def _handler(method: MethodDescriptor, verb: Any) -> grpc.RpcMethodHandler[Any, Any]:
+def _handler(method: MethodDescriptor, verb: Any) -> "grpc.RpcMethodHandler[Any, Any]":
     decode = GetMessageClass(method.input_type).FromString
     if method.server_streaming:
         return grpc.unary_stream_rpc_method_handler(
@@ -32,9 +32,9 @@ def _handler(method: MethodDescriptor, verb: Any) -> grpc.RpcMethodHandler[Any, 
 
 def handlers(
     service: ServiceDescriptor, implementation: object
-) -> grpc.GenericRpcHandler[Any, Any]:
+) -> "grpc.GenericRpcHandler[Any, Any]":
     """The methods that `implementation` has; others are answered UNIMPLEMENTED."""
-    table: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
+    table: "dict[str, grpc.RpcMethodHandler[Any, Any]]" = {
         method.name: _handler(method, getattr(implementation, method.name))
         for method in service.methods
         if hasattr(implementation, method.name)
@@ -45,7 +45,7 @@ def handlers(
 class Server:
     """Serves on one unix socket, root only."""
 
-    def __init__(self, path: Path, services: list[grpc.GenericRpcHandler[Any, Any]]) -> None:
+    def __init__(self, path: Path, services: "list[grpc.GenericRpcHandler[Any, Any]]") -> None:
         self._path = path
         self._server = grpc.aio.server(
             options=[

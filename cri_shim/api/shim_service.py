@@ -21,8 +21,9 @@ class ShimService:
         self._ctx = ctx
 
     async def LoadImage(self, request: shim.LoadImageRequest) -> AsyncIterator[shim.ImageProgress]:
-        async def work(_: Callable[[Progress], None]) -> Sequence[Image]:
-            return await self._ctx.images.load(Path(request.path), request.name or None)
+        async def work(progress: Callable[[Progress], None]) -> Sequence[Image]:
+            images = self._ctx.images
+            return await images.load(Path(request.path), request.name or None, progress)
 
         async for message in _follow(self._ctx.tasks, work):
             yield message

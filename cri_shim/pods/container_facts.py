@@ -192,5 +192,5 @@ def _cdi_edits(spec: ContainerSpec) -> Edits:
 
 
 def _cdi_nodes(edits: Edits) -> dict[str, DeviceNode]:
-    found = {path: host_facts.device_node(path) for path in edits.unknown()}
+    found = {path: host_facts.device_node(path) for path in edits.unknown}
     return {path: node for path, node in found.items() if node is not None}

@@ -14,7 +14,7 @@ async def reopen_log(ctx: Context, id_: str) -> None:
     container = ctx.store.view.container(id_)
     if container.state is not ContainerState.RUNNING:
         raise FailedPrecondition(
-            f"container {container.name} is {container.state.value}: only a running one writes a log"
+            f"container {container.name} is {container.state.value}: only a running one logs"
         )
     if container.log_path:
         await attach.reopen_log(ctx.folders.bundle(container.id), container.log_path)

@@ -51,10 +51,6 @@ class Settings:
     driver: Driver
     create_timeout: float
     """Seconds for the OCI runtime to make a container."""
-    conmon: str
-    """The monitor's program."""
-    init: str
-    """The reaping init's program."""
 
 
 @dataclass(slots=True)

@@ -15,6 +15,7 @@ from cri_shim.pods.cgroup_path import container_cgroup
 from cri_shim.pods.context import Context
 from cri_shim.pods.sandbox_namespaces import own_kinds
 from cri_shim.runtime import commands, conmon
+from cri_shim.runtime.probe import known_init
 
 
 def init_root(ctx: Context) -> Path:
@@ -23,13 +24,13 @@ def init_root(ctx: Context) -> Path:
 
 
 def prepare_root(ctx: Context) -> None:
-    """Make the shared root; FileNotFoundError names the program where it is not installed."""
+    """Make the shared root; RuntimeFailure names the program where it is not installed."""
     root = init_root(ctx)
     for folder in ("proc", "dev", "sys"):
         (root / folder).mkdir(parents=True, exist_ok=True)
     program = root / "init"
     if not program.exists():
-        shutil.copyfile(ctx.settings.init, root / "init.new")
+        shutil.copyfile(known_init(), root / "init.new")
         (root / "init.new").chmod(0o755)
         (root / "init.new").replace(program)
 

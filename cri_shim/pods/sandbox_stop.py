@@ -13,7 +13,7 @@ from cri_shim.pods.sandbox_teardown import release
 
 
 async def stop_sandbox(ctx: Context, id_: str) -> None:
-    """Kill the pod's containers, give its addresses back. Idempotent; an absent pod is a success."""
+    """Kill its containers, give its addresses back. Idempotent; an absent pod is a success."""
     try:
         sandbox = ctx.store.view.sandbox(id_)
     except NotFound:

@@ -1,0 +1,178 @@
+"""Builds everything, once, and passes it in; the only place that does.
+
+Start: records, then what they need, then recovery, then the socket. A client that can connect
+finds the truth.
+"""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from cri_shim import config as configuration
+from cri_shim.admission.contract import AdmissionOff
+from cri_shim.api import server
+from cri_shim.api.image_service import ImageService
+from cri_shim.api.runtime_service import RuntimeService
+from cri_shim.api.shim_service import ShimService
+from cri_shim.api.status import Status
+from cri_shim.config import Config
+from cri_shim.host import sdnotify
+from cri_shim.host.cgroups.detection import detect
+from cri_shim.host.cgroups.naming import choose_driver
+from cri_shim.host.tasks import Tasks
+from cri_shim.images.service import Images
+from cri_shim.images.service import Settings as ImageSettings
+from cri_shim.model.errors import FailedPrecondition
+from cri_shim.network.none import NoNetwork
+from cri_shim.pb import runtime_v1_pb2 as cri
+from cri_shim.pb import shim_v1_pb2 as shim
+from cri_shim.pods import host_facts
+from cri_shim.pods.container_stop import Stops
+from cri_shim.pods.context import Context, Handlers, Settings
+from cri_shim.pods.events import Events
+from cri_shim.pods.exits import Ends
+from cri_shim.pods.folders import Folders
+from cri_shim.pods.operations import Operations
+from cri_shim.pods.recovery import recover
+from cri_shim.runtime import probe
+from cri_shim.runtime.exits import ExitWatcher
+from cri_shim.runtime.handler import Handler
+from cri_shim.store.boot import boot_id
+from cri_shim.store.store import Store
+
+log = logging.getLogger("cri_shim")
+
+GRACE = 5.0
+"""Seconds for calls in flight when the daemon stops."""
+
+
+async def serve(config: Config) -> int:
+    """Run until SIGTERM or SIGINT. Containers run on when it ends."""
+    _log_to_stderr(config.log_level)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for sig in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(sig, stop.set)
+    async with contextlib.AsyncExitStack() as stack:
+        ctx = await build(config, stack)
+        socket = _server(config, ctx)
+        await recover(ctx)
+        await socket.start()
+        stack.push_async_callback(socket.stop, GRACE)
+        log.info("serving on %s", config.listen)
+        sdnotify.notify("READY=1")
+        await stop.wait()
+        sdnotify.notify("STOPPING=1")
+        log.info("stopping; containers run on")
+    return 0
+
+
+def _log_to_stderr(level: str) -> None:
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=level.upper(),
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+
+
+async def build(config: Config, stack: contextlib.AsyncExitStack) -> Context:
+    """All that the verbs work with; `stack` takes it down again, in reverse."""
+    if server.in_use(Path(config.listen)):
+        raise FailedPrecondition(f"another daemon serves on {config.listen}: stop it first")
+    state, root = Path(config.state), Path(config.root)
+    for folder in (state, root):
+        folder.mkdir(parents=True, exist_ok=True, mode=0o711)
+    tasks = await stack.enter_async_context(Tasks())
+    store = Store(root / "state.db")
+    stack.callback(store.close)
+    exits = ExitWatcher(tasks)
+    stack.callback(exits.close)
+    cgroups = detect()
+    images = _images(config, store, tasks)
+    stack.push_async_callback(images.close)
+    network = NoNetwork()
+    stack.push_async_callback(network.close)
+    return Context(
+        store=store,
+        folders=Folders(state),
+        tasks=tasks,
+        images=images,
+        network=network,
+        handlers=await _handlers(config, state),
+        cgroups=cgroups,
+        exits=exits,
+        events=Events(time.time_ns),
+        admission=AdmissionOff(),
+        settings=Settings(choose_driver(config.cgroup_driver), config.runtime.create_timeout),
+        host=host_facts.read(cgroups),
+        boot=boot_id(),
+        clock=time.time_ns,
+        ends=Ends(),
+        stops=Stops(),
+        sandbox_operations=Operations(tasks),
+        container_operations=Operations(tasks),
+    )
+
+
+def _images(config: Config, store: Store, tasks: Tasks) -> Images:
+    settings = ImageSettings(
+        mirrors=config.images.mirrors,
+        plain_http=frozenset(config.images.insecure_registries),
+        downloads=config.images.max_concurrent_downloads,
+    )
+    return Images(
+        Path(config.root),
+        store.documents("image"),
+        store.documents("layer"),
+        tasks,
+        lambda: _images_in_use(store),
+        settings,
+    )
+
+
+def _images_in_use(store: Store) -> Mapping[str, str]:
+    """Image id to the name of a container that needs it."""
+    return {
+        image: f"{container.name} ({container.id[:12]})"
+        for container in store.view.containers.values()
+        for image in (container.image_id, *container.image_mounts)
+    }
+
+
+async def _handlers(config: Config, state: Path) -> Handlers:
+    """Each configured handler, tried on this host; a broken one stops the daemon with its words."""
+    systemd = choose_driver(config.cgroup_driver).value == "systemd"
+    scratch = state / "probe"
+    scratch.mkdir(exist_ok=True, mode=0o700)
+    configured = {"default": configuration.HandlerConfig(), **config.runtime.handlers}
+    found: dict[str, Handler] = {}
+    for name, handler in configured.items():
+        root = state / "runtime" / name
+        if handler.type == "auto" and not handler.binary:
+            found[name] = await probe.choose_default(root, scratch, systemd)
+        else:
+            binary = handler.binary or handler.type
+            found[name] = await probe.probe(name, binary, root, scratch, systemd)
+        log.info("handler %s: %s", name, found[name].binary)
+    scratch.rmdir()
+    return Handlers(found, config.runtime.default)
+
+
+def _server(config: Config, ctx: Context) -> server.Server:
+    status = Status(ctx, configuration.render(config))
+    services: "list[grpc.GenericRpcHandler[Any, Any]]" = [
+        server.handlers(
+            cri.DESCRIPTOR.services_by_name["RuntimeService"], RuntimeService(ctx, status)
+        ),
+        server.handlers(cri.DESCRIPTOR.services_by_name["ImageService"], ImageService(ctx)),
+        server.handlers(shim.DESCRIPTOR.services_by_name["Shim"], ShimService(ctx)),
+    ]
+    return server.Server(Path(config.listen), services)
