@@ -132,7 +132,7 @@ class NativeBridge:
     async def close(self) -> None:
         if self._reaping is not None:
             await asyncio.wait([self._reaping])
-        self._firewall.close()
+        await self._firewall.close()
         self._device.close()
         self._threads.close()
 

@@ -6,10 +6,12 @@ import errno
 import logging
 import shutil
 from collections.abc import Sequence
+from functools import partial
 
 from cri_shim.host import processes
 from cri_shim.host.tasks import Tasks
 from cri_shim.model.errors import RuntimeFailure
+from cri_shim.model.sandbox import Protocol
 from cri_shim.network import netlink
 from cri_shim.network.bridge import nfnetlink, ruleset
 from cri_shim.network.bridge.ruleset import Element
@@ -44,13 +46,20 @@ class Firewall:
         self._restoring = asyncio.Lock()
         self._rules = 0
         self._guard: asyncio.Task[None] | None = None
+        self._stale: set[int] = set()
+        self._sweeping: asyncio.Task[None] | None = None
         self._kernel = inside(netns, nfnetlink.connect)
+        self._flows = inside(netns, nfnetlink.connect)
         self._monitor = inside(netns, nfnetlink.monitor)
         asyncio.get_running_loop().add_reader(self._monitor.socket.fileno(), self._changed)
 
-    def close(self) -> None:
+    async def close(self) -> None:
+        for task in (self._guard, self._sweeping):
+            if task is not None:
+                await asyncio.wait([task])
         asyncio.get_running_loop().remove_reader(self._monitor.socket.fileno())
         self._kernel.close()
+        self._flows.close()
         self._monitor.close()
 
     def expect(self, sandbox: str, entries: Sequence[Element]) -> None:
@@ -64,17 +73,19 @@ class Firewall:
             return
         self.expect(sandbox, entries)
         try:
-            await self._threads.call(lambda: self._open(entries))
+            await self._threads.call(lambda: nfnetlink.add(self._kernel, TABLE, entries))
         except NetlinkError as error:
             if error.errno != errno.ENOENT:
                 raise
             await self.restore("is gone")
+        self._forget_flows(entries)
 
     async def withdraw(self, sandbox: str) -> None:
         """Close a pod's host ports and end its UDP flows."""
         entries = self._published.pop(sandbox, ())
         if entries:
-            await self._threads.call(lambda: self._close(entries))
+            await self._threads.call(lambda: nfnetlink.remove(self._kernel, TABLE, entries))
+            self._forget_flows(entries)
 
     async def verify(self) -> None:
         """Restore the table where it is not as we laid it down."""
@@ -114,17 +125,19 @@ class Firewall:
             said = result.stderr.decode(errors="replace").strip()
             raise RuntimeFailure(f"cannot lay down the nftables table inet {TABLE}: nft: {said}")
 
-    def _open(self, entries: Sequence[Element]) -> None:
-        nfnetlink.add(self._kernel, TABLE, entries)
-        self._forget(entries)
+    def _forget_flows(self, entries: Sequence[Element]) -> None:
+        """In the background: it takes longer than the rest of an attach."""
+        ports = {entry.port for entry in entries if entry.protocol is Protocol.UDP}
+        if ports:
+            self._stale |= ports
+            if self._sweeping is None or self._sweeping.done():
+                self._sweeping = self._tasks.start(self._sweep(), "end of UDP flows")
 
-    def _close(self, entries: Sequence[Element]) -> None:
-        nfnetlink.remove(self._kernel, TABLE, entries)
-        self._forget(entries)
-
-    def _forget(self, entries: Sequence[Element]) -> None:
-        ports = {entry.port for entry in entries if entry.protocol.name == "UDP"}
-        nfnetlink.forget_flows(self._kernel, ports)
+    async def _sweep(self) -> None:
+        while self._stale:
+            ports = frozenset(self._stale)
+            self._stale.clear()
+            await self._threads.call(partial(nfnetlink.forget_flows, self._flows, ports))
 
     def _count(self) -> int:
         return nfnetlink.rules(self._kernel, TABLE)

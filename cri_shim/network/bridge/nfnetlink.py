@@ -4,6 +4,7 @@ A spawn of `nft` takes longer than all the rest of an attach; one batch here tak
 microseconds. Numbers from linux/netfilter/nfnetlink.h, nf_tables.h and nfnetlink_conntrack.h.
 """
 
+import errno
 import socket
 import struct
 from collections.abc import Iterable, Sequence
@@ -50,13 +51,15 @@ def add(connection: Netlink, table: str, entries: Sequence[Element]) -> None:
 
 
 def remove(connection: Netlink, table: str, entries: Sequence[Element]) -> None:
-    """Take each away; one that is not there (or whose table is gone) is fine."""
-    for entry in entries:
-        try:
-            _batch(connection, "unpublish", _DELETE_ELEMENTS, ACK, table, [entry])
-        except NetlinkError as error:
-            if not isinstance(error, FileNotFoundError) and error.errno != 2:
-                raise
+    """Take them away; those that are not there (or whose table is gone) are fine."""
+    try:
+        _batch(connection, "unpublish", _DELETE_ELEMENTS, ACK, table, entries)
+    except NetlinkError as error:
+        if error.errno != errno.ENOENT:
+            raise
+        if len(entries) > 1:  # a batch with one that is missing takes none away
+            for entry in entries:
+                remove(connection, table, [entry])
 
 
 def rules(connection: Netlink, table: str) -> int:
@@ -73,19 +76,18 @@ def is_deletion(answer: Answer, table: str) -> bool:
 
 def forget_flows(connection: Netlink, ports: Iterable[int]) -> None:
     """End the UDP flows to these ports of the host: a flow that began before a port was published
-    (or that outlives its pod) would keep its old way for as long as packets come."""
+    (or that outlives its pod) would keep its old way for as long as packets come.
+
+    Walks the whole connection table: milliseconds.
+    """
     wanted = frozenset(ports)
-    if not wanted:
-        return
-    for version in (socket.AF_INET, socket.AF_INET6):
-        head = _HEAD.pack(version, 0, 0)
-        found = connection.dump(_GET_ENTRIES, head, "list connections")
-        for answer in found:
-            if request := _forget(answer.body, head, wanted):
-                _ignore_missing(connection, request)
+    head = _HEAD.pack(socket.AF_UNSPEC, 0, 0)
+    for answer in connection.dump(_GET_ENTRIES, head, "list connections"):
+        if request := _forget(answer.body, wanted):
+            _ignore_missing(connection, request)
 
 
-def _forget(body: bytes, head: bytes, ports: frozenset[int]) -> Message | None:
+def _forget(body: bytes, ports: frozenset[int]) -> Message | None:
     entry = netlink.attributes(body[_HEAD.size :])
     original = entry.get(_TUPLE_ORIGINAL, b"")
     protocol = netlink.attributes(netlink.attributes(original).get(_TUPLE_PROTOCOL, b""))
@@ -96,14 +98,14 @@ def _forget(body: bytes, head: bytes, ports: frozenset[int]) -> Message | None:
     request = netlink.nest(_TUPLE_ORIGINAL, original)
     if _ENTRY_ID in entry:
         request += netlink.attribute(_ENTRY_ID, entry[_ENTRY_ID])
-    return Message("end a UDP flow", _DELETE_ENTRY, head + request)
+    return Message("end a UDP flow", _DELETE_ENTRY, body[: _HEAD.size] + request)
 
 
 def _ignore_missing(connection: Netlink, request: Message) -> None:
     try:
         connection.send([request])
     except NetlinkError as error:
-        if error.errno != 2:
+        if error.errno != errno.ENOENT:
             raise
 
 
