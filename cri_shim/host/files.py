@@ -142,7 +142,7 @@ def safe_join(root: Path, path: str) -> Path:
 def _link(path: Path) -> str | None:
     """The target of a symbolic link, None for anything else."""
     try:
-        return os.readlink(path)  # noqa: PTH115 - Path.readlink drops a trailing slash
+        return os.readlink(path)
     except OSError as error:
         if error.errno in (errno.EINVAL, errno.ENOENT, errno.ENOTDIR):
             return None

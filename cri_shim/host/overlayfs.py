@@ -87,7 +87,7 @@ def _add_layer(context: int, lower: str, first: bool) -> None:
     try:
         syscalls.fsconfig(context, Config.SET_STRING, "lowerdir+", lower)
     except OSError as error:
-        if first and error.errno == errno.EINVAL and os.path.isdir(lower):  # noqa: PTH112
+        if first and error.errno == errno.EINVAL and os.path.isdir(lower):
             raise _NoLayerKeyError from error
         raise
 

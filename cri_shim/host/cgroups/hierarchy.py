@@ -89,7 +89,10 @@ class Cgroups(Protocol):
         """How many processes the kernel killed for want of memory in this group."""
 
     def pressure(self, path: str) -> Pressure | None:
-        """Stall times; None where the host keeps none for groups (v1)."""
+        """Stall times; None where the host keeps none for groups (v1, or not asked for)."""
+
+    def pressure_files(self, path: str) -> tuple[str, str, str] | None:
+        """Where the stall times of CPU, memory and disk lie; None where no group has any."""
 
     def hugetlb(self, path: str) -> tuple[HugePages, ...]: ...
 

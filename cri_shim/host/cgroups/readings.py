@@ -4,6 +4,7 @@ Memory and disk in bytes, times in nanoseconds since the group was made. A limit
 none set.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 UNLIMITED = 1 << 60
@@ -210,6 +211,14 @@ def stalls(data: bytes | None) -> Stalls:
     """A pressure file; its microseconds become nanoseconds. All 0 where the kernel has none."""
     lines = {line[:4]: line for line in (data or b"").splitlines()}
     return Stalls(_stall(lines.get(b"some")), _stall(lines.get(b"full")))
+
+
+def pressure(files: Sequence[bytes | None]) -> Pressure | None:
+    """Of the three files of CPU, memory and disk; None where all are missing."""
+    cpu, memory, io = files
+    if cpu is None and memory is None and io is None:
+        return None
+    return Pressure(stalls(cpu), stalls(memory), stalls(io))
 
 
 def _stall(line: bytes | None) -> Stall:

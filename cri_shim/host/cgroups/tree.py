@@ -32,7 +32,7 @@ def steps(root: str, path: str) -> list[str]:
 def make(path: str) -> bool:
     """Make one folder; False where it is there."""
     try:
-        os.mkdir(path, 0o755)  # noqa: PTH102 - text paths throughout, for speed
+        os.mkdir(path, 0o755)
     except FileExistsError:
         return False
     return True
@@ -81,7 +81,7 @@ def remove(top: str, deadline: float) -> None:
 def _remove_one(group: str, deadline: float) -> None:
     while True:
         try:
-            os.rmdir(group)  # noqa: PTH106 - text paths throughout, for speed
+            os.rmdir(group)
         except FileNotFoundError:
             return
         except OSError as error:
@@ -128,7 +128,7 @@ def refuse_root(path: str) -> None:
 
 def page_sizes(folder: str, pattern: re.Pattern[str]) -> list[str]:
     """Huge page sizes that have files in the folder."""
-    if not folder or not os.path.isdir(folder):  # noqa: PTH112 - text, for speed
+    if not folder or not os.path.isdir(folder):
         return []
-    found = (pattern.match(name) for name in os.listdir(folder))  # noqa: PTH208
+    found = (pattern.match(name) for name in os.listdir(folder))
     return sorted(match[1] for match in found if match)

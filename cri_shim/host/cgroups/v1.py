@@ -48,7 +48,7 @@ class CgroupsV1:
         return read_bytes(where) if where else None
 
     def exists(self, path: str) -> bool:
-        return os.path.isdir(tree.folder(self._members, path))  # noqa: PTH112 - text, for speed
+        return os.path.isdir(tree.folder(self._members, path))
 
     def create(self, path: str) -> None:
         tree.folder("", path)
@@ -136,8 +136,16 @@ class CgroupsV1:
     def oom_kills(self, path: str) -> int:
         return readings.flat(self._read("memory", path, "memory.oom_control")).get(b"oom_kill", 0)
 
+    def pressure_files(self, path: str) -> tuple[str, str, str] | None:
+        """The v2 side of a hybrid host has them, for groups that the OCI runtime made there."""
+        if self._unified is None:
+            return None
+        group = tree.folder(self._unified, path)
+        return f"{group}/cpu.pressure", f"{group}/memory.pressure", f"{group}/io.pressure"
+
     def pressure(self, path: str) -> Pressure | None:
-        return None
+        files = self.pressure_files(path)
+        return None if files is None else readings.pressure([read_bytes(name) for name in files])
 
     def hugetlb(self, path: str) -> tuple[HugePages, ...]:
         sizes = tree.page_sizes(self.file("hugetlb", path, ""), _HUGE)

@@ -31,7 +31,7 @@ class CgroupsV2:
         return read_bytes(f"{tree.folder(self._root, path)}/{name}")
 
     def exists(self, path: str) -> bool:
-        return os.path.isdir(tree.folder(self._root, path))  # noqa: PTH112 - text, for speed
+        return os.path.isdir(tree.folder(self._root, path))
 
     def create(self, path: str) -> None:
         tree.folder("", path)
@@ -114,11 +114,13 @@ class CgroupsV2:
     def oom_kills(self, path: str) -> int:
         return readings.flat(self._read(path, "memory.events")).get(b"oom_kill", 0)
 
+    def pressure_files(self, path: str) -> tuple[str, str, str] | None:
+        group = tree.folder(self._root, path)
+        return f"{group}/cpu.pressure", f"{group}/memory.pressure", f"{group}/io.pressure"
+
     def pressure(self, path: str) -> Pressure | None:
-        found = [self._read(path, f"{name}.pressure") for name in ("cpu", "memory", "io")]
-        if found == [None, None, None]:
-            return None
-        return Pressure(*(readings.stalls(data) for data in found))
+        files = self.pressure_files(path)
+        return None if files is None else readings.pressure([read_bytes(name) for name in files])
 
     def hugetlb(self, path: str) -> tuple[HugePages, ...]:
         return tuple(
