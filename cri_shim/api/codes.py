@@ -40,7 +40,8 @@ Verb = Callable[[Any], Awaitable[Any]]
 def status_of(error: Exception) -> tuple[grpc.StatusCode, str]:
     """Code and text for a client. The text never is a traceback."""
     if isinstance(error, errors.BerthError):
-        return CODES[type(error)], str(error)
+        kind = next(cls for cls in type(error).__mro__ if cls in CODES)
+        return CODES[kind], str(error)
     if isinstance(error, OSError):
         return grpc.StatusCode.UNKNOWN, f"{error.strerror or error}: {error.filename or 'host'}"
     return (

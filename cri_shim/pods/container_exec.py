@@ -5,6 +5,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from cri_shim.host.processes import Result
 from cri_shim.model.container import Container
 from cri_shim.model.errors import FailedPrecondition, InvalidArgument
 from cri_shim.model.lifecycle import ContainerState
@@ -31,7 +32,7 @@ async def document_of(ctx: Context, container: Container) -> dict[str, Any]:
     return document
 
 
-async def exec_sync(ctx: Context, id_: str, command: Sequence[str], timeout: int) -> execs.Result:
+async def exec_sync(ctx: Context, id_: str, command: Sequence[str], timeout: int) -> Result:
     """Its output (16 MB a stream at most) and exit code; `timeout` in seconds, 0 for none.
 
     DeadlineExceeded when the time is up: the command and what it started are killed.
@@ -43,6 +44,4 @@ async def exec_sync(ctx: Context, id_: str, command: Sequence[str], timeout: int
     container = running_container(ctx, id_, "exec")
     process = exec_process(await document_of(ctx, container), command, False)
     handler = ctx.handlers.get(container.handler)
-    return await execs.exec_sync(
-        handler, container.id, container.pid, process, float(timeout) if timeout else None
-    )
+    return await execs.exec_sync(handler, container.id, process, float(timeout) or None)

@@ -1,20 +1,18 @@
 """ReopenContainerLog."""
 
-from cri_shim.model.errors import FailedPrecondition
-from cri_shim.model.lifecycle import ContainerState
+from pathlib import Path
+
+from cri_shim.pods import queries
 from cri_shim.pods.context import Context
-from cri_shim.runtime import attach
+from cri_shim.runtime import logs
 
 
 async def reopen_log(ctx: Context, id_: str) -> None:
     """Have the monitor write to a new file: the kubelet has renamed the old one.
 
-    FailedPrecondition unless the container runs.
+    Returns when it does. A container that has just ended gets an empty file: what it wrote is in
+    the renamed one.
     """
-    container = ctx.store.view.container(id_)
-    if container.state is not ContainerState.RUNNING:
-        raise FailedPrecondition(
-            f"container {container.name} is {container.state.value}: only a running one logs"
-        )
+    container = queries.container(ctx.store.view, id_)
     if container.log_path:
-        await attach.reopen_log(ctx.folders.bundle(container.id), container.log_path)
+        await logs.reopen(ctx.folders.bundle(container.id), Path(container.log_path))

@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 import logging
+from pathlib import Path
 
 from cri_shim.model.container import Container
 from cri_shim.model.events import EventType
@@ -10,7 +11,7 @@ from cri_shim.model.ids import ContainerId
 from cri_shim.model.lifecycle import ContainerState
 from cri_shim.model.namespaces import NamespaceMode
 from cri_shim.pods.context import Context
-from cri_shim.runtime import commands
+from cri_shim.runtime import commands, logs
 from cri_shim.runtime.conmon import EXIT_FILE
 from cri_shim.runtime.exits import Exit
 
@@ -88,6 +89,8 @@ async def _ended(ctx: Context, id_: ContainerId, exit_: Exit) -> None:
         ContainerState.CREATED,
         ContainerState.RUNNING,
     ):
+        if container.log_path:
+            await asyncio.to_thread(logs.seal, Path(container.log_path))
         record_end(ctx, container, exit_)
     ctx.ends.ended(id_)
 
@@ -98,7 +101,8 @@ def record_end(ctx: Context, container: Container, exit_: Exit) -> None:
         container,
         state=ContainerState.EXITED,
         exit_code=exit_.code,
-        finished_at=exit_.at,
+        # A file's time is the kernel's coarse clock, up to 4 ms behind the one we started by.
+        finished_at=max(exit_.at, container.started_at + 1),
         reason=_reason(ctx, container, exit_),
         message=exit_.reason,
     )
