@@ -60,8 +60,11 @@ class Writing:
             )
         self._hash.update(data)
         rest = memoryview(data)
-        while rest:
-            rest = rest[self._file.write(rest) :]
+        try:
+            while rest:
+                rest = rest[self._file.write(rest) :]
+        except OSError as error:
+            raise RuntimeFailure(f"{self._path} cannot be written: {error.strerror}") from error
         self.size += len(data)
 
     def verify(self) -> None:

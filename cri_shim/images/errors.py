@@ -15,3 +15,7 @@ class RegistryUnavailable(Unavailable):
 
     def __init__(self, text: str) -> None:
         super().__init__(f"RegistryUnavailable: {text}")
+
+
+class AccessDenied(RuntimeFailure):
+    """The registry refuses; the text says which credentials were shown, not what is in them."""

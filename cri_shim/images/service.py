@@ -10,13 +10,17 @@ from cri_shim.host.files import remove_tree
 from cri_shim.host.tasks import Tasks
 from cri_shim.images.archive import Source, open_source
 from cri_shim.images.assemble import Assembler, Names, in_use
+from cri_shim.images.auth import Auth
 from cri_shim.images.blobs import Blobs
 from cri_shim.images.catalog import Catalog
+from cri_shim.images.download import Patience
+from cri_shim.images.endpoints import Resolver
 from cri_shim.images.layers import Layers
 from cri_shim.images.load import Found, find_images, rename
 from cri_shim.images.manifest import Descriptor
 from cri_shim.images.platforms import Platform
 from cri_shim.images.progress import Board, Listener
+from cri_shim.images.pull import Puller
 from cri_shim.images.records import Documents, StoredImage
 from cri_shim.images.reference import Reference
 from cri_shim.images.save import save_image
@@ -41,6 +45,7 @@ class Settings:
     mirrors: Mapping[str, Sequence[str]] = field(default_factory=dict)
     plain_http: frozenset[str] = frozenset()
     downloads: int = 3
+    patience: Patience = Patience()
     limits: Limits = Limits()
     platform: Platform = field(default_factory=Platform.host)
 
@@ -78,6 +83,14 @@ class Images:
             self._unpackers,
             settings.platform,
             settings.downloads,
+        )
+        self._puller = Puller(
+            tasks,
+            self._assembler,
+            self._blobs,
+            Resolver(settings.mirrors, settings.plain_http),
+            settings.platform,
+            settings.patience,
         )
         self._load()
 
@@ -122,6 +135,15 @@ class Images:
     def writable_usage(self, container_id: str) -> tuple[int, int]:
         """Bytes and inodes that a container wrote into its root file system. Blocks."""
         return self._snapshots.writable_usage(container_id)
+
+    async def pull(
+        self, reference: str, auth: Auth | None = None, progress: Listener | None = None
+    ) -> Image:
+        """Pull by name and tag or digest; equal pulls at one time are one.
+
+        Raises NotFound, AccessDenied, RegistryUnavailable, BadImage.
+        """
+        return await self._puller.pull(reference, auth, progress)
 
     async def load(
         self, path: Path, name: str | None = None, progress: Listener | None = None

@@ -1,0 +1,97 @@
+"""A blob over an unreliable line: broken connections are taken up where they broke."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from cri_shim.images.errors import BadImage
+from cri_shim.images.manifest import Descriptor, digest_of
+from cri_shim.images.registry import Registry
+from cri_shim.images.transport import BrokenConnectionError
+
+
+class Sink(Protocol):
+    """Where bytes go; `size` is how many it has."""
+
+    size: int
+
+    def write(self, data: bytes) -> None: ...
+
+    def start_over(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How often to try again: in a row without a byte, and in all; `pause` seconds, doubling."""
+
+    in_a_row: int = 4
+    in_all: int = 40
+    pause: float = 0.5
+
+
+async def download(
+    registry: Registry,
+    wanted: Descriptor,
+    sink: Sink,
+    patience: Patience,
+    count: Callable[[int], None],
+) -> None:
+    """Fill the sink up to the size wanted; it verifies. `count` hears how much is there.
+
+    Raises BrokenConnectionError when patience ends, and what Registry raises.
+    """
+    barren = tries = 0
+    while sink.size < wanted.size:
+        before = sink.size
+        try:
+            await _transfer(registry, wanted, sink, count)
+        except BrokenConnectionError as error:
+            tries += 1
+            barren = 0 if sink.size > before else barren + 1
+            if barren > patience.in_a_row or tries > patience.in_all:
+                raise
+            await asyncio.sleep(max(error.wait, patience.pause * 2**barren))
+
+
+async def _transfer(
+    registry: Registry, wanted: Descriptor, sink: Sink, count: Callable[[int], None]
+) -> None:
+    """One request. Hashing and writing run in a thread; meanwhile the next chunk arrives."""
+    async with registry.blob(wanted, sink.size) as body:
+        if body.offset != sink.size:
+            sink.start_over()
+        async for chunk in body.chunks():
+            await asyncio.to_thread(sink.write, chunk)
+            count(sink.size)
+    if sink.size < wanted.size:
+        raise BrokenConnectionError("the connection broke")
+
+
+class Memory:
+    """A sink for a small document, checked at the end."""
+
+    def __init__(self, wanted: Descriptor, limit: int, what: str) -> None:
+        if wanted.size > limit:
+            raise BadImage(f"{what} has {wanted.size} bytes, more than {limit}")
+        self._wanted = wanted
+        self._what = what
+        self._data = bytearray()
+        self.size = 0
+
+    def write(self, data: bytes) -> None:
+        self._data += data
+        self.size = len(self._data)
+        if self.size > self._wanted.size:
+            raise BadImage(f"{self._what} is longer than the {self._wanted.size} bytes promised")
+
+    def start_over(self) -> None:
+        self._data.clear()
+        self.size = 0
+
+    def content(self) -> bytes:
+        """The whole document; BadImage where its digest is not the one promised."""
+        found = digest_of(bytes(self._data), self._wanted.digest)
+        if found != self._wanted.digest:
+            raise BadImage(f"{self._what} has the digest {found}, not {self._wanted.digest}")
+        return bytes(self._data)

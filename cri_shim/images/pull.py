@@ -1,0 +1,207 @@
+"""Pulls: resolve a name at its endpoints, fetch, assemble; equal pulls at one time are one."""
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from cri_shim.host.tasks import Tasks
+from cri_shim.images.assemble import Assembler, Names
+from cri_shim.images.auth import ANONYMOUS, Auth
+from cri_shim.images.blobs import Blobs
+from cri_shim.images.download import Memory, Patience, download
+from cri_shim.images.endpoints import Resolver
+from cri_shim.images.errors import AccessDenied, BadImage, RegistryUnavailable
+from cri_shim.images.manifest import MAX_CONFIG, Descriptor, Manifest, parse, select
+from cri_shim.images.platforms import Platform
+from cri_shim.images.progress import Board, Listener
+from cri_shim.images.reference import Reference
+from cri_shim.images.registry import Document, MissingError, Registry
+from cri_shim.images.tokens import DeniedError, Tokens
+from cri_shim.images.transport import BrokenConnectionError, Transport
+from cri_shim.model.errors import BerthError, NotFound
+from cri_shim.model.ids import Digest
+from cri_shim.model.image import Image
+
+_MAX_DEPTH = 4
+T = TypeVar("T")
+
+
+@dataclass(slots=True, eq=False)
+class _Operation:
+    """A pull that runs, and who waits for it."""
+
+    listeners: list[Listener] = field(default_factory=list)
+    waiting: int = 0
+    task: "asyncio.Task[Image | BerthError] | None" = None
+
+
+class Puller:
+    """Brings images from registries into the store."""
+
+    def __init__(
+        self,
+        tasks: Tasks,
+        assembler: Assembler,
+        blobs: Blobs,
+        resolver: Resolver,
+        platform: Platform,
+        patience: Patience,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self._tasks = tasks
+        self._assembler = assembler
+        self._blobs = blobs
+        self._resolver = resolver
+        self._platform = platform
+        self._patience = patience
+        self._tls = tls
+        loop = asyncio.get_running_loop()
+        self._tokens = Tokens(loop.time, resolver.may_be_plain)
+        self._running: dict[tuple[str, Auth], _Operation] = {}
+
+    async def pull(self, text: str, auth: Auth | None, progress: Listener | None) -> Image:
+        """Pull, or join an equal pull that runs; it is given up when nobody waits any more."""
+        reference = Reference.parse(text)
+        auth = auth if auth is not None and auth.fits(reference.domain) else ANONYMOUS
+        operation = self._join(reference, auth)
+        operation.listeners += [progress] if progress else []
+        operation.waiting += 1
+        assert operation.task is not None
+        try:
+            outcome = await asyncio.shield(operation.task)
+        finally:
+            operation.waiting -= 1
+            if progress:
+                operation.listeners.remove(progress)
+            if not operation.waiting and not operation.task.done():
+                await self._give_up(reference, auth, operation.task)
+        if isinstance(outcome, BerthError):
+            raise outcome
+        return outcome
+
+    def _join(self, reference: Reference, auth: Auth) -> _Operation:
+        key = (str(reference), auth)
+        if key not in self._running:
+            operation = self._running[key] = _Operation()
+            operation.task = self._tasks.start(
+                self._run(reference, auth, operation), f"pull {reference}"
+            )
+        return self._running[key]
+
+    async def _give_up(
+        self, reference: Reference, auth: Auth, task: "asyncio.Task[Image | BerthError]"
+    ) -> None:
+        self._running.pop((str(reference), auth), None)
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+    async def _run(
+        self, reference: Reference, auth: Auth, operation: _Operation
+    ) -> Image | BerthError:
+        """The outcome as a value: several wait for it, and a refusal is no defect to log."""
+        try:
+            async with Transport(self._tls) as transport:
+                return await self._pull(transport, reference, auth, operation.listeners)
+        except BerthError as error:
+            return error
+        finally:
+            if self._running.get((str(reference), auth)) is operation:
+                del self._running[(str(reference), auth)]
+
+    async def _pull(
+        self, transport: Transport, reference: Reference, auth: Auth, listeners: list[Listener]
+    ) -> Image:
+        sources = [
+            Registry(transport, endpoint, reference.path, auth, self._tokens)
+            for endpoint in self._resolver.endpoints(reference.domain)
+        ]
+        asked = _Asked(reference, sources, auth)
+        top = await asked.first(lambda registry: registry.manifest(reference.target))
+        manifest = await self._descend(asked, top, _MAX_DEPTH)
+        board = Board(str(reference), listeners)
+        config = await self._config(asked, manifest)
+
+        async def fetch(wanted: Descriptor, index: int) -> None:
+            await asked.first(lambda registry: self._blob(registry, wanted, index, board))
+
+        names = Names((reference.tagged,) if reference.tagged else (), (reference.at(top.digest),))
+        return await self._assembler.assemble(manifest, config, fetch, names, board)
+
+    async def _descend(self, asked: "_Asked", top: Document, depth: int) -> Manifest:
+        """From an index down to the manifest for this node."""
+        what = f"manifest {top.digest} of {asked.reference.name}"
+        document = parse(top.raw, top.media_type, what)
+        if isinstance(document, Manifest):
+            return document
+        if depth == 0:
+            raise BadImage(f"{what}: indexes lie in each other more than {_MAX_DEPTH} deep")
+        chosen = select(document, self._platform, f"image {asked.reference}")
+        below = await asked.first(lambda registry: registry.manifest(chosen.digest))
+        return await self._descend(asked, below, depth - 1)
+
+    async def _config(self, asked: "_Asked", manifest: Manifest) -> bytes:
+        async def fetch(registry: Registry) -> bytes:
+            what = f"configuration {manifest.config.digest} of {asked.reference}"
+            memory = Memory(manifest.config, MAX_CONFIG, what)
+            await download(registry, manifest.config, memory, self._patience, lambda _: None)
+            return memory.content()
+
+        return await asked.first(fetch)
+
+    async def _blob(
+        self, registry: Registry, wanted: Descriptor, index: int, board: Board
+    ) -> Digest:
+        with self._blobs.writing(wanted) as writing:
+            board.count(index, await asyncio.to_thread(writing.take_up))
+            await download(
+                registry, wanted, writing, self._patience, lambda size: board.count(index, size)
+            )
+        return wanted.digest
+
+
+class _Asked:
+    """The sources of one pull in order; one that fails makes room for the next."""
+
+    def __init__(self, reference: Reference, sources: list[Registry], auth: Auth) -> None:
+        self.reference = reference
+        self._sources = sources
+        self._auth = auth
+
+    async def first(self, ask: Callable[[Registry], Awaitable[T]]) -> T:
+        """The first success; else one error that tells what every source said."""
+        said: list[str] = []
+        final: Exception | None = None
+        for registry in self._sources:
+            try:
+                return await ask(registry)
+            except (MissingError, DeniedError) as error:
+                said.append(str(error))
+                if registry.endpoint.own:
+                    final = error
+                    break
+            except BadImage as error:
+                if registry.endpoint.own:
+                    raise
+                said.append(str(error))
+            except BrokenConnectionError as error:
+                said.append(f"{registry.endpoint}: {error}")
+        raise self._error(final, "; ".join(said))
+
+    def _error(self, final: Exception | None, said: str) -> BerthError:
+        image = str(self.reference)
+        if isinstance(final, MissingError):
+            return NotFound(
+                f"image {image} does not exist ({said}): check its name, tag and digest"
+            )
+        if isinstance(final, DeniedError):
+            return AccessDenied(
+                f"pull of {image} is denied ({said}), tried {self._auth}: "
+                "check the name and the pull secret"
+            )
+        return RegistryUnavailable(
+            f"no registry answers for {image} ({said}): check the registry and the network"
+        )
