@@ -3,11 +3,12 @@
 Flow control. The peers that matter here are Go programs on moby/spdystream (kubelet, kubectl,
 crictl, critest). That library sends neither WINDOW_UPDATE nor SETTINGS, drops those it receives,
 and sends without looking at any window (`connection.go`: `frameHandler` knows neither frame,
-`Stream.WriteData` writes at once). So windows bind only a peer that shows it keeps them:
+`Stream.WriteData` writes at once). So:
 
-- we stay inside a peer's windows after its first WINDOW_UPDATE or initial window setting;
-- we return windows until the peer overdraws one; after that they mean nothing to it, and the
-  only brake is not to read.
+- we stay inside a peer's windows only after its first WINDOW_UPDATE or initial window setting,
+  which shows that it keeps any;
+- we return windows to every peer, and forgive one that overdraws: the brake that all peers obey
+  is not to read.
 
 That library also drops data for a stream it has not replied to, and stops reading at GOAWAY:
 reply first, and say GOAWAY last.
@@ -70,7 +71,6 @@ class SpdySession:
         """We said GOAWAY: streams that the peer still offers are not answered."""
         self.peer_left = False
         self.peer_keeps_windows = False
-        self.peer_overdraws = False
 
     # What comes in
 
@@ -163,7 +163,7 @@ class SpdySession:
 
     def consumed(self, stream_id: int, length: int) -> None:
         """Bytes of DataReceived have gone on: return their window once half of one is due."""
-        if self.peer_overdraws or self.failed:
+        if self.failed:
             return
         self._unreturned += length
         if self._unreturned >= INITIAL_WINDOW // 2:
@@ -180,6 +180,10 @@ class SpdySession:
     def may_send(self, stream_id: int) -> bool:
         stream = self._streams.get(stream_id)
         return stream is not None and stream.may(Step.SEND_DATA)
+
+    def is_open(self, stream_id: int) -> bool:
+        """At least one half of the stream is not finished."""
+        return stream_id in self._streams
 
     @property
     def open_streams(self) -> int:
@@ -225,7 +229,6 @@ class SpdySession:
             yield self._reset_for_error(stream, ResetStatus.STREAM_ALREADY_CLOSED)
             return
         stream.incoming.take(length)
-        self.peer_overdraws |= stream.incoming.room < 0 or self._incoming.room < 0
         if piece.fin:
             self._finish(stream, Step.RECEIVE_FIN)
         if length or piece.fin:

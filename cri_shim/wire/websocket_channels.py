@@ -60,7 +60,9 @@ class ChannelReader:
         self._channel: int | None = None
         self._rest = b""
 
-    def feed(self, piece: bytes | memoryview, end: bool) -> Iterator[ChannelData | ChannelClosed]:
+    def feed(
+        self, piece: bytes | bytearray | memoryview, end: bool
+    ) -> Iterator[ChannelData | ChannelClosed]:
         """Data in the next piece of a message; `end` says that the message ends with it."""
         view = memoryview(piece)
         if self._channel is None and view:

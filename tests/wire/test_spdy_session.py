@@ -116,16 +116,15 @@ def test_windows_come_back_as_data_goes_on() -> None:
             assert isinstance(event, events.DataReceived)
             server.consumed(stream_id, len(event.payload))
         talk(server, client)
-    assert not server.peer_overdraws
 
 
-def test_a_peer_that_overdraws_gets_no_more_updates() -> None:
+def test_a_peer_that_overdraws_is_forgiven_and_gets_its_window_back() -> None:
     client, server, stream_id = pair()
-    client.send_data(stream_id, bytes(INITIAL_WINDOW + 1))
+    client.send_data(stream_id, bytes(5 * INITIAL_WINDOW))
     talk(client, server)
-    assert server.peer_overdraws
-    server.consumed(stream_id, INITIAL_WINDOW + 1)
-    assert server.data_to_send() == b""
+    server.consumed(stream_id, 5 * INITIAL_WINDOW)
+    assert talk(server, client) == [events.WindowOpened(0), events.WindowOpened(stream_id)]
+    assert client.room(stream_id) == INITIAL_WINDOW
 
 
 def test_a_stream_window_beyond_31_bits_ends_the_stream() -> None:

@@ -1,0 +1,204 @@
+"""One client connection: bytes both ways, with brakes both ways, TLS or not.
+
+Bytes that come in go to `receiver` at once, in a buffer which all connections share: nothing of it
+may be kept. Bytes that go out wait in the transport, up to WRITE_HIGH before `drain` stops senders.
+"""
+
+import asyncio
+import socket
+from collections.abc import Callable
+from typing import cast
+
+from cri_shim.streaming.hangup import HangupWatch
+from cri_shim.streaming.limits import RECEIVE, WRITE_HIGH, WRITE_LIMIT, WRITE_LOW, Limits
+
+Receiver = Callable[[memoryview], None]
+
+
+class Scratch:
+    """A buffer that synchronous work borrows between two awaits, so that idle streams own none."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._view = memoryview(bytearray(size))
+
+    def borrow(self) -> memoryview:
+        return self._view
+
+    def given_away(self) -> None:
+        """Somebody still holds the buffer (a transport does from Python 3.12 on): take another."""
+        self._view = memoryview(bytearray(self._size))
+
+
+class Connection(asyncio.BufferedProtocol):
+    """Lives from accept to the end; `gone` is set when there is no client any more."""
+
+    def __init__(
+        self,
+        limits: Limits,
+        inbox: Scratch,
+        watch: HangupWatch,
+        connected: Callable[["Connection"], None],
+    ) -> None:
+        self._limits = limits
+        self._inbox = inbox
+        self._watch = watch
+        self._connected = connected
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport
+        self._fd = -1
+        self._holds: set[str] = set()
+        self._writable = asyncio.Event()
+        self._writable.set()
+        self._last_active = self._loop.time()
+        self._idle_timer: asyncio.TimerHandle | None = None
+        self._nudge_timer: asyncio.TimerHandle | None = None
+        self._ending = False
+        self.nudge = b""
+        """Bytes that mean nothing to the peer's protocol; the endpoint sets them."""
+        self.receiver: Receiver = _ignore
+        self.on_lost: Callable[[], object] = _nothing
+        self.gone = asyncio.Event()
+
+    # asyncio's side
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.set_write_buffer_limits(WRITE_HIGH, WRITE_LOW)
+        raw: socket.socket = transport.get_extra_info("socket")
+        self._fd = raw.fileno()
+        self._check_idle()
+        self._connected(self)
+
+    def get_buffer(self, _sizehint: int) -> memoryview:
+        return self._inbox.borrow()
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self._last_active = self._loop.time()
+        self.receiver(self._inbox.borrow()[:nbytes])
+        if self._transport.get_write_buffer_size() > WRITE_LIMIT:
+            self.hold("output")
+
+    def eof_received(self) -> bool:
+        """Neither SPDY nor WebSocket has a use for half of a TCP connection: the client left."""
+        if not self._ending:
+            self.abort()
+        return False
+
+    def pause_writing(self) -> None:
+        self._writable.clear()
+
+    def resume_writing(self) -> None:
+        self._writable.set()
+        self.release("output")
+
+    def connection_lost(self, _exc: Exception | None) -> None:
+        for timer in (self._idle_timer, self._nudge_timer):
+            if timer:
+                timer.cancel()
+        self._watch.unwatch(self._fd)
+        self.receiver = _ignore
+        self.gone.set()
+        self._writable.set()
+        self.on_lost()
+
+    # Our side
+
+    def write(self, *parts: bytes | memoryview) -> None:
+        """Queue bytes; they are sent or copied before this returns, but see `Scratch`."""
+        self._last_active = self._loop.time()
+        if not self.gone.is_set():
+            self._transport.writelines(parts)
+
+    @property
+    def unsent(self) -> int:
+        """Bytes which wait in the transport."""
+        return 0 if self.gone.is_set() else self._transport.get_write_buffer_size()
+
+    async def drain(self) -> None:
+        """Wait until the client has read enough, or is gone."""
+        while not self._writable.is_set():
+            await self._writable.wait()
+
+    def hold(self, reason: str) -> None:
+        """Do not read until every reason is released; a hang-up is noticed all the same."""
+        if not self._holds and not self.gone.is_set():
+            self._transport.pause_reading()
+            self._watch.watch(self._fd, self.abort)
+            self._nudge_later()
+        self._holds.add(reason)
+
+    def release(self, reason: str) -> None:
+        if self._holds == {reason} and not self.gone.is_set():
+            self._watch.unwatch(self._fd)
+            if self._nudge_timer:
+                self._nudge_timer.cancel()
+            self._transport.resume_reading()
+        self._holds.discard(reason)
+
+    def abort(self) -> None:
+        """End at once; `gone` follows."""
+        self._watch.unwatch(self._fd)
+        self._transport.abort()
+
+    def close_soon(self) -> None:
+        """End after what is queued has gone out, at most `linger` later; `gone` follows."""
+        self.receiver = _ignore
+        self._transport.close()
+        self._loop.call_later(self._limits.linger, self._transport.abort)
+
+    async def finish(self) -> None:
+        """Send what is queued, shut our half, and give the client time to take all of it.
+
+        Closing with input unread would make the kernel send a reset, and that destroys output
+        which the client has not read yet. So read on until the client hangs up.
+        """
+        self._ending = True
+        self.receiver = _ignore
+        for reason in tuple(self._holds):
+            self.release(reason)
+        if self._transport.can_write_eof() and not self.gone.is_set():
+            self._transport.set_write_buffer_limits(0)
+            await self._writable.wait()
+            if not self.gone.is_set():
+                self._transport.write_eof()
+            try:
+                async with asyncio.timeout(self._limits.linger):
+                    await self.gone.wait()
+            except TimeoutError:
+                pass
+        self._transport.close()
+        await self.gone.wait()
+
+    def _nudge_later(self) -> None:
+        self._nudge_timer = self._loop.call_later(self._limits.nudge, self._nudge_peer)
+
+    def _nudge_peer(self) -> None:
+        """Find out whether a peer that we do not read is still there.
+
+        Its end of file cannot even reach our kernel while its own unsent bytes are before it. But
+        a closed socket answers any bytes of ours with a reset, and that we see.
+        """
+        if self.nudge and not self.unsent:
+            self._transport.write(self.nudge)
+        self._nudge_later()
+
+    def _check_idle(self) -> None:
+        rest = self._last_active + self._limits.idle_timeout - self._loop.time()
+        if rest <= 0:
+            self.abort()
+            return
+        self._idle_timer = self._loop.call_later(rest, self._check_idle)
+
+
+def new_inbox() -> Scratch:
+    """The buffer which all connections of a server receive into."""
+    return Scratch(RECEIVE)
+
+
+def _ignore(_data: memoryview) -> None:
+    pass
+
+
+def _nothing() -> None:
+    pass

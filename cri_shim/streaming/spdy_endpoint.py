@@ -1,0 +1,165 @@
+"""A client that speaks SPDY/3.1: its connection, its streams as lanes."""
+
+import asyncio
+from collections.abc import Callable
+
+from cri_shim.streaming.connection import Connection
+from cri_shim.streaming.lanes import Backlog, Lane, LaneClosed
+from cri_shim.wire import spdy_events as events
+from cri_shim.wire.spdy_frames import ResetStatus, Settings
+from cri_shim.wire.spdy_headers import Headers
+from cri_shim.wire.spdy_session import Role, SpdySession, StreamGone
+
+Offered = Callable[["SpdyLane", Headers], bool]
+"""Asked for each stream the client opens; False refuses it."""
+
+
+class SpdyEndpoint:
+    """Frames of one connection. `offered` decides about streams."""
+
+    def __init__(self, connection: Connection, offered: Offered) -> None:
+        self.connection = connection
+        self._offered = offered
+        self._session = SpdySession(Role.SERVER)
+        self._backlog = Backlog(connection)
+        self._lanes: dict[int, SpdyLane] = {}
+        connection.receiver = self.receive
+        # Not a ping: a Go client whose writes are stuck would stop reading in order to answer it.
+        connection.nudge = Settings(()).serialize()
+
+    def receive(self, data: memoryview) -> None:
+        """Bytes from the client, at once."""
+        for event in self._session.receive_data(data):
+            self._handle(event)
+        self.flush()
+
+    def lane(self, stream_id: int) -> "SpdyLane | None":
+        return self._lanes.get(stream_id)
+
+    def flush(self) -> None:
+        """Send the control frames which are due."""
+        if due := self._session.data_to_send():
+            self.connection.write(due)
+
+    async def finish(self) -> None:
+        """Say GOAWAY after all that was queued, and close."""
+        self._session.go_away()
+        self.flush()
+        self.discard()
+        await self.connection.finish()
+
+    def discard(self) -> None:
+        """Drop what the client sent and nobody took."""
+        for lane in self._lanes.values():
+            lane.intake.discard()
+
+    def _handle(self, event: events.Event) -> None:
+        match event:
+            case events.StreamOpened(stream_id, headers, fin):
+                self._open(stream_id, headers, fin)
+            case events.DataReceived(stream_id, payload, fin):
+                self._take(self._lanes[stream_id], payload, fin)
+            case events.StreamReset(stream_id):
+                self._drop(stream_id)
+            case events.HeadersReceived(stream_id, _, fin) if fin:
+                self._lanes[stream_id].intake.end()
+            case events.WindowOpened(stream_id):
+                for lane in self._lanes.values() if stream_id == 0 else self._lane_list(stream_id):
+                    lane.window.set()
+            case events.SessionFailed():
+                self.flush()
+                self.connection.close_soon()
+            case events.HeadersReceived() | events.StreamReplied():
+                pass
+            case events.PingAcknowledged() | events.PeerLeaving():
+                pass  # a client that leaves ends its streams and hangs up by itself
+
+    def _open(self, stream_id: int, headers: Headers, fin: bool) -> None:
+        lane = SpdyLane(self, self._session, self._backlog, stream_id)
+        if not self._offered(lane, headers):
+            self._session.reset(stream_id, ResetStatus.REFUSED_STREAM)
+            return
+        self._lanes[stream_id] = lane
+        # A Go client throws away what comes before the reply: nothing may be sent earlier.
+        self._session.accept(stream_id)
+        if fin:
+            lane.intake.end()
+
+    def _take(self, lane: "SpdyLane", payload: memoryview, fin: bool) -> None:
+        lane.intake.push(payload)
+        if fin:
+            lane.intake.end()
+            self.forget_if_closed(lane.stream_id)
+
+    def forget_if_closed(self, stream_id: int) -> None:
+        """Both halves are finished: no event can come for this lane."""
+        if not self._session.is_open(stream_id):
+            self.forget(stream_id)
+
+    def _drop(self, stream_id: int) -> None:
+        if lane := self._lanes.pop(stream_id, None):
+            lane.closed()
+
+    def _lane_list(self, stream_id: int) -> "list[SpdyLane]":
+        lane = self._lanes.get(stream_id)
+        return [lane] if lane else []
+
+    def forget(self, stream_id: int) -> None:
+        """The lane needs no events any more."""
+        self._lanes.pop(stream_id, None)
+
+
+class SpdyLane(Lane):
+    """One SPDY stream."""
+
+    def __init__(
+        self, endpoint: SpdyEndpoint, session: SpdySession, backlog: Backlog, stream_id: int
+    ) -> None:
+        super().__init__(backlog, self._return_window)
+        self._endpoint = endpoint
+        self._session = session
+        self.stream_id = stream_id
+        self.window = asyncio.Event()
+
+    async def ready(self) -> int:
+        while True:
+            await self._endpoint.connection.drain()
+            gone = self._endpoint.connection.gone.is_set()
+            if gone or not self._session.may_send(self.stream_id):
+                raise LaneClosed(f"stream {self.stream_id} was closed by the client")
+            if room := self._session.room(self.stream_id):
+                return room
+            self.window.clear()
+            await self.window.wait()
+
+    def send_now(self, payload: bytes | memoryview) -> None:
+        try:
+            header = self._session.data_header(self.stream_id, len(payload))
+        except StreamGone as error:
+            raise LaneClosed(str(error)) from error
+        self._endpoint.flush()
+        self._endpoint.connection.write(header, payload)
+
+    def finish(self) -> None:
+        self._session.finish(self.stream_id)
+        self._endpoint.forget_if_closed(self.stream_id)
+        self._endpoint.flush()
+        self.window.set()
+
+    def reset(self) -> None:
+        self._session.reset(self.stream_id, ResetStatus.CANCEL)
+        self._endpoint.forget(self.stream_id)
+        self.intake.discard()
+        self._endpoint.flush()
+        self.window.set()
+
+    def closed(self) -> None:
+        """The client reset the stream."""
+        self.intake.discard()
+        self.window.set()
+        if self.on_reset:
+            self.on_reset()
+
+    def _return_window(self, length: int) -> None:
+        self._session.consumed(self.stream_id, length)
+        self._endpoint.flush()

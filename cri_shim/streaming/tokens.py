@@ -1,0 +1,54 @@
+"""One-time tokens: the right to one granted request, for a minute."""
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from cri_shim.model.errors import ResourceExhausted
+from cri_shim.streaming.sessions import StreamRequest
+
+
+@dataclass(frozen=True, slots=True)
+class _Grant:
+    request: StreamRequest
+    expires: float
+
+
+class TokenTable:
+    """A bounded table. `clock` gives seconds that never go back."""
+
+    def __init__(self, capacity: int, lifetime: float, clock: Callable[[], float]) -> None:
+        self._capacity = capacity
+        self._lifetime = lifetime
+        self._clock = clock
+        self._grants: dict[str, _Grant] = {}
+
+    def __len__(self) -> int:
+        return len(self._grants)
+
+    def insert(self, request: StreamRequest) -> str:
+        """A new token of 128 random bits; ResourceExhausted while the table is full."""
+        self._forget_expired()
+        if len(self._grants) >= self._capacity:
+            raise ResourceExhausted(
+                f"{len(self._grants)} exec, attach and port-forward requests wait for their "
+                f"client: try again in up to {self._lifetime:.0f} s"
+            )
+        token = secrets.token_urlsafe(16)
+        self._grants[token] = _Grant(request, self._clock() + self._lifetime)
+        return token
+
+    def take(self, token: str) -> StreamRequest | None:
+        """The request, once; None for a token that is unknown, used or too old."""
+        self._forget_expired()
+        grant = self._grants.pop(token, None)
+        return grant.request if grant else None
+
+    def _forget_expired(self) -> None:
+        """All live equally long, so the oldest are in front."""
+        now = self._clock()
+        while self._grants:
+            oldest = next(iter(self._grants))
+            if self._grants[oldest].expires > now:
+                return
+            del self._grants[oldest]

@@ -1,0 +1,124 @@
+"""A client that speaks WebSocket: its connection, its channels as lanes."""
+
+from wsproto.connection import Connection as WebSocket
+from wsproto.connection import ConnectionType
+from wsproto.events import BytesMessage, CloseConnection, Event, Ping, Pong, TextMessage
+from wsproto.frame_protocol import CloseReason
+from wsproto.utilities import LocalProtocolError, RemoteProtocolError
+
+from cri_shim.streaming.connection import Connection
+from cri_shim.streaming.lanes import Backlog, Lane, LaneClosed
+from cri_shim.streaming.limits import CHUNK
+from cri_shim.wire.websocket_channels import (
+    ChannelClosed,
+    ChannelData,
+    ChannelError,
+    ChannelReader,
+    encode,
+)
+
+
+class WebSocketEndpoint:
+    """Messages of one connection. Lanes are made with `lane`, before `receive` sees bytes."""
+
+    def __init__(self, connection: Connection, base64: bool, closes: bool) -> None:
+        self.connection = connection
+        self.base64 = base64
+        self._socket = WebSocket(ConnectionType.SERVER)
+        self._reader = ChannelReader(base64, closes)
+        self._backlog = Backlog(connection)
+        self._lanes: dict[int, ChannelLane] = {}
+        connection.receiver = self.receive
+        connection.nudge = self._socket.send(Pong())
+
+    def lane(self, channel: int, reads: bool) -> "ChannelLane":
+        """The lane of a channel; with `reads` false what the client sends on it is dropped."""
+        lane = ChannelLane(self, self._backlog, channel)
+        if not reads:
+            lane.intake.discard()
+        self._lanes[channel] = lane
+        return lane
+
+    def receive(self, data: memoryview) -> None:
+        """Bytes from the client, at once."""
+        try:
+            self._socket.receive_data(bytes(data))
+            for event in self._socket.events():
+                self._handle(event)
+        except RemoteProtocolError as error:
+            self._fail(CloseReason.PROTOCOL_ERROR, str(error))
+        except ChannelError as error:
+            self._fail(CloseReason.UNSUPPORTED_DATA, str(error))
+
+    def send(self, channel: int, payload: bytes | memoryview) -> None:
+        """One message of a channel."""
+        message = encode(channel, payload, self.base64)
+        event: Event
+        event = TextMessage(message.decode("ascii")) if self.base64 else BytesMessage(message)
+        self._send(event)
+
+    async def finish(self) -> None:
+        """Close normally after all that was queued."""
+        self._send(CloseConnection(CloseReason.NORMAL_CLOSURE))
+        for lane in self._lanes.values():
+            lane.intake.discard()
+        await self.connection.finish()
+
+    def _handle(self, event: Event) -> None:
+        match event:
+            case BytesMessage(data=data, message_finished=end):
+                self._take(data, end)
+            case TextMessage(data=text, message_finished=end):
+                self._take(text.encode(), end)
+            case Ping():
+                self._send(event.response())
+            case CloseConnection():
+                self._send(event.response())
+                self.connection.close_soon()
+            case _:
+                pass
+
+    def _take(self, data: bytes | bytearray, end: bool) -> None:
+        for item in self._reader.feed(data, end):
+            lane = self._lanes.get(item.channel)
+            if lane is None:
+                raise ChannelError(f"there is no channel {item.channel}")
+            match item:
+                case ChannelData(_, payload):
+                    lane.intake.push(memoryview(payload))
+                case ChannelClosed():
+                    lane.intake.end()
+
+    def _fail(self, code: CloseReason, reason: str) -> None:
+        self._send(CloseConnection(code, reason[:120]))
+        self.connection.close_soon()
+
+    def _send(self, event: Event) -> None:
+        try:
+            self.connection.write(self._socket.send(event))
+        except LocalProtocolError:
+            pass  # the closing handshake has begun: nothing more may be said
+
+
+class ChannelLane(Lane):
+    """One channel. It has no end of its own: that of the connection, or version 5's close."""
+
+    def __init__(self, endpoint: WebSocketEndpoint, backlog: Backlog, channel: int) -> None:
+        super().__init__(backlog, lambda _length: None)
+        self._endpoint = endpoint
+        self._channel = channel
+
+    async def ready(self) -> int:
+        await self._endpoint.connection.drain()
+        if self._endpoint.connection.gone.is_set():
+            raise LaneClosed("the client left")
+        return CHUNK
+
+    def send_now(self, payload: bytes | memoryview) -> None:
+        self._endpoint.send(self._channel, payload)
+
+    def finish(self) -> None:
+        pass
+
+    def reset(self) -> None:
+        self.intake.discard()

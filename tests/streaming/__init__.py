@@ -1,0 +1,1 @@
+"""Tests of the streaming server: real sockets, real processes, real clients."""
