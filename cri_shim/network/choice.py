@@ -1,0 +1,129 @@
+"""Which implementation gives a pod its network; the one that gave it also takes it back."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+from cri_shim.host.tasks import Tasks
+from cri_shim.model.errors import InvalidArgument
+from cri_shim.network import subnets
+from cri_shim.network.bridge.bridge import BridgeSettings, NativeBridge
+from cri_shim.network.cni.network import CniNetwork, CniSettings
+from cri_shim.network.hostports import Claims
+from cri_shim.network.none import NoNetwork
+from cri_shim.network.pod import Attachment, Documents, Finding, PodNet, PodNetwork
+
+
+class Mode(Enum):
+    AUTO = "auto"
+    """CNI where `conf_dir` has a network, else the native bridge; looked at for each pod."""
+    CNI = "cni"
+    BRIDGE = "bridge"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkConfig:
+    """The table `[network]` of the configuration. `subnet`: at most one IPv4 and one IPv6.
+
+    `mtu` 0 takes that of the default route's link; `plugin_timeout` is in seconds, for one command
+    of one CNI plugin. `netns` is where the host's side lives; None is our own namespace.
+    """
+
+    mode: str = "auto"
+    conf_dir: Path = Path("/etc/cni/net.d")
+    bin_dirs: tuple[Path, ...] = (Path("/opt/cni/bin"), Path("/usr/lib/cni"))
+    subnet: tuple[str, ...] = subnets.DEFAULT
+    bridge: str = "berth0"
+    mtu: int = 0
+    plugin_timeout: float = 60.0
+    netns: str | None = None
+
+    def checked(self) -> tuple[Mode, BridgeSettings, CniSettings]:
+        """InvalidArgument names the key that is wrong and what would be accepted."""
+        try:
+            mode = Mode(self.mode)
+        except ValueError:
+            modes = ", ".join(mode.value for mode in Mode)
+            raise InvalidArgument(f"[network] mode {self.mode!r} is none of {modes}") from None
+        if not 0 < len(self.bridge) <= 15 or set(self.bridge) & set('/ ":%'):
+            raise InvalidArgument(f"[network] bridge {self.bridge!r} is not a name of a link")
+        if self.mtu and not 1280 <= self.mtu <= 65535:
+            raise InvalidArgument(f"[network] mtu {self.mtu} is not 0 or in 1280 to 65535")
+        if self.plugin_timeout <= 0:
+            raise InvalidArgument(f"[network] plugin_timeout {self.plugin_timeout} is not above 0")
+        bridge = BridgeSettings(subnets.parse(self.subnet), self.bridge, self.mtu, self.netns)
+        cni = CniSettings(self.conf_dir, self.bin_dirs, self.plugin_timeout, netns=self.netns)
+        return mode, bridge, cni
+
+
+class Networks:
+    """A `PodNetwork` made of the others; what each pod has is in its record."""
+
+    def __init__(
+        self, mode: Mode, cni: CniNetwork, bridge: NativeBridge | None, none: NoNetwork
+    ) -> None:
+        self._mode = mode
+        self._cni = cni
+        self._bridge = bridge
+        self._none = none
+        self._by_name: dict[str, PodNetwork] = {cni.name: cni, none.name: none}
+        if bridge is not None:
+            self._by_name[bridge.name] = bridge
+
+    @property
+    def chosen(self) -> PodNetwork:
+        """What the next pod gets. A broken network list is not passed over for the bridge."""
+        match self._mode:
+            case Mode.NONE:
+                return self._none
+            case Mode.CNI:
+                return self._cni
+            case Mode.BRIDGE:
+                return self._bridge or self._none
+            case Mode.AUTO:
+                return self._bridge if self._bridge and self._cni.folder.empty else self._cni
+
+    async def attach(self, pod: PodNet) -> Attachment:
+        return await self.chosen.attach(pod)
+
+    async def detach(self, pod: PodNet, attachment: Mapping[str, object]) -> None:
+        """Without a record (an attach was cut short) each takes back what it knows of."""
+        name = attachment.get("implementation")
+        network = self._by_name.get(name) if isinstance(name, str) else None
+        for one in [network] if network is not None else self._by_name.values():
+            await one.detach(pod, attachment)
+
+    async def recover(self, known: Collection[str]) -> None:
+        for network in self._by_name.values():
+            await network.recover(known)
+
+    def ready(self) -> str | None:
+        return self.chosen.ready()
+
+    async def check(self) -> None:
+        for network in self._by_name.values():
+            await network.check()
+
+    async def findings(self) -> list[Finding]:
+        return await self.chosen.findings()
+
+    async def close(self) -> None:
+        for network in self._by_name.values():
+            await network.close()
+
+
+def build(
+    config: NetworkConfig, leases: Documents, attachments: Documents, tasks: Tasks
+) -> Networks:
+    """The networks as configured; call it inside the event loop, then `recover`.
+
+    The bridge is there too when it is not configured but pods of before have leases of it.
+    """
+    mode, bridge_settings, cni_settings = config.checked()
+    claims = Claims()
+    bridge = None
+    if mode in (Mode.AUTO, Mode.BRIDGE) or leases.all():
+        bridge = NativeBridge(bridge_settings, leases, claims, tasks)
+    return Networks(mode, CniNetwork(cni_settings, attachments, claims, tasks), bridge, NoNetwork())

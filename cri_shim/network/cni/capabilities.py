@@ -1,0 +1,86 @@
+"""What plugins are told about the pod: arguments, and the runtime configuration they ask for."""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from cri_shim.model.errors import InvalidArgument
+from cri_shim.network.pod import PodNet
+
+_INGRESS = "kubernetes.io/ingress-bandwidth"
+_EGRESS = "kubernetes.io/egress-bandwidth"
+_BURST_BITS = 2**31 - 1
+"""Kubernetes gives no burst; the largest keeps the plugin's bucket from being the limit."""
+_LEAST, _MOST = 1_000, 10**15
+_QUANTITY = re.compile(r"(\d+(?:\.\d+)?)([kMGTPE]i?|Ki|)\Z")
+_SCALE = {"": 1, "k": 10**3} | {unit: 10 ** (3 * i) for i, unit in enumerate("MGTPE", 2)}
+_SCALE |= {f"{unit}i": 1024**i for i, unit in enumerate("KMGTPE", 1)}
+
+
+def arguments(pod: PodNet) -> str:
+    """CNI_ARGS as every Kubernetes runtime gives them."""
+    pairs = {
+        "IgnoreUnknown": "1",
+        "K8S_POD_NAMESPACE": pod.namespace,
+        "K8S_POD_NAME": pod.name,
+        "K8S_POD_INFRA_CONTAINER_ID": pod.sandbox_id,
+        "K8S_POD_UID": pod.uid,
+    }
+    return ";".join(f"{key}={value}" for key, value in pairs.items())
+
+
+def runtime_config(pod: PodNet) -> dict[str, Any]:
+    """Everything a plugin of this pod may ask for, by capability; empty ones are left out."""
+    config = {name: tell(pod) for name, tell in _TELL.items()}
+    return {name: value for name, value in config.items() if value}
+
+
+def _port_mappings(pod: PodNet) -> list[dict[str, Any]]:
+    return [
+        {
+            "hostPort": port.host_port,
+            "containerPort": port.container_port,
+            "protocol": port.protocol.name.lower(),
+            "hostIP": port.host_ip,
+        }
+        for port in pod.published
+    ]
+
+
+def _bandwidth(pod: PodNet) -> dict[str, int]:
+    """Bits per second."""
+    config = {}
+    for key, name in ((_INGRESS, "ingress"), (_EGRESS, "egress")):
+        if key in pod.annotations:
+            config[f"{name}Rate"] = _bits(key, pod.annotations[key])
+            config[f"{name}Burst"] = _BURST_BITS
+    return config
+
+
+def _bits(key: str, text: str) -> int:
+    match = _QUANTITY.match(text.strip())
+    rate = int(float(match[1]) * _SCALE[match[2]]) if match and match[2] in _SCALE else -1
+    if not _LEAST <= rate <= _MOST:
+        raise InvalidArgument(
+            f"annotation {key}={text!r} is not a rate in bits per second from 1k to 1P, such as 10M"
+        )
+    return rate
+
+
+def _dns(pod: PodNet) -> dict[str, list[str]]:
+    if pod.dns is None:
+        return {}
+    return {
+        "servers": list(pod.dns.servers),
+        "searches": list(pod.dns.searches),
+        "options": list(pod.dns.options),
+    }
+
+
+_TELL: Mapping[str, Callable[[PodNet], Any]] = {
+    "portMappings": _port_mappings,
+    "bandwidth": _bandwidth,
+    "dns": _dns,
+    "cgroupPath": lambda pod: pod.cgroup_parent,
+    "io.kubernetes.cri.pod-annotations": lambda pod: dict(pod.annotations),
+}

@@ -1,0 +1,129 @@
+"""Running one plugin: found in `bin_dirs`, told by environment and stdin, killed when it hangs."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cri_shim.host import processes
+from cri_shim.model.errors import DeadlineExceeded, RuntimeFailure
+from cri_shim.network.cni import result
+from cri_shim.network.threads import entering
+
+_SHOWN = 1000
+_VERSION_S = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """Which container's interface a command is about; `netns` "" when it is gone."""
+
+    container: str
+    netns: str
+    interface: str
+    arguments: str
+
+    def environment(self) -> dict[str, str]:
+        return {
+            "CNI_CONTAINERID": self.container,
+            "CNI_NETNS": self.netns,
+            "CNI_IFNAME": self.interface,
+            "CNI_ARGS": self.arguments,
+        }
+
+
+class Plugins:
+    """The programs in `bin_dirs`. `netns`: the host's namespace, where it is not our own."""
+
+    def __init__(self, bin_dirs: Sequence[Path], netns: str | None, deadline: float) -> None:
+        self.bin_dirs = tuple(bin_dirs)
+        self._netns = netns
+        self._deadline = deadline
+        self._versions: dict[tuple[str, int], tuple[str, ...]] = {}
+
+    def find(self, kind: str) -> Path | None:
+        for folder in self.bin_dirs:
+            path = folder / kind
+            if os.access(path, os.X_OK) and path.is_file():
+                return path
+        return None
+
+    async def run(
+        self, command: str, kind: str, config: Mapping[str, Any], call: Call | None
+    ) -> dict[str, Any] | None:
+        """The result of ADD, else None; RuntimeFailure with the plugin's own words."""
+        who = f"CNI plugin {kind} ({command} for network {config['name']})"
+        ended = await self._run(command, kind, config, call, self._deadline, who)
+        if ended.code:
+            raise RuntimeFailure(f"{who} failed: {_reason(ended)}")
+        return result.parse(ended.stdout, who) if command == "ADD" else None
+
+    async def versions(self, kind: str) -> tuple[str, ...]:
+        """The versions of the specification that the plugin says it knows; asked once a file."""
+        path = self.find(kind)
+        if path is None:
+            raise RuntimeFailure(self.missing(kind))
+        key = (str(path), path.stat().st_mtime_ns)
+        if key not in self._versions:
+            who = f"CNI plugin {kind} (VERSION)"
+            ended = await self._run("VERSION", kind, {"cniVersion": "1.0.0"}, None, _VERSION_S, who)
+            known = result.parse(ended.stdout, who).get("supportedVersions", [])
+            self._versions[key] = tuple(str(version) for version in known)
+        return self._versions[key]
+
+    def missing(self, kind: str) -> str:
+        folders = ", ".join(str(folder) for folder in self.bin_dirs)
+        return (
+            f"CNI plugin {kind} is in none of {folders}: install it (package "
+            "containernetworking-plugins, or that of your network) or set [network] bin_dirs"
+        )
+
+    async def _run(
+        self,
+        command: str,
+        kind: str,
+        config: Mapping[str, Any],
+        call: Call | None,
+        deadline: float,
+        who: str,
+    ) -> processes.Result:
+        path = self.find(kind)
+        if path is None:
+            raise RuntimeFailure(self.missing(kind))
+        environment = os.environ | (call.environment() if call else {})
+        environment |= {
+            "CNI_COMMAND": command,
+            "CNI_PATH": os.pathsep.join(map(str, self.bin_dirs)),
+        }
+        try:
+            return await processes.run(
+                [*entering(self._netns), str(path)],
+                input=json.dumps(config).encode(),
+                timeout=deadline,
+                env=environment,
+            )
+        except TimeoutError as error:
+            raise DeadlineExceeded(
+                f"{who} did not end within {deadline:g} s and was killed ({error})"
+            ) from None
+        except OSError as error:
+            raise RuntimeFailure(f"{who} cannot be started: {error}") from error
+
+
+def _reason(ended: processes.Result) -> str:
+    """The plugin's error object, and what it wrote to stderr."""
+    said = [_error_object(ended.stdout), ended.stderr[-_SHOWN:].decode(errors="replace").strip()]
+    words = "; ".join(part for part in said if part)
+    return words or f"exit code {ended.code}, and it printed nothing"
+
+
+def _error_object(output: bytes) -> str:
+    try:
+        error = result.parse(output, "")
+    except RuntimeFailure:
+        return output[:_SHOWN].decode(errors="replace").strip()
+    parts = (str(error.get(key, "")) for key in ("msg", "details"))
+    words = ": ".join(part for part in parts if part)
+    return f"{words} (code {error.get('code')})" if words else output[:_SHOWN].decode()
