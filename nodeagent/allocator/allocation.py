@@ -85,6 +85,28 @@ class Allocation:
         """What it asks for and does not hold."""
         return minus(self.target, self.held)
 
+    @property
+    def stopping(self) -> bool:
+        """Whether it is on its way out and asks for nothing more."""
+        return self.state is State.STOPPING or self.state is State.NOTICED
+
+    def move(self, state: State) -> None:
+        """Go to another state; only along the drawing above."""
+        if state is not self.state:
+            assert state in MOVES[self.state], f"{self.id}: {self.state} to {state}"
+            self.state = state
+
+    def portions(self) -> tuple[dict[str, int], int, int]:
+        """What it still asks for: a portion, and the least and the most portions of it."""
+        missing = self.missing
+        if not self.elastic:
+            return missing, 1, 1
+        steps = [missing.get(name, 0) // amount for name, amount in self.unit.items() if amount]
+        count = min(steps, default=0)
+        if count == 0:
+            return missing, 1, 1
+        return dict(self.unit), 1 if self.held else min(self.minimum, count), count
+
     def floor(self) -> dict[str, int]:
         """The least it can run with."""
         return times(self.unit, self.minimum) if self.elastic else dict(self.target)

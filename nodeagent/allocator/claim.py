@@ -52,7 +52,8 @@ class Claim:
     """Units being taken back for an allocation, or, with none, because capacity shrank.
 
     `vector` is what the allocation gets; `earmark` the part of it already set aside. `short` are
-    the resources that were short when the claim was made.
+    the resources that were short when the claim was made. A `pinned` claim is not called off when
+    other units turn up.
     """
 
     id: str
@@ -61,6 +62,7 @@ class Claim:
     vector: dict[str, int]
     short: tuple[str, ...]
     since: int
+    pinned: bool = False
     earmark: dict[str, int] = field(default_factory=dict)
     notices: dict[str, Notice] = field(default_factory=dict)
 
@@ -85,6 +87,7 @@ class Claim:
             "vector": ordered(self.vector),
             "short": list(self.short),
             "since": self.since,
+            "pinned": self.pinned,
             "earmark": ordered(self.earmark),
             "notices": [notice.to_document() for notice in self.notices.values()],
         }

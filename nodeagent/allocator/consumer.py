@@ -1,10 +1,10 @@
 """A consumer of a plan: what it owns, shares, may borrow and lends, and its children."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
-from nodeagent.allocator.quantity import EMPTY, Vector
+from nodeagent.allocator.quantity import Vector
 
 
 class Mode(Enum):
@@ -61,11 +61,11 @@ class Consumer:
     """
 
     name: str
-    own: Vector = EMPTY
+    own: Vector = field(default_factory=dict)
     share: int = 1
-    limit: Vector = EMPTY
-    borrow_limit: Vector = EMPTY
-    reserve: Vector = EMPTY
+    limit: Vector = field(default_factory=dict)
+    borrow_limit: Vector = field(default_factory=dict)
+    reserve: Vector = field(default_factory=dict)
     lend_to: Partners = Circle.ANY
     borrow_from: Partners = Circle.ANY
     rank: int = 1

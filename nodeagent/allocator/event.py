@@ -9,7 +9,7 @@ from typing import Any
 class EventType(Enum):
     """What happened. Fields of each event, besides `at` (milliseconds):
 
-    GRANTED, PARTIAL: id, consumer, group, vector (newly held), held, borrowed; PARTIAL also missing.
+    GRANTED, PARTIAL: id, consumer, group, vector (newly held), held, missing, borrowed.
     PENDING, REFUSED: id, consumer, group, reason, shortage.
     RECLAIM_NOTICE: notice, claim, claimant, consumer (the borrower), group, required, deadline,
     strict ([{id, vector}], stopped if the borrower is silent), candidates (a superset).

@@ -1,0 +1,199 @@
+"""Making a claim: whether the plan gives an allocation what others borrow, and who gives it."""
+
+from collections.abc import Sequence
+
+from nodeagent.allocator.allocation import Allocation, State
+from nodeagent.allocator.books import Pairs
+from nodeagent.allocator.claim import Claim
+from nodeagent.allocator.lending import loans
+from nodeagent.allocator.noticing import give_notice
+from nodeagent.allocator.pool import Pool
+from nodeagent.allocator.quantity import times
+from nodeagent.allocator.turn import Turn
+from nodeagent.allocator.victims import Candidate, Targets, Trial, Watch, candidates, choose
+
+
+def try_claim(pool: Pool, turn: Turn, allocation: Allocation, *, first: bool = False) -> bool:
+    """Open a claim for as much of what an allocation asks for as the plan gives it.
+
+    `first`: even though it would fit, take back what its consumer has lent before using what is
+    free. False, and nothing has changed, if there is no claim to make.
+    """
+    leaf = allocation.leaf
+    portion, least, most = allocation.portions()
+    if leaf in pool.tree.departed or hopeless(pool, turn, leaf, pool.pairs(times(portion, least))):
+        return False
+    count = most if most == 1 else _claimable(pool, turn, allocation, portion, least, most)
+    for tried in sorted({count, least}, reverse=True):
+        if tried >= least and _claim(pool, turn, allocation, times(portion, tried), first):
+            return True
+    return False
+
+
+def hopeless(pool: Pool, turn: Turn, leaf: int, pairs: Pairs) -> bool:
+    """Whether no claim of a vector can succeed, told without working out the targets.
+
+    Where nothing is above its cap and every consumer on the path has its plan already of something
+    short, a sticky tree leaves everybody what they hold.
+    """
+    tree = pool.tree
+    path = tree.paths[leaf]
+    if pool.over_cap or turn.guard.built_in(pool) is None:
+        return False
+    if not all(tree.sticky[node] for node in path[1:]):
+        return False
+    return any(
+        all(
+            pool.booked.upward(resource, node) >= pool.entitlements[resource].deserved[node]
+            for node in path[:-1]
+        )
+        for resource in pool.booked.crowded(leaf, pairs)
+    )
+
+
+def _claimable(
+    pool: Pool,
+    turn: Turn,
+    allocation: Allocation,
+    portion: dict[str, int],
+    least: int,
+    most: int,
+) -> int:
+    """How many portions the targets would give an elastic allocation."""
+    leaf = allocation.leaf
+    pairs = pool.pairs(times(portion, most))
+    short = sorted(pool.booked.crowded(leaf, pairs))
+    targets = turn.guard.targets(pool, leaf, pairs, short, allocation)
+    count = most
+    for name, amount in portion.items():
+        resource = pool.number[name]
+        if resource in targets:
+            used = pool.booked.weight[resource][leaf]
+            count = min(count, (targets[resource][leaf] - used) // amount)
+    return max(count, 0)
+
+
+def _claim(
+    pool: Pool, turn: Turn, allocation: Allocation, vector: dict[str, int], first: bool
+) -> bool:
+    leaf, pairs = allocation.leaf, pool.pairs(vector)
+    crowded = pool.booked.crowded(leaf, pairs)
+    if any(leaf in nodes for nodes in crowded.values()):
+        return False
+    watches = [
+        Watch(resource, node, pool.booked.cap[resource][node])
+        for resource, nodes in crowded.items()
+        for node in nodes
+    ]
+    if first and not crowded:
+        watches = [Watch(each, 0, pool.booked.upward(each, 0)) for each, _ in pairs]
+    unfunded = pool.unfunded(leaf, pairs)
+    short = sorted({watch.resource for watch in watches} | set(unfunded))
+    if first and not short:
+        return False
+    if allocation.firm and not _within_plan(pool, leaf, pairs, [each for each, _ in pairs]):
+        return False
+    targets = _goals(pool, turn, allocation, pairs, short, bool(unfunded))
+    if targets is None:
+        return False
+    cuts = _victims(pool, turn, allocation, pairs, watches, targets)
+    if cuts is None:
+        return False
+    _open(pool, turn, allocation, vector, short, cuts, targets, pinned=first)
+    return True
+
+
+def _within_plan(pool: Pool, leaf: int, pairs: Pairs, short: Sequence[int]) -> bool:
+    return all(
+        pool.booked.weight[resource][leaf] + amount <= pool.entitlements[resource].deserved[leaf]
+        for resource, amount in pairs
+        if resource in short
+    )
+
+
+def _goals(
+    pool: Pool,
+    turn: Turn,
+    allocation: Allocation,
+    pairs: Pairs,
+    short: list[int],
+    by_loans: bool,
+) -> Targets | None:
+    """The targets of the short resources if they give the claimant what it asks for.
+
+    Where permitted loans are what is short, a claim needs the plan itself, and whoever is above
+    plan may have to give back.
+    """
+    leaf = allocation.leaf
+    if by_loans:
+        if not _within_plan(pool, leaf, pairs, short):
+            return None
+        return {resource: list(pool.entitlements[resource].deserved) for resource in short}
+    targets = turn.guard.targets(pool, leaf, pairs, short, allocation)
+    for resource, amount in pairs:
+        if resource in targets:
+            wanted = pool.booked.weight[resource][leaf] + amount
+            if targets[resource][leaf] < wanted:
+                return None
+    return targets
+
+
+def _victims(
+    pool: Pool,
+    turn: Turn,
+    allocation: Allocation,
+    pairs: Pairs,
+    watches: list[Watch],
+    targets: Targets,
+) -> list[tuple[Allocation, dict[str, int]]] | None:
+    books = pool.booked.copy()
+    books.post(allocation.leaf, pairs)
+    restricted = [resource for resource, _ in pairs] if pool.lending.restricted else []
+    trial = Trial(pool, books, watches, restricted)
+    if not trial.short() and not restricted:
+        return []
+    found = candidates(pool, targets)
+    order = turn.guard.order_victims(pool, targets, found, allocation)
+    if restricted:
+        order = _funded_first(pool, allocation, targets, order)
+    chosen = choose(trial, order, targets)
+    if chosen is None:
+        return None
+    return [(one.allocation, one.vector) for one in chosen]
+
+
+def _funded_first(
+    pool: Pool, allocation: Allocation, targets: Targets, order: list[Candidate]
+) -> list[Candidate]:
+    """Those first whom the claimant's own units are lent to."""
+    mine = set()
+    for resource in targets:
+        usage = pool.booked.weight[resource]
+        found = loans(pool.tree, pool.lending, pool.entitlements[resource], usage)
+        mine |= {borrower for borrower, lender, _ in found.pairs if lender == allocation.consumer}
+    return sorted(order, key=lambda one: one.allocation.consumer not in mine)
+
+
+def _open(
+    pool: Pool,
+    turn: Turn,
+    allocation: Allocation,
+    vector: dict[str, int],
+    short: list[int],
+    cuts: list[tuple[Allocation, dict[str, int]]],
+    targets: Targets,
+    *,
+    pinned: bool,
+) -> None:
+    names = tuple(pool.resources[resource] for resource in short)
+    claim = Claim(
+        turn.name("c"), pool.group.name, allocation.id, dict(vector), names, turn.now, pinned
+    )
+    pool.stop_waiting(allocation)
+    pool.open_claim(claim)
+    pool.booked.post(allocation.leaf, pool.pairs(vector))
+    allocation.claim = claim.id
+    if allocation.state is State.PENDING:
+        allocation.move(State.RECLAIMING)
+    allocation.reason = "waits for units that others are giving back"
+    give_notice(pool, turn, claim, cuts, targets)

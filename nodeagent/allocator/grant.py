@@ -1,0 +1,93 @@
+"""Giving units to an allocation, and taking them back from the books when they are free."""
+
+from nodeagent.allocator.allocation import Allocation, State
+from nodeagent.allocator.event import EventType
+from nodeagent.allocator.pool import Pool
+from nodeagent.allocator.quantity import Vector, minus, ordered, plus
+from nodeagent.allocator.turn import RETURN_TTL, Turn
+
+
+def grant(pool: Pool, turn: Turn, allocation: Allocation, vector: Vector) -> None:
+    """Give a vector that is known to fit and enter it in both books."""
+    pool.post(allocation.leaf, pool.pairs(vector))
+    settle_grant(pool, turn, allocation, vector)
+
+
+def settle_grant(pool: Pool, turn: Turn, allocation: Allocation, vector: Vector) -> None:
+    """Give a vector that the books have already."""
+    first = not allocation.held
+    allocation.held = plus(allocation.held, vector)
+    allocation.reason = ""
+    if first:
+        allocation.granted_at = turn.now
+        allocation.seq = turn.seq
+    missing = allocation.missing
+    if allocation.retry and first and turn.asking != allocation.id:
+        until = turn.now + RETURN_TTL
+        turn.expire(allocation, until)
+        allocation.move(State.EARMARKED)
+        turn.report(EventType.EARMARKED, allocation, vector=ordered(vector), until=until)
+    else:
+        if first and allocation.expires is not None:
+            turn.expire(allocation, None)
+        allocation.move(State.SQUEEZED if missing and not allocation.elastic else State.GRANTED)
+        report_grant(pool, turn, allocation, vector)
+    pool.refresh(allocation)
+
+
+def report_grant(pool: Pool, turn: Turn, allocation: Allocation, vector: Vector) -> None:
+    """Tell what was given, whether more is to come, and how much of the consumer's is borrowed."""
+    missing = allocation.missing
+    turn.report(
+        EventType.PARTIAL if missing else EventType.GRANTED,
+        allocation,
+        vector=ordered(vector),
+        held=ordered(allocation.held),
+        missing=ordered(missing),
+        borrowed=borrowed(pool, allocation.leaf, vector),
+    )
+
+
+def borrowed(pool: Pool, leaf: int, vector: Vector) -> dict[str, int]:
+    """What a leaf is above its plan, in the resources of a vector."""
+    above = {}
+    for name in sorted(vector):
+        resource = pool.number[name]
+        more = pool.booked.weight[resource][leaf] - pool.entitlements[resource].deserved[leaf]
+        if more > 0:
+            above[name] = more
+    return above
+
+
+def free(pool: Pool, turn: Turn, allocation: Allocation, vector: Vector) -> None:
+    """Take units that are really free from what an allocation holds, and from the books.
+
+    What was under notice has left the books of the time after already.
+    """
+    expected = credit(pool, allocation, vector)
+    pool.booked.post(allocation.leaf, pool.pairs(minus(vector, expected)), -1)
+    if pool.physical is not pool.booked:
+        pool.physical.post(allocation.leaf, pool.pairs(vector), -1)
+    allocation.held = minus(allocation.held, vector)
+    turn.report(EventType.FREED, allocation, vector=ordered(vector))
+
+
+def credit(pool: Pool, allocation: Allocation, vector: Vector) -> dict[str, int]:
+    """Count freed units towards the notices about an allocation; the part that was expected."""
+    expected: dict[str, int] = {}
+    rest = vector
+    for claim in list(pool.claims.values()):
+        for notice in list(claim.notices.values()):
+            cut = notice.cuts.get(allocation.id)
+            if cut is None:
+                continue
+            part = {name: min(amount, rest.get(name, 0)) for name, amount in cut.items()}
+            rest, expected = minus(rest, part), plus(expected, part)
+            left = minus(cut, part)
+            if left:
+                notice.cuts[allocation.id] = left
+                continue
+            del notice.cuts[allocation.id]
+            if not notice.cuts:
+                del claim.notices[notice.id]
+    return expected

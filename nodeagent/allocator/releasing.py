@@ -1,0 +1,113 @@
+"""Release, cancel and modify: what an allocation gives back or no longer asks for."""
+
+from nodeagent.allocator.admission import admit, refused, standing
+from nodeagent.allocator.allocation import Allocation, State
+from nodeagent.allocator.event import Answer, Verdict
+from nodeagent.allocator.grant import free
+from nodeagent.allocator.noticing import settle_state, withdraw
+from nodeagent.allocator.pool import Pool
+from nodeagent.allocator.quantity import Vector, minus, times
+from nodeagent.allocator.turn import ASK_TTL, Turn
+
+
+def release(
+    pool: Pool, turn: Turn, allocation: Allocation, vector: Vector | None, autoadjust: bool
+) -> dict[str, int]:
+    """Take units that are really free off an allocation; what was freed.
+
+    All of it with `autoadjust` forgets the allocation. Without, what was freed is asked for again
+    from now on, behind those who ask already.
+    """
+    freed = dict(allocation.held)
+    if vector is not None:
+        freed = {name: min(amount, vector.get(name, 0)) for name, amount in freed.items()}
+        freed = {name: amount for name, amount in freed.items() if amount}
+    if freed:
+        free(pool, turn, allocation, freed)
+    if autoadjust and vector is None:
+        forget(pool, turn, allocation)
+        return freed
+    if autoadjust:
+        _lower(allocation, minus(allocation.target, freed))
+    if not allocation.held:
+        _requeue(turn, allocation)
+    settle_state(pool, allocation)
+    if not allocation.target:
+        forget(pool, turn, allocation)
+    return freed
+
+
+def _lower(allocation: Allocation, target: dict[str, int]) -> None:
+    """Ask for less; an elastic allocation for fewer units."""
+    allocation.target = target
+    if allocation.elastic:
+        counts = (target.get(name, 0) // each for name, each in allocation.unit.items() if each)
+        allocation.maximum = max(allocation.minimum, min(counts, default=allocation.minimum))
+
+
+def _requeue(turn: Turn, allocation: Allocation) -> None:
+    if allocation.state is not State.PENDING and not allocation.claim:
+        allocation.move(State.PENDING)
+        allocation.seq = turn.seq
+        allocation.reason = "was reclaimed and waits again"
+        turn.expire(allocation, turn.now + ASK_TTL if allocation.retry else None)
+
+
+def forget(pool: Pool, turn: Turn, allocation: Allocation) -> None:
+    """An allocation ends: nothing of it is held, asked for or claimed any more."""
+    if allocation.claim:
+        withdraw(pool, turn, pool.claims[allocation.claim])
+    pool.stop_waiting(allocation)
+    pool.members[allocation.leaf].pop(allocation.id, None)
+    allocation.state = State.FREED
+    turn.expire(allocation, None)
+    del turn.allocations[allocation.id]
+
+
+def cancel(pool: Pool, turn: Turn, allocation: Allocation) -> None:
+    """Withdraw what is asked for and not held. One that holds nothing in use ends."""
+    if allocation.claim:
+        withdraw(pool, turn, pool.claims[allocation.claim])
+    if not allocation.held or allocation.state is State.EARMARKED:
+        release(pool, turn, allocation, None, True)
+        return
+    _lower(allocation, dict(allocation.held))
+    settle_state(pool, allocation)
+
+
+def modify(
+    pool: Pool,
+    turn: Turn,
+    allocation: Allocation,
+    unit: dict[str, int],
+    counts: tuple[int, int],
+) -> Verdict:
+    """Ask for another vector or count: what shrinks is free at once, what grows is admitted.
+
+    A growth that could never be admitted is refused, and the allocation stays as it was.
+    """
+    before = (allocation.unit, allocation.minimum, allocation.maximum, allocation.target)
+    grown = minus(times(unit, counts[1]), allocation.held)
+    least = grown if counts[0] == counts[1] else times(unit, 1)
+    refusal = refused(pool, allocation, least) if grown and not allocation.claim else ""
+    if refusal:
+        return Verdict(Answer.REFUSED, refusal)
+    if allocation.claim:
+        withdraw(pool, turn, pool.claims[allocation.claim])
+    allocation.unit, (allocation.minimum, allocation.maximum) = unit, counts
+    allocation.target = times(unit, counts[1])
+    shrunk = minus(allocation.held, allocation.target)
+    if shrunk:
+        free(pool, turn, allocation, shrunk)
+    if not allocation.target:
+        forget(pool, turn, allocation)
+        return Verdict(Answer.DONE)
+    settle_state(pool, allocation)
+    if allocation.missing and not allocation.stopping:
+        verdict = admit(pool, turn, allocation)
+        if verdict.answer is Answer.REFUSED:
+            allocation.unit, allocation.minimum, allocation.maximum, _ = before
+            allocation.target = {**before[3], **allocation.held}
+            pool.refresh(allocation)
+        return verdict
+    return standing(pool, allocation)

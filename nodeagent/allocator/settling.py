@@ -1,0 +1,101 @@
+"""After every change: call off needless notices, hand over freed units, serve the queue."""
+
+from nodeagent.allocator.admission import grant_free
+from nodeagent.allocator.allocation import Allocation
+from nodeagent.allocator.claim import Claim
+from nodeagent.allocator.claiming import try_claim
+from nodeagent.allocator.grant import settle_grant
+from nodeagent.allocator.noticing import spare
+from nodeagent.allocator.pool import Pool
+from nodeagent.allocator.quantity import covers, minus, plus, times
+from nodeagent.allocator.turn import Turn
+
+Signature = tuple[int, tuple[tuple[str, int], ...], bool]
+
+
+def settle(pool: Pool, turn: Turn) -> None:
+    """Bring a group to rest: no notice that is not needed, no grant or claim that could be made."""
+    while True:
+        if pool.claims:
+            _tend_claims(pool, turn)
+        if not pool.waiting or not _serve(pool, turn):
+            return
+
+
+def _tend_claims(pool: Pool, turn: Turn) -> None:
+    for claim in list(pool.claims.values()):
+        spare(pool, turn, claim)
+    for claim in list(pool.claims.values()):
+        if claim.id in pool.claims:
+            set_aside(pool, turn, claim)
+
+
+def set_aside(pool: Pool, turn: Turn, claim: Claim) -> None:
+    """Take freed units for a claim; hand them over once it has all, or end it if it has none."""
+    allocation = turn.allocations.get(claim.allocation)
+    if allocation is None:
+        if not claim.notices:
+            pool.close_claim(claim)
+        return
+    lacking = minus(minus(claim.vector, claim.earmark), claim.under_way())
+    for name, amount in sorted(lacking.items()):
+        more = min(amount, pool.physical.room(allocation.leaf, pool.number[name]))
+        if more:
+            pool.physical.post(allocation.leaf, pool.pairs({name: more}))
+            claim.earmark = plus(claim.earmark, {name: more})
+    if covers(claim.earmark, claim.vector):
+        _hand_over(pool, turn, claim, allocation)
+
+
+def _hand_over(pool: Pool, turn: Turn, claim: Claim, allocation: Allocation) -> None:
+    """Both books have the units already: they were claimed in one and set aside in the other."""
+    vector = claim.vector
+    claim.allocation, claim.vector, claim.earmark, claim.pinned = "", {}, {}, False
+    allocation.claim = ""
+    spare(pool, turn, claim)
+    if not claim.notices:
+        pool.close_claim(claim)
+    settle_grant(pool, turn, allocation, vector)
+
+
+def _serve(pool: Pool, turn: Turn) -> bool:
+    """Grant or claim for the first in the queue that can be served; whether one could.
+
+    Units only become fewer here, so what did not fit once is not tried again.
+    """
+    served = False
+    failed: set[Signature] = set()
+    while _serve_one(pool, turn, failed):
+        served = True
+    failed = set()
+    for allocation in turn.guard.order_waiting(pool):
+        if _waits(pool, allocation) and _signature(allocation) not in failed:
+            if try_claim(pool, turn, allocation):
+                _tend_claims(pool, turn)
+                served = True
+            else:
+                failed.add(_signature(allocation))
+    return served
+
+
+def _waits(pool: Pool, allocation: Allocation) -> bool:
+    return allocation.id in pool.waiting.get(allocation.leaf, {})
+
+
+def _signature(allocation: Allocation) -> Signature:
+    """What decides whether a wish fits: equal wishes of one leaf fit or fail together."""
+    portion, least, _ = allocation.portions()
+    return allocation.leaf, tuple(sorted(times(portion, least).items())), allocation.firm
+
+
+def _serve_one(pool: Pool, turn: Turn, failed: set[Signature]) -> bool:
+    if all(_signature(one) in failed for queue in pool.waiting.values() for one in queue.values()):
+        return False
+    for allocation in turn.guard.order_waiting(pool):
+        signature = _signature(allocation)
+        if signature in failed:
+            continue
+        if grant_free(pool, turn, allocation):
+            return True
+        failed.add(signature)
+    return False
