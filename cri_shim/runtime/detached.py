@@ -1,0 +1,123 @@
+"""`RUNTIME exec --detach`: start a process in a container and become its parent."""
+
+import asyncio
+import contextlib
+import itertools
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cri_shim.host import processes
+from cri_shim.host.files import read_text
+from cri_shim.model.errors import RuntimeFailure
+from cri_shim.runtime import encoding, reaping, sessions
+from cri_shim.runtime.handler import ENVIRONMENT, Handler
+
+_numbers = itertools.count(1)
+
+
+@dataclass(frozen=True, slots=True)
+class Refused(Exception):
+    """The runtime did not start the process; its words are on the stderr it was given."""
+
+    code: int
+
+
+class Detached:
+    """A process in a container, ours to wait for though the runtime that made it has ended."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self._session = sessions.session_of(pid)
+        self._pidfd = os.pidfd_open(pid)
+        self._loop = asyncio.get_running_loop()
+        self._ended: asyncio.Future[int] = self._loop.create_future()
+        self._loop.add_reader(self._pidfd, self._reap)
+
+    def _reap(self) -> None:
+        code = reaping.reap(self._pidfd)
+        self._loop.remove_reader(self._pidfd)
+        os.close(self._pidfd)
+        self._ended.set_result(255 if code is None else code)
+
+    @property
+    def ended(self) -> bool:
+        return self._ended.done()
+
+    async def wait(self) -> int:
+        """The exit code; 128 + n where signal n killed it."""
+        return await asyncio.shield(self._ended)
+
+    def kill(self) -> None:
+        """SIGKILL it with its session and descendants; nothing where it has ended."""
+        if not self.ended:
+            sessions.kill(self.pid, self._session)
+
+
+def unique(handler: Handler, suffix: str) -> Path:
+    """A path in the handler's scratch folder that no other call uses."""
+    return handler.scratch / f"{os.getpid()}-{next(_numbers)}.{suffix}"
+
+
+async def start(
+    handler: Handler,
+    id: str,
+    process: Mapping[str, Any],
+    *,
+    stdin: int | None,
+    stdout: int | None,
+    stderr: int,
+    console: Path | None = None,
+) -> Detached:
+    """Start `process` (OCI process) in container `id`; Refused where the runtime would not.
+
+    Cancelled, it leaves nothing running.
+    """
+    reaping.become_subreaper()
+    pid_file = unique(handler, "pid")
+    document = os.memfd_create("process.json", os.MFD_CLOEXEC)
+    try:
+        os.write(document, encoding.encode(process))
+        words = ["exec", "--detach", "--pid-file", str(pid_file)]
+        words += ["--process", f"/proc/self/fd/{document}"]
+        if console is not None:
+            words += ["--console-socket", str(console)]
+        argv = handler.argv(*words, id)
+        await _run(argv, stdin, stdout, stderr, document)
+        return Detached(_read_pid(pid_file, id))
+    finally:
+        os.close(document)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(pid_file)
+
+
+async def _run(
+    argv: list[str], stdin: int | None, stdout: int | None, stderr: int, document: int
+) -> None:
+    runtime = processes.spawn(
+        argv,
+        env=ENVIRONMENT,
+        stdin=stdin,
+        stdout=stdout,
+        stderr=stderr,
+        pass_fds=(document,),
+        new_session=True,
+    )
+    try:
+        code = await runtime.wait()
+    except asyncio.CancelledError:
+        sessions.kill(runtime.pid, runtime.pid)
+        raise
+    finally:
+        runtime.close()
+    if code:
+        raise Refused(code)
+
+
+def _read_pid(path: Path, id: str) -> int:
+    text = read_text(path)
+    if not text or not text.strip().isdigit():
+        raise RuntimeFailure(f"exec in container {id}: the OCI runtime wrote no pid file")
+    return int(text)

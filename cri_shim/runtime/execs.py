@@ -1,0 +1,216 @@
+"""Running commands in a container: to the end with a bound (ExecSync), or with streams (Exec)."""
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from cri_shim.host.processes import Result
+from cri_shim.model.errors import DeadlineExceeded, RuntimeFailure
+from cri_shim.runtime import detached, terminals, words
+from cri_shim.runtime.collecting import Collector, pipe_from_child, settle
+from cri_shim.runtime.detached import Detached, Refused
+from cri_shim.runtime.handler import Handler
+
+OUTPUT_CAP = 16 << 20
+"""Bytes kept of each stream of ExecSync; the rest is dropped (as kubelet expects)."""
+_DRAIN = 0.25
+"""Seconds to read on after the process ended, where its background children hold the pipes."""
+_START_TIMEOUT = 60.0
+_PIPE_SIZE = 1 << 18
+
+
+async def exec_sync(
+    handler: Handler,
+    id: str,
+    process: Mapping[str, Any],
+    timeout: float | None,
+    cap: int = OUTPUT_CAP,
+) -> Result:
+    """Run an OCI process in container `id` to its end.
+
+    RuntimeFailure gives the runtime's words where it could not start. After `timeout` seconds
+    (None or 0: never) the process, its session and its descendants are killed and
+    DeadlineExceeded is raised. Its background children live on, but their output is not waited
+    for.
+    """
+    with contextlib.ExitStack() as stack:
+        out_read, out_write = pipe_from_child(stack)
+        err_read, err_write = pipe_from_child(stack)
+        output, errors = Collector(out_read, cap), Collector(err_read, cap)
+        run = _run(handler, id, process, out_write, err_write, stack, [output, errors])
+        try:
+            async with asyncio.timeout(timeout or None):
+                code = await run
+        except TimeoutError:
+            raise DeadlineExceeded(
+                f"command {_shown(process)} in container {id} ran longer than {timeout:g} s"
+                " and was killed"
+            ) from None
+        except Refused as refusal:
+            raise _failure(handler, id, process, errors, refusal) from None
+        finally:
+            output.close()
+            errors.close()
+        return Result(code, bytes(output.data), bytes(errors.data))
+
+
+async def _run(
+    handler: Handler,
+    id: str,
+    process: Mapping[str, Any],
+    stdout: int,
+    stderr: int,
+    child_ends: contextlib.ExitStack,
+    collectors: list[Collector],
+) -> int:
+    started = await detached.start(handler, id, process, stdin=None, stdout=stdout, stderr=stderr)
+    child_ends.close()
+    try:
+        code = await started.wait()
+    except asyncio.CancelledError:
+        started.kill()
+        raise
+    await settle(collectors, _DRAIN)
+    return code
+
+
+class ExecProcess:
+    """A process with streams: descriptors that do not block, closed by this object alone.
+
+    On a terminal `stdin` and `stdout` are two descriptors of the master, and `stderr` is None;
+    reading the master gives EIO once no process has the terminal open. Streams that were not
+    asked for are None.
+    """
+
+    def __init__(
+        self, started: Detached, stdin: int | None, stdout: int | None, stderr: int | None
+    ) -> None:
+        self.stdin = stdin
+        self.stdout = stdout
+        self.stderr = stderr
+        self._started = started
+
+    @property
+    def pid(self) -> int:
+        return self._started.pid
+
+    async def wait(self) -> int:
+        """The exit code; 128 + n where signal n killed it. Output may still lie in the pipes."""
+        return await self._started.wait()
+
+    async def resize(self, width: int, height: int) -> None:
+        """Set the terminal's size in characters; without a terminal nothing happens."""
+        if self.stderr is None and self.stdout is not None:
+            terminals.set_size(self.stdout, width, height)
+
+    def close_stdin(self) -> None:
+        """End of input. A terminal has none: its program sees the end when the terminal goes."""
+        if self.stdin is not None:
+            os.close(self.stdin)
+            self.stdin = None
+
+    async def close(self) -> None:
+        """Kill what still runs (its session and descendants), and close the streams.
+
+        Readers and writers must have been taken out of the event loop before.
+        """
+        self._started.kill()
+        for fd in (self.stdin, self.stdout, self.stderr):
+            if fd is not None:
+                os.close(fd)
+        self.stdin = self.stdout = self.stderr = None
+        await self._started.wait()
+
+
+async def start_exec(
+    handler: Handler,
+    id: str,
+    process: Mapping[str, Any],
+    terminal: bool,
+    stdin: bool,
+    stdout: bool,
+    stderr: bool,
+) -> ExecProcess:
+    """Start an OCI process in container `id`; RuntimeFailure where the runtime would not."""
+    async with asyncio.timeout(_START_TIMEOUT):
+        if terminal:
+            return await _start_on_terminal(handler, id, process)
+        return await _start_on_pipes(handler, id, process, stdin, stdout, stderr)
+
+
+async def _start_on_pipes(
+    handler: Handler, id: str, process: Mapping[str, Any], stdin: bool, stdout: bool, stderr: bool
+) -> ExecProcess:
+    with contextlib.ExitStack() as child_ends, contextlib.ExitStack() as on_error:
+        in_fd, in_child = _pipe(child_ends, on_error, to_child=True) if stdin else (None, None)
+        out_fd, out_child = _pipe(child_ends, on_error) if stdout else (None, None)
+        err_fd, err_child = _pipe(child_ends, on_error)
+        try:
+            started = await detached.start(
+                handler, id, process, stdin=in_child, stdout=out_child, stderr=err_child
+            )
+        except Refused as refusal:
+            raise _failure(
+                handler, id, process, Collector(os.dup(err_fd), 1 << 14), refusal
+            ) from None
+        on_error.pop_all()
+        if not stderr:
+            # The runtime needed it for its words; nobody reads the process's own.
+            os.close(err_fd)
+        return ExecProcess(started, in_fd, out_fd, err_fd if stderr else None)
+
+
+def _pipe(
+    child_ends: contextlib.ExitStack, on_error: contextlib.ExitStack, to_child: bool = False
+) -> tuple[int, int]:
+    """(our end, the child's end) of a wide pipe; ours does not block."""
+    read, write = os.pipe2(os.O_CLOEXEC)
+    ours, theirs = (write, read) if to_child else (read, write)
+    child_ends.callback(os.close, theirs)
+    on_error.callback(os.close, ours)
+    os.set_blocking(ours, False)
+    return ours, theirs
+
+
+async def _start_on_terminal(handler: Handler, id: str, process: Mapping[str, Any]) -> ExecProcess:
+    with contextlib.ExitStack() as stack:
+        err_read, err_write = pipe_from_child(stack)
+        errors = Collector(err_read, 1 << 14)
+        stack.callback(errors.close)
+        console = terminals.ConsoleSocket(detached.unique(handler, "sock"))
+        stack.callback(console.close)
+        document = {**process, "terminal": True}
+        try:
+            started = await detached.start(
+                handler,
+                id,
+                document,
+                stdin=None,
+                stdout=None,
+                stderr=err_write,
+                console=console.path,
+            )
+        except Refused as refusal:
+            raise _failure(handler, id, process, errors, refusal) from None
+        try:
+            master = console.receive()
+        except RuntimeFailure:
+            started.kill()
+            raise
+        return ExecProcess(started, os.dup(master), master, None)
+
+
+def _failure(
+    handler: Handler, id: str, process: Mapping[str, Any], errors: Collector, refusal: Refused
+) -> RuntimeFailure:
+    errors.drain()
+    errors.close()
+    said = words.plain(bytes(errors.data)) or f"exit code {refusal.code} and no message"
+    return RuntimeFailure(f"cannot run {_shown(process)} in container {id}: {handler.kind}: {said}")
+
+
+def _shown(process: Mapping[str, Any]) -> str:
+    args = process.get("args") or [""]
+    return repr(str(args[0]))

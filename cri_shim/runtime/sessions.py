@@ -1,0 +1,52 @@
+"""The processes of one exec: its session and its descendants, and ending them.
+
+runc gives each exec a session of its own; crun leaves it in the runtime's, which we start as one.
+"""
+
+import os
+import signal
+from pathlib import Path
+
+from cri_shim.host import processes
+from cri_shim.host.files import read_text
+
+_ROUNDS = 20
+
+
+def session_of(pid: int) -> int:
+    """The session of a process, or the process itself where it would be our own session."""
+    try:
+        session = os.getsid(pid)
+    except ProcessLookupError:
+        return pid
+    return pid if session == os.getsid(0) else session
+
+
+def members(leader: int, session: int) -> list[tuple[int, int]]:
+    """(pid, start time) of `leader`, what runs in the session, and what descends from those.
+
+    A process that left the session is still found while its parents live; zombies are left out.
+    """
+    table: dict[int, tuple[int, int, int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and (text := read_text(entry / "stat")):
+            fields = text[text.rindex(")") + 2 :].split()
+            if fields[0] not in "ZX":
+                table[int(entry.name)] = int(fields[1]), int(fields[3]), int(fields[19])
+    found = {pid for pid, (_, its, _) in table.items() if its == session or pid == leader}
+    while more := {pid for pid, (up, _, _) in table.items() if up in found} - found:
+        found |= more
+    return [(pid, table[pid][2]) for pid in found]
+
+
+def kill(leader: int, session: int) -> None:
+    """SIGKILL all of them, again until none is left: some may have been forking."""
+    for _ in range(_ROUNDS):
+        targets = members(leader, session)
+        if not targets:
+            return
+        for pid, start in targets:
+            pidfd = processes.open_pidfd(pid, start)
+            if pidfd is not None:
+                processes.send_signal(pidfd, signal.SIGKILL)
+                os.close(pidfd)
