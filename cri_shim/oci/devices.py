@@ -113,7 +113,7 @@ def _cdi_node(edit: CdiDevice, facts: Facts) -> Json:
 
 def _cdi_host_node(edit: CdiDevice, facts: Facts) -> DeviceNode:
     if edit.complete:
-        return DeviceNode(edit.source, edit.kind, edit.major, edit.minor)
+        return DeviceNode(edit.source, edit.kind, edit.major, edit.minor, mode=0o666)
     node = facts.cdi_nodes.get(edit.source)
     if node is None:
         raise InvalidArgument(f"CDI device node {edit.source} is not a device node of this host")

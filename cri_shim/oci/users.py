@@ -42,7 +42,7 @@ def resolve(
     accounts, groups = list(_accounts(passwd)), list(_groups(group))
     user, group_name = _wanted(security, image_user)
     account = _find_user(user, accounts)
-    gid = account.gid if not group_name else _find_group(group_name, groups)
+    gid = account.gid if group_name == "" else _find_group(group_name, groups)
     found = [gid]
     if security.groups_policy is GroupsPolicy.MERGE and account.name:
         found += [entry.gid for entry in groups if account.name in entry.members]
@@ -72,24 +72,24 @@ def mapped(value: int, mappings: tuple[IdMapping, ...]) -> bool:
     return any(m.container_id <= value < m.container_id + m.length for m in mappings)
 
 
-def _wanted(security: ContainerSecurity, image_user: str) -> tuple[str, str]:
-    """User and group, each a name or a number; an empty group means: the user's own."""
-    group = "" if security.run_as_group is None else str(security.run_as_group)
+def _wanted(security: ContainerSecurity, image_user: str) -> tuple[str | int, str | int]:
+    """User and group, each a text (name or number) or an id; an empty group: the user's own."""
+    group = "" if security.run_as_group is None else security.run_as_group
     if security.run_as_user is not None:
-        return str(security.run_as_user), group
+        return security.run_as_user, group
     if security.run_as_username:
         return security.run_as_username, group
     user, _, image_group = image_user.partition(":")
-    return user or "0", group or image_group
+    return user or 0, image_group if group == "" else group
 
 
-def _find_user(wanted: str, accounts: list[_Account]) -> _Account:
-    """By name first, as the image's author meant it, then by number."""
-    name = wanted.encode("utf-8", "surrogatepass")
-    for account in accounts:
-        if account.name == name:
-            return account
-    uid = _number(name)
+def _find_user(wanted: str | int, accounts: list[_Account]) -> _Account:
+    """A text by name first, as its author may have meant it, then by number."""
+    uid = wanted if isinstance(wanted, int) else _number(_bytes(wanted))
+    if isinstance(wanted, str):
+        for account in accounts:
+            if account.name == _bytes(wanted):
+                return account
     if uid is None:
         raise InvalidArgument(
             f"user {wanted!r} is not in the image's /etc/passwd: "
@@ -98,12 +98,13 @@ def _find_user(wanted: str, accounts: list[_Account]) -> _Account:
     return next((a for a in accounts if a.uid == uid), _Account(b"", uid, 0))
 
 
-def _find_group(wanted: str, groups: list[_Group]) -> int:
-    name = wanted.encode("utf-8", "surrogatepass")
+def _find_group(wanted: str | int, groups: list[_Group]) -> int:
+    if isinstance(wanted, int):
+        return wanted
     for group in groups:
-        if group.name == name:
+        if group.name == _bytes(wanted):
             return group.gid
-    gid = _number(name)
+    gid = _number(_bytes(wanted))
     if gid is None:
         raise InvalidArgument(
             f"group {wanted!r} is not in the image's /etc/group: "
@@ -133,6 +134,14 @@ def _lines(text: bytes) -> Iterator[list[bytes]]:
     for line in text.split(b"\n"):
         if line and line[:1] not in b"#+-":
             yield line.rstrip(b"\r").split(b":")
+
+
+def _bytes(text: str) -> bytes:
+    """As the image has it; a text that is no bytes at all matches nobody's name."""
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return b""
 
 
 def _number(text: bytes) -> int | None:
