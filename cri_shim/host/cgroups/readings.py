@@ -162,8 +162,9 @@ def memory_v2(
     stat: bytes | None,
     maximum: bytes | None,
     swap: bytes | None,
+    swap_maximum: bytes | None,
 ) -> Memory:
-    """From memory.current, .stat, .max and .swap.current."""
+    """From memory.current, .stat, .max, .swap.current and .swap.max."""
     values = flat(stat)
     used = number(current)
     return Memory(
@@ -177,6 +178,7 @@ def memory_v2(
         major_faults=values.get(b"pgmajfault", 0),
         swap=number(swap),
         limit=limit(maximum),
+        swap_limit=limit(swap_maximum),
     )
 
 

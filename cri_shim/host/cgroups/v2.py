@@ -96,12 +96,12 @@ class CgroupsV2:
             read("memory.stat"),
             read("memory.max"),
             read("memory.swap.current"),
+            read("memory.swap.max"),
         )
         return replace(
             base,
             max_usage=readings.number(read("memory.peak")),
             failures=readings.flat(read("memory.events")).get(b"max", 0),
-            swap_limit=readings.limit(read("memory.swap.max")),
             reservation=readings.limit(read("memory.low")) or None,
         )
 
