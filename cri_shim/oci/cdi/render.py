@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+from cri_shim.model.errors import InvalidArgument
 from cri_shim.oci.cdi.edits import CdiDevice, CdiMount, Edits
 from cri_shim.oci.cdi.spec import Spec, parse
 
@@ -12,6 +13,8 @@ def render(spec: Spec) -> bytes:
 
     What it holds is checked as `parse` would, so that a file written is a file that can be read.
     """
+    if any(edits.intel_rdt for edits in (spec.edits, *(d.edits for d in spec.devices))):
+        raise InvalidArgument(f"CDI specification of {spec.kind}: Intel RDT cannot be written")
     document = _drop_empty(
         {
             "cdiVersion": spec.version,
