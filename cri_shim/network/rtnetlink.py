@@ -59,10 +59,13 @@ def connect() -> Netlink:
 
 
 def add_bridge(name: str, mac: bytes, mtu: int) -> Message:
-    """Snooping is off: without a querier it drops the first neighbour solicitations of IPv6."""
+    """A bridge, still down.
+
+    Snooping is off: without a querier it drops the first neighbour solicitations of IPv6.
+    """
     settings = netlink.nest(_INFO_DATA, netlink.attribute(_BRIDGE_MCAST_SNOOPING, b"\0"))
     body = (
-        _LINK.pack(0, 0, 0, _IFF_UP, _IFF_UP)
+        _LINK.pack(0, 0, 0, 0, 0)
         + netlink.text(_IFLA_IFNAME, name)
         + netlink.attribute(_IFLA_ADDRESS, mac)
         + netlink.u32(_IFLA_MTU, mtu)

@@ -28,6 +28,8 @@ _SETTINGS: Mapping[str, str] = {
     # A pod must not become the host's router.
     "net/ipv6/conf/{0}/accept_ra": "0",
 }
+# Forwarded IPv6 packets wait until the link-local address may be used, two seconds of detection.
+_NO_DAD = "net/ipv6/conf/{0}/accept_dad"
 _FORWARDING_4 = "net/ipv4/conf/{0}/forwarding"
 _FORWARDING_6 = "net/ipv6/conf/{0}/force_forwarding"
 _ALL_FORWARDING_6 = "net/ipv6/conf/all/forwarding"
@@ -107,18 +109,15 @@ class Device:
         mtu = self._mtu or uplink_mtu(self.links)
         mac = mac_of([subnet.gateway for subnet in self._subnets])
         self.links.send([rtnetlink.add_bridge(self.name, mac, mtu)])
+        inside(self._netns, lambda: _write({_NO_DAD.format(self.name): "0"}))
         log.info("made bridge %s, mtu %d", self.name, mtu)
         return next(link for link in rtnetlink.links(self.links) if link.name == self.name)
 
     def _set(self) -> None:
         """Settings that differ are written, and said."""
         wanted = {name.format(self.name): value for name, value in _SETTINGS.items()}
-        wanted |= self._forwarding()
-        changed = {name: value for name, value in wanted.items() if _read(name) not in (value, "")}
-        if changed:
-            namespaces.write_sysctls(changed)
-            said = ", ".join(f"{name}={value}" for name, value in changed.items())
-            log.info("bridge %s: set %s", self.name, said)
+        if changed := _write(wanted | self._forwarding()):
+            log.info("bridge %s: set %s", self.name, changed)
 
     def _forwarding(self) -> dict[str, str]:
         """Forwarding on the links that have an address (it counts where a packet comes in), not
@@ -160,6 +159,13 @@ def forwards(netns: str | None, bridge: str, version: int) -> bool:
         else (_FORWARDING_6, _ALL_FORWARDING_6)
     )
     return inside(netns, lambda: "1" in (_read(whole), _read(own.format(bridge))))
+
+
+def _write(wanted: Mapping[str, str]) -> str:
+    """Set what differs; returns it in words. What this kernel does not have is left out."""
+    changed = {name: value for name, value in wanted.items() if _read(name) not in (value, "")}
+    namespaces.write_sysctls(changed)
+    return ", ".join(f"{name}={value}" for name, value in changed.items())
 
 
 def _read(name: str) -> str:

@@ -15,7 +15,11 @@ from cri_shim.network.subnets import Subnet, mac_of
 
 _LOOPBACK = 1
 """The index of `lo` in every network namespace."""
-_ACCEPT_RA = f"net.ipv6.conf.{INTERFACE}.accept_ra"
+_SETTINGS = {
+    # Another pod on the bridge must not become this one's router.
+    f"net/ipv6/conf/{INTERFACE}/accept_ra": "0",
+    f"net/ipv6/conf/{INTERFACE}/accept_dad": "0",
+}
 
 
 def join(links: Netlink, bridge: Bridge, netns: str, lease: Lease) -> None:
@@ -39,9 +43,8 @@ def set_up(netns: str, lease: Lease, subnets: Sequence[Subnet]) -> None:
 
 
 def _set_up_here(lease: Lease, subnets: Sequence[Subnet]) -> None:
-    # Another pod on the bridge must not become this one's router.
     with contextlib.suppress(FileNotFoundError):
-        namespaces.write_sysctls({_ACCEPT_RA: "0"})
+        namespaces.write_sysctls(_SETTINGS)
     index = socket.if_nametoindex(INTERFACE)
     pairs = [
         (subnet, address)

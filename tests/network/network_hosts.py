@@ -1,11 +1,13 @@
 """Hosts, pods and records made for tests: network namespaces of their own, joined by a wire."""
 
+import asyncio
 import contextlib
 import json
 import socket
 import subprocess
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -106,15 +108,20 @@ def wire(hosts: Hosts) -> None:
     sh(
         host,
         f"ip link add up0 mtu 1400 type veth peer name eth0 mtu 1400 netns {other}; "
-        "ip addr add 192.0.2.1/24 dev up0; ip addr add 2001:db8::1/64 dev up0 nodad; "
-        "ip link set up0 up",
+        "echo 0 > /proc/sys/net/ipv6/conf/up0/accept_dad;"
+        "ip addr add 192.0.2.1/24 dev up0; ip addr add 2001:db8::1/64 dev up0 nodad",
     )
     sh(
         other,
+        "echo 0 > /proc/sys/net/ipv6/conf/eth0/accept_dad;"
         "ip addr add 192.0.2.2/24 dev eth0; ip addr add 2001:db8::2/64 dev eth0 nodad; "
         "ip link set eth0 up",
     )
-    sh(host, "ip route add default via 192.0.2.2; ip -6 route add default via 2001:db8::2")
+    sh(
+        host,
+        "ip link set up0 up; "  # second: the kernel tells the first of the carrier a second later
+        "ip route add default via 192.0.2.2; ip -6 route add default via 2001:db8::2",
+    )
 
 
 @dataclass
@@ -158,6 +165,14 @@ def refused(netns: str, address: str, at: int) -> bool:
     with client:
         client.settimeout(0.3)
         return client.connect_ex((address, at)) != 0
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    """Look until it holds, letting the event loop work in between; fails after a while."""
+    end = time.monotonic() + WAIT
+    while not await asyncio.to_thread(holds):
+        assert time.monotonic() < end, "it did not come true"
+        await asyncio.sleep(0.01)
 
 
 def _listen(at: int, kind: int) -> socket.socket:
