@@ -1,6 +1,7 @@
 """The whole runtime-spec document of one container, and its bytes."""
 
 import json
+import re
 
 from cri_shim.model.container import ContainerSpec
 from cri_shim.model.errors import FailedPrecondition, Unimplemented
@@ -10,6 +11,8 @@ from cri_shim.oci.facts import Facts, Json
 from cri_shim.oci.labels import mount_label
 
 VERSION = "1.0.2"
+
+_ESCAPED_BYTE = re.compile("[\udc80-\udcff]")
 
 
 def compose(spec: ContainerSpec, facts: Facts) -> Json:
@@ -38,10 +41,11 @@ def compose(spec: ContainerSpec, facts: Facts) -> Json:
 def render(document: Json) -> bytes:
     """The bytes of config.json or process.json.
 
-    Escaped surrogates become the raw bytes that they stand for: crun hands them on as they are,
-    while runc's JSON reader puts U+FFFD in their place.
+    A byte that is no UTF-8 becomes U+FFFD: JSON cannot carry it. crun refuses a document with such
+    a byte, and runc's reader would put the same in its place.
     """
-    return json.dumps(document, ensure_ascii=False).encode("utf-8", "surrogateescape")
+    text = json.dumps(document, ensure_ascii=False)
+    return _ESCAPED_BYTE.sub("\ufffd", text).encode()
 
 
 def _check_facts(spec: ContainerSpec, facts: Facts) -> None:
