@@ -8,6 +8,7 @@ until they are pinned.
 import contextlib
 import fcntl
 import os
+import select
 import socket
 import struct
 import subprocess
@@ -140,20 +141,20 @@ def _held(enter: Sequence[str]) -> Iterator[int]:
         stderr=subprocess.PIPE,
         bufsize=0,
     )
-    timer = threading.Timer(_HOLD, process.kill)
-    timer.start()
     try:
         assert process.stdin is not None
         assert process.stdout is not None
         assert process.stderr is not None
         with contextlib.suppress(BrokenPipeError):
             process.stdin.write(b".")
-        if process.stdout.read(1) != b".":
+        ready = select.poll()
+        ready.register(process.stdout, select.POLLIN)
+        if not ready.poll(_HOLD * 1000) or process.stdout.read(1) != b".":
+            process.kill()
             said = process.stderr.read().decode(errors="replace").strip()
             raise OSError(f"cannot make namespaces with {' '.join(enter)}: {said or 'it hung'}")
         yield process.pid
     finally:
-        timer.cancel()
         process.kill()
         process.communicate()
 
