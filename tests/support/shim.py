@@ -30,6 +30,7 @@ class Shim:
     settings: Mapping[str, str] = field(default_factory=dict)
     prefix: Sequence[str] = ()
     """Words before the daemon's command line, such as those that enter a mount namespace."""
+    program: Sequence[str] = (str(BIN / "cri-shim"),)
     process: "subprocess.Popen[bytes] | None" = None
 
     @property
@@ -59,8 +60,7 @@ class Shim:
         sets = [word for k, v in settings.items() for word in ("--set", f"{k}={v}")]
         config = self.folder / "shim.toml"
         config.touch()
-        serve = [str(BIN / "cri-shim"), "serve", "--config", str(config), *sets]
-        return [*self.prefix, *serve]
+        return [*self.prefix, *self.program, "serve", "--config", str(config), *sets]
 
     def start(self) -> None:
         """Start it and wait until it serves; what it logged is in the error if it ends."""
