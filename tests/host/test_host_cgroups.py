@@ -146,6 +146,19 @@ def test_kill_ends_all_below_even_who_forks(case: Case) -> None:
     assert case.cgroups.processes(case.path) == []
 
 
+def test_kill_ends_a_paused_container_too(host: Case) -> None:
+    leaf = f"{host.path}/paused"
+    host.cgroups.create(leaf)
+    host.start(leaf, "sleep", "60")
+    _until_inside(host, leaf, 1)
+    if host.cgroups.layout == "v2":
+        Path(host.cgroups.file("", leaf, "cgroup.freeze")).write_text("1")
+    else:
+        Path(host.cgroups.file("freezer", leaf, "freezer.state")).write_text("FROZEN")
+    host.cgroups.kill(host.path)
+    assert host.cgroups.processes(host.path) == []
+
+
 def test_the_root_and_paths_that_climb_are_refused(case: Case) -> None:
     for refused in (case.cgroups.kill, case.cgroups.remove):
         with pytest.raises(ValueError, match="root cgroup"):

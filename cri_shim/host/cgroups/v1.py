@@ -78,17 +78,20 @@ class CgroupsV1:
         )
 
     def _strike(self, path: str) -> None:
-        """Freeze, so that nobody forks away; signal all; thaw, so that they die."""
-        state = self.file("freezer", path, "freezer.state")
-        if state:
-            with contextlib.suppress(OSError):
-                write_once(state, b"FROZEN")
+        """Freeze, so that nobody forks away; signal all; thaw, so that they die.
+
+        Groups below are thawed too: one that was frozen by itself (a paused container) would
+        stay so, and its processes would not die.
+        """
+        root = self._roots.get("freezer")
+        groups = [] if root is None else tree.subtree(tree.folder(root, path))[::-1]
+        for group in groups[:1]:
+            _set_state(group, b"FROZEN")
         try:
             tree.kill_each(self.processes(path))
         finally:
-            if state:
-                with contextlib.suppress(OSError):
-                    write_once(state, b"THAWED")
+            for group in groups:
+                _set_state(group, b"THAWED")
 
     def apply(self, path: str, resources: Resources) -> None:
         memsw = readings.number(self._read("memory", path, "memory.memsw.limit_in_bytes"))
@@ -172,3 +175,9 @@ def _inherit_cpuset(group: str) -> None:
         if not (read_bytes(f"{group}/{name}") or b"").strip():
             parent = group.rpartition("/")[0]
             write_once(f"{group}/{name}", (read_bytes(f"{parent}/{name}") or b"").strip())
+
+
+def _set_state(group: str, state: bytes) -> None:
+    """Freeze or thaw; a group that went away meanwhile needs neither."""
+    with contextlib.suppress(OSError):
+        write_once(f"{group}/freezer.state", state)
