@@ -10,7 +10,11 @@ from cri_shim.model.image import Image
 
 
 class Catalog:
-    """The images. Every change is written to the table before it is seen."""
+    """The images. Every change is written to the table before it is seen.
+
+    Not durably: an image that a power cut takes away is pulled again, while waiting for the disk
+    would hold up every other request.
+    """
 
     def __init__(self, table: Documents) -> None:
         self._table = table
@@ -76,7 +80,7 @@ class Catalog:
         for other in list(self._images.values()):
             if other.image.id != new.image.id:
                 self._take_tags(other, set(new.image.tags))
-        self._table.put(new.image.id, new.to_document(), durable=True)
+        self._table.put(new.image.id, new.to_document())
         self._images[new.image.id] = new
         self._refresh()
         return new.image

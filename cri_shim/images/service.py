@@ -211,7 +211,7 @@ class Images:
     def _check_unused(self, image_id: ImageId, reference: str) -> None:
         names = self._used_by()
         users = self._snapshots.users(image_id)
-        name = names.get(image_id) or (names.get(users[0], users[0]) if users else None)
+        name = names.get(image_id) or (users[0] if users else None)
         if name is not None:
             raise FailedPrecondition(
                 f"image {reference} is used by container {name}: remove the container first"

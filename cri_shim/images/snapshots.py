@@ -4,7 +4,8 @@ containers/<id>/rootfs    the mount point
 containers/<id>/upper     what the container writes
 containers/<id>/work      overlay's own
 containers/<id>/image     the image's id, so that use is known after a restart
-mounts/<name>/rootfs      read-only mounts of images, for image volumes; `image` beside it
+mounts/<name>/rootfs      read-only mounts of images, for image volumes; `image` and `key`,
+                          what it is for, beside it
 """
 
 import contextlib
@@ -46,8 +47,9 @@ class Snapshots:
         return tuple(path.name for path in self._images if path.parent == self._containers)
 
     def users(self, image_id: ImageId) -> list[str]:
-        """Container ids, and mounts, that need this image."""
-        return [path.name for path, used in self._images.items() if used == image_id]
+        """What needs this image: container ids, and what it is mounted for."""
+        used = [path for path, image in self._images.items() if image == image_id]
+        return [read_text(path / "key") or path.name for path in used]
 
     def rootfs(self, container_id: str) -> Path:
         return self._containers / container_id / "rootfs"
@@ -81,6 +83,7 @@ class Snapshots:
             self._drop(folder)
         with self._new_folder(folder, image):
             target.mkdir(mode=0o755)
+            (folder / "key").write_text(key)
             # Without an upper layer overlay wants two lower ones: an empty one hides nothing.
             lowers = [*self._lowers(image), str(self._empty)]
             self._overlay(image, lowers, None, None, target)
