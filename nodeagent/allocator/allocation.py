@@ -5,6 +5,8 @@
       ▼  │                │               ▼             ▼
     RECLAIMING ──► EARMARKED           STOPPING ─────► FREED
 
+    (whoever holds something may fall back to PENDING when it is requeued)
+
 PENDING waits, RECLAIMING waits for units that are being taken back, EARMARKED has units set aside
 until its client comes back. NOTICED has been asked to give back; SQUEEZED has given back a part
 and waits to regrow; STOPPING can be spared no more and counts as used until its units are free.
@@ -31,19 +33,20 @@ class State(Enum):
     FREED = "FREED"
 
 
+_ENDS = frozenset({State.PENDING, State.STOPPING, State.FREED})
 MOVES: dict[State, frozenset[State]] = {
     State.PENDING: frozenset(
         {State.RECLAIMING, State.EARMARKED, State.GRANTED, State.SQUEEZED, State.FREED}
     ),
     State.RECLAIMING: frozenset({State.PENDING, State.EARMARKED, State.GRANTED, State.FREED}),
-    State.EARMARKED: frozenset({State.GRANTED, State.NOTICED, State.STOPPING, State.FREED}),
-    State.GRANTED: frozenset({State.NOTICED, State.SQUEEZED, State.STOPPING, State.FREED}),
-    State.NOTICED: frozenset({State.GRANTED, State.SQUEEZED, State.STOPPING, State.FREED}),
-    State.SQUEEZED: frozenset({State.GRANTED, State.NOTICED, State.STOPPING, State.FREED}),
-    State.STOPPING: frozenset({State.PENDING, State.GRANTED, State.SQUEEZED, State.FREED}),
-    State.FREED: frozenset({State.PENDING}),
+    State.EARMARKED: _ENDS | {State.GRANTED, State.NOTICED},
+    State.GRANTED: _ENDS | {State.NOTICED, State.SQUEEZED},
+    State.NOTICED: _ENDS | {State.GRANTED, State.SQUEEZED, State.EARMARKED},
+    State.SQUEEZED: _ENDS | {State.GRANTED, State.NOTICED},
+    State.STOPPING: _ENDS | {State.GRANTED, State.SQUEEZED, State.EARMARKED},
+    State.FREED: frozenset(),
 }
-"""What may follow what; STOPPING → PENDING and FREED → PENDING are a requeue."""
+"""What may follow what. Whoever holds something may lose it and wait again: a requeue."""
 
 
 @dataclass(slots=True)

@@ -6,11 +6,19 @@ from nodeagent.allocator.allocation import Allocation, State
 from nodeagent.allocator.books import Pairs
 from nodeagent.allocator.claim import Claim
 from nodeagent.allocator.lending import loans
-from nodeagent.allocator.noticing import give_notice
+from nodeagent.allocator.noticing import give_notice, withdraw
 from nodeagent.allocator.pool import Pool
 from nodeagent.allocator.quantity import times
 from nodeagent.allocator.turn import Turn
-from nodeagent.allocator.victims import Candidate, Targets, Trial, Watch, candidates, choose
+from nodeagent.allocator.victims import (
+    Candidate,
+    Targets,
+    Trial,
+    Watch,
+    candidates,
+    choose,
+    claims_above,
+)
 
 
 def try_claim(pool: Pool, turn: Turn, allocation: Allocation, *, first: bool = False) -> bool:
@@ -96,10 +104,10 @@ def _claim(
     targets = _goals(pool, turn, allocation, pairs, short, bool(unfunded))
     if targets is None:
         return False
-    cuts = _victims(pool, turn, allocation, pairs, watches, targets)
-    if cuts is None:
+    chosen = _victims(pool, turn, allocation, pairs, watches, targets)
+    if chosen is None:
         return False
-    _open(pool, turn, allocation, vector, short, cuts, targets, pinned=first)
+    _open(pool, turn, allocation, vector, short, chosen, targets, pinned=first)
     return True
 
 
@@ -145,7 +153,8 @@ def _victims(
     pairs: Pairs,
     watches: list[Watch],
     targets: Targets,
-) -> list[tuple[Allocation, dict[str, int]]] | None:
+) -> list[Candidate] | None:
+    """Who gives back: claims under way before what runs; None if all together do not suffice."""
     books = pool.booked.copy()
     books.post(allocation.leaf, pairs)
     restricted = [resource for resource, _ in pairs] if pool.lending.restricted else []
@@ -156,10 +165,7 @@ def _victims(
     order = turn.guard.order_victims(pool, targets, found, allocation)
     if restricted:
         order = _funded_first(pool, allocation, targets, order)
-    chosen = choose(trial, order, targets)
-    if chosen is None:
-        return None
-    return [(one.allocation, one.vector) for one in chosen]
+    return choose(trial, claims_above(pool, turn.allocations, targets) + order, targets)
 
 
 def _funded_first(
@@ -180,7 +186,7 @@ def _open(
     allocation: Allocation,
     vector: dict[str, int],
     short: list[int],
-    cuts: list[tuple[Allocation, dict[str, int]]],
+    chosen: list[Candidate],
     targets: Targets,
     *,
     pinned: bool,
@@ -196,4 +202,16 @@ def _open(
     if allocation.state is State.PENDING:
         allocation.move(State.RECLAIMING)
     allocation.reason = "waits for units that others are giving back"
+    for one in chosen:
+        if one.claim:
+            _give_way(pool, turn, pool.claims[one.claim])
+    cuts = [(one.allocation, one.vector) for one in chosen if not one.claim]
     give_notice(pool, turn, claim, cuts, targets)
+
+
+def _give_way(pool: Pool, turn: Turn, claim: Claim) -> None:
+    """A claim is called off for one with a better right to its units; its client waits again."""
+    allocation = turn.allocations[claim.allocation]
+    withdraw(pool, turn, claim)
+    pool.refresh(allocation)
+    turn.queue(allocation, "its claim gave way to another", allocation.missing)

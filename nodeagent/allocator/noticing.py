@@ -22,6 +22,8 @@ def give_notice(pool: Pool, turn: Turn, claim: Claim, cuts: Cuts, targets: Targe
         kept = notice.cuts.get(allocation.id, {})
         notice.cuts[allocation.id] = ordered(plus(kept, vector))
         pool.booked.post(allocation.leaf, pool.pairs(vector), -1)
+        if allocation.claim:
+            withdraw(pool, turn, pool.claims[allocation.claim])
         pool.stop_waiting(allocation)
         if allocation.state is not State.STOPPING:
             allocation.move(State.NOTICED)
@@ -184,9 +186,14 @@ def settle_state(pool: Pool, allocation: Allocation) -> None:
     """Where an allocation stands that holds something, once a notice about it has ended."""
     if not pool.leaving(allocation.id):
         if allocation.state is State.STOPPING or allocation.state is State.NOTICED:
-            squeezed = allocation.missing and not allocation.elastic
-            allocation.move(State.SQUEEZED if squeezed else State.GRANTED)
+            allocation.move(_at_rest(allocation))
         pool.refresh(allocation)
+
+
+def _at_rest(allocation: Allocation) -> State:
+    if allocation.expires is not None:
+        return State.EARMARKED
+    return State.SQUEEZED if allocation.missing and not allocation.elastic else State.GRANTED
 
 
 def withdraw(pool: Pool, turn: Turn, claim: Claim) -> None:

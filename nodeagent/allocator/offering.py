@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from nodeagent.allocator.allocation import State
 from nodeagent.allocator.claim import Claim, Notice
 from nodeagent.allocator.event import EventType
-from nodeagent.allocator.noticing import listed, settle_state
+from nodeagent.allocator.noticing import listed, settle_state, withdraw
 from nodeagent.allocator.pool import Pool
 from nodeagent.allocator.quantity import Vector, covers, minus, ordered, plus
 from nodeagent.allocator.turn import Turn
@@ -87,6 +87,8 @@ def _exchange(
     for key in {**old, **cuts}:
         allocation = turn.allocations[key]
         if key in cuts:
+            if allocation.claim:
+                withdraw(pool, turn, pool.claims[allocation.claim])
             pool.stop_waiting(allocation)
             if allocation.state is not State.STOPPING:
                 allocation.move(State.NOTICED)

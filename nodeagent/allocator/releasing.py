@@ -30,7 +30,7 @@ def release(
     if autoadjust:
         _lower(allocation, minus(allocation.target, freed))
     if not allocation.held:
-        _requeue(turn, allocation)
+        requeue(pool, turn, allocation)
     settle_state(pool, allocation)
     if not allocation.target:
         forget(pool, turn, allocation)
@@ -45,8 +45,11 @@ def _lower(allocation: Allocation, target: dict[str, int]) -> None:
         allocation.maximum = max(allocation.minimum, min(counts, default=allocation.minimum))
 
 
-def _requeue(turn: Turn, allocation: Allocation) -> None:
-    if allocation.state is not State.PENDING and not allocation.claim:
+def requeue(pool: Pool, turn: Turn, allocation: Allocation) -> None:
+    """An allocation that lost all it held waits again, without the claim it had for more."""
+    if allocation.state not in (State.PENDING, State.RECLAIMING):
+        if allocation.claim:
+            withdraw(pool, turn, pool.claims[allocation.claim])
         allocation.move(State.PENDING)
         allocation.seq = turn.seq
         allocation.reason = "was reclaimed and waits again"
@@ -102,6 +105,8 @@ def modify(
     if not allocation.target:
         forget(pool, turn, allocation)
         return Verdict(Answer.DONE)
+    if not allocation.held:
+        requeue(pool, turn, allocation)
     settle_state(pool, allocation)
     if allocation.missing and not allocation.stopping:
         verdict = admit(pool, turn, allocation)

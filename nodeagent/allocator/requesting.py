@@ -91,9 +91,10 @@ def _allocation(pool: Pool, leaf: int, turn: Turn, operation: Request) -> Alloca
 
 
 def _asked_again(pool: Pool, turn: Turn, allocation: Allocation) -> Verdict:
-    if allocation.state is State.EARMARKED:
+    if allocation.held and allocation.expires is not None:
         turn.expire(allocation, None)
-        allocation.move(State.GRANTED)
+        if allocation.state is State.EARMARKED:
+            allocation.move(State.GRANTED)
         report_grant(pool, turn, allocation, allocation.held)
         pool.refresh(allocation)
     elif allocation.retry and not allocation.held:

@@ -5,14 +5,14 @@ and the leaf is still above target, then put back latest first while the claim s
 one that stays is necessary, and none comes from a leaf within its plan.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from nodeagent.allocator.allocation import Allocation, State
 from nodeagent.allocator.books import Books, Pairs
 from nodeagent.allocator.lending import loans
 from nodeagent.allocator.pool import Pool
-from nodeagent.allocator.quantity import minus, ordered, plus, times
+from nodeagent.allocator.quantity import minus, times
 
 Targets = dict[int, list[int]]
 """G per node, by resource index, for the resources that are short."""
@@ -20,12 +20,16 @@ Targets = dict[int, list[int]]
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A part of an allocation that may be taken back; `last` is the part it cannot run without."""
+    """A part of an allocation that may be taken back; `last` is the part it cannot run without.
+
+    With a `claim` it is not running yet: units that its consumer is still claiming.
+    """
 
     allocation: Allocation
     vector: dict[str, int]
     pairs: Pairs
     last: bool
+    claim: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +86,23 @@ def candidates(pool: Pool, targets: Targets) -> list[Candidate]:
         if any(weight[resource][leaf] > goal[leaf] for resource, goal in targets.items()):
             for allocation in pool.members[leaf].values():
                 found += parts_of(pool, allocation, targets)
+    return found
+
+
+def claims_above(
+    pool: Pool, allocations: Mapping[str, Allocation], targets: Targets
+) -> list[Candidate]:
+    """Claims of leaves above target, newest first: they give way before anything that runs."""
+    weight = pool.booked.weight
+    found = []
+    for claim in reversed(pool.claims.values()):
+        if not claim.allocation:
+            continue
+        allocation = allocations[claim.allocation]
+        leaf = allocation.leaf
+        if any(weight[resource][leaf] > goal[leaf] for resource, goal in targets.items()):
+            pairs = pool.pairs(claim.vector)
+            found.append(Candidate(allocation, claim.vector, pairs, False, claim.id))
     return found
 
 
@@ -154,7 +175,7 @@ def _fill_back(trial: Trial, taken: list[Candidate]) -> list[Candidate]:
     kept: list[Candidate] = []
     for candidate in reversed(taken):
         allocation = candidate.allocation
-        if allocation.id not in gone:
+        if candidate.claim or allocation.id not in gone:
             trial.books.post(allocation.leaf, candidate.pairs)
             if trial.relieved():
                 continue
@@ -164,12 +185,3 @@ def _fill_back(trial: Trial, taken: list[Candidate]) -> list[Candidate]:
         kept.append(candidate)
     kept.reverse()
     return kept
-
-
-def merged(taken: Iterable[Candidate]) -> dict[str, dict[str, int]]:
-    """The cuts by allocation, in the order in which they were chosen."""
-    cuts: dict[str, dict[str, int]] = {}
-    for candidate in taken:
-        key = candidate.allocation.id
-        cuts[key] = ordered(plus(cuts.get(key, {}), candidate.vector))
-    return cuts
