@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from nodeagent.allocator.quantity import QuantityError, Vector, parse_quantity
-from nodeagent.duties.pods import Naming
 
 DEFAULT_FILE = Path("/etc/berth/nodeagent.toml")
 _LEVELS = ("debug", "info", "warning", "error")
@@ -25,6 +24,7 @@ class Config:
     """`capacity` replaces what the host has, by resource, in base units; 0 takes a resource out.
 
     `slices` are the capacities of further groups of the plan; the first group has the rest.
+    `queues` maps Kueue local queues to leaves of the plan where their names differ.
     """
 
     socket: Path = Path("/run/berth/node.sock")
@@ -32,7 +32,7 @@ class Config:
     plan: Path = Path("/etc/berth/plan.yaml")
     cri_socket: Path = Path("/run/berth/cri.sock")
     log_level: str = "info"
-    consumers: Naming = field(default_factory=Naming)
+    queues: Mapping[str, str] = field(default_factory=dict)
     capacity: Vector = field(default_factory=dict)
     slices: Mapping[str, Vector] = field(default_factory=dict)
 
@@ -91,21 +91,11 @@ def _merge(into: dict[str, Any], other: Mapping[str, Any]) -> None:
 
 
 def _config(table: Mapping[str, Any], source: str) -> Config:
-    built: Config = _built(Config, _READERS, table, source, "")
-    return built
-
-
-def _built(
-    kind: type[Any], readers: Mapping[str, "_Reader"], table: object, source: str, path: str
-) -> Any:
-    if not isinstance(table, Mapping):
-        raise ConfigError(f"{source}: {path} must be a table")
     for key in table:
-        if key not in readers:
-            known = ", ".join(it.name for it in fields(kind))
-            raise ConfigError(f"{source}: unknown key {_dotted(path, key)}; known: {known}")
-    values = {key: readers[key](value, source, _dotted(path, key)) for key, value in table.items()}
-    return kind(**values)
+        if key not in _READERS:
+            known = ", ".join(it.name for it in fields(Config))
+            raise ConfigError(f"{source}: unknown key {key}; known: {known}")
+    return Config(**{key: _READERS[key](value, source, key) for key, value in table.items()})
 
 
 _Reader = Callable[[object, str, str], Any]
@@ -162,19 +152,13 @@ def _vectors(value: object, source: str, path: str) -> dict[str, dict[str, int]]
     return {name: _vector(it, source, _dotted(path, name)) for name, it in value.items()}
 
 
-def _consumers(value: object, source: str, path: str) -> Naming:
-    built: Naming = _built(Naming, _CONSUMERS, value, source, path)
-    return built
-
-
-_CONSUMERS: Mapping[str, _Reader] = {"default": _text, "namespaces": _texts, "queues": _texts}
 _READERS: Mapping[str, _Reader] = {
     "socket": _absolute,
     "state": _absolute,
     "plan": _absolute,
     "cri_socket": _absolute,
     "log_level": _level,
-    "consumers": _consumers,
+    "queues": _texts,
     "capacity": _vector,
     "slices": _vectors,
 }

@@ -26,36 +26,42 @@ class Entry:
 
 
 class History:
-    """Numbered events; `last` is the number of the newest, 0 before the first."""
+    """Numbered events. `last` is the number of the newest, `shown` of the newest that is durable:
+    only up to that one anybody sees them.
+    """
 
     def __init__(self, last: int = 0, documents: Iterable[Mapping[str, Any]] = ()) -> None:
         kept = list(documents)
         start = last - len(kept)
         self._entries = deque((Entry(start + n, it) for n, it in enumerate(kept, 1)), KEPT)
-        self.last = last
+        self.last = self.shown = last
         self._grown = asyncio.Event()
 
     def add(self, documents: Iterable[Mapping[str, Any]]) -> list[Entry]:
-        """Number events and wake those who watch."""
+        """Number events; `show` lets them be seen."""
         added = []
         for document in documents:
             self.last += 1
             added.append(Entry(self.last, document))
         self._entries.extend(added)
-        if added:
+        return added
+
+    def show(self, upto: int) -> None:
+        """Let the events up to a number be seen, and wake those who watch."""
+        if upto > self.shown:
+            self.shown = upto
             self._grown.set()
             self._grown = asyncio.Event()
-        return added
 
     def after(self, cursor: int) -> list[Entry]:
         """The events after a cursor, oldest first; 0: all that are kept. Raises CursorLost."""
         oldest = self._entries[0].cursor if self._entries else self.last + 1
-        if cursor > self.last:
-            raise CursorLost(f"cursor {cursor} is from the future: the last event is {self.last}")
+        if cursor > self.shown:
+            raise CursorLost(f"cursor {cursor} is from the future: the last event is {self.shown}")
         if 0 < cursor < oldest - 1:
             raise CursorLost(f"events after {cursor} are gone: the oldest kept is {oldest}")
-        skipped = max(0, cursor - oldest + 1)
-        return list(islice(self._entries, skipped, None))
+        first = max(0, cursor - oldest + 1)
+        return list(islice(self._entries, first, max(first, self.shown - oldest + 1)))
 
     async def watch(self, cursor: int) -> AsyncIterator[Entry]:
         """The events after a cursor, then those to come. Raises CursorLost."""
@@ -67,6 +73,6 @@ class History:
             await grown.wait()
 
     def saved(self) -> dict[str, Any]:
-        """The newest events for a snapshot."""
+        """The newest events for a snapshot, durable or not: it comes after them."""
         newest = [dict(entry.document) for entry in self._entries][-SAVED:]
         return {"last": self.last, "events": newest}

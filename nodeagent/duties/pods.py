@@ -2,18 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 
+from nodeagent.allocator.consumer import Consumer
+from nodeagent.allocator.naming import LABEL, consumer_of
 from nodeagent.allocator.quantity import QuantityError, parse_quantity
+from nodeagent.allocator.requesting import SYSTEM
 
-SYSTEM = "system"
-"""The consumer of pods that nobody may hold; what they use lessens the capacity."""
-CONSUMER_LABEL = "berth.dev/consumer"
-PATH_ANNOTATION = "berth.dev/consumer-path"
 REQUEST_PREFIX = "berth.dev/request."
 FIRM_ANNOTATION = "berth.dev/non-preemptible"
-QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
-QUOTA_LABEL = "quota.scheduling.koordinator.sh/name"
 SYSTEM_NAMESPACE = "kube-system"
 
 
@@ -35,42 +31,19 @@ class Pod:
     system: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Naming:
-    """Which consumer a pod belongs to when it names none itself.
+def consumer(pod: Pod, leaves: tuple[Consumer, ...], queues: Mapping[str, str]) -> str:
+    """The consumer a pod is accounted to. Raises PodRefused.
 
-    `queues` maps names of Kueue local queues, `namespaces` patterns of namespaces (`ml-*`), each to
-    a leaf of the plan; `default` takes the rest, empty refuses it.
+    `system` cannot be named by a pod, since its labels are its owner's.
     """
-
-    default: str = "default"
-    namespaces: Mapping[str, str] = field(default_factory=dict)
-    queues: Mapping[str, str] = field(default_factory=dict)
-
-    def consumer_of(self, pod: Pod) -> str:
-        """The leaf a pod is accounted to; the first hit wins. Raises PodRefused.
-
-        `system` cannot be named by a pod, since its labels are its owner's.
-        """
-        if pod.system or pod.namespace == SYSTEM_NAMESPACE:
-            return SYSTEM
-        name = self._named(pod) or self._mapped(pod) or self.default
-        if not name:
-            raise PodRefused(f"no consumer; name one by the label {CONSUMER_LABEL}")
-        if name == SYSTEM:
-            raise PodRefused(f"the consumer {SYSTEM} is for static and system pods only")
-        return name
-
-    def _named(self, pod: Pod) -> str:
-        path = pod.annotations.get(PATH_ANNOTATION, "")
-        return pod.labels.get(CONSUMER_LABEL, "") or path.rstrip("/").rpartition("/")[2]
-
-    def _mapped(self, pod: Pod) -> str:
-        queue = self.queues.get(pod.labels.get(QUEUE_LABEL, ""), "")
-        patterns = (
-            name for form, name in self.namespaces.items() if fnmatchcase(pod.namespace, form)
-        )
-        return queue or pod.labels.get(QUOTA_LABEL, "") or next(patterns, "")
+    if pod.system or pod.namespace == SYSTEM_NAMESPACE:
+        return SYSTEM
+    name = consumer_of(leaves, pod.labels, pod.annotations, pod.namespace, queues)
+    if name is None:
+        raise PodRefused(f"it names no consumer; name one by the label {LABEL}")
+    if name == SYSTEM:
+        raise PodRefused(f"the consumer {SYSTEM} is for static and system pods only")
+    return name
 
 
 def quantities(pod: Pod) -> dict[str, int]:

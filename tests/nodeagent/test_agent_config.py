@@ -21,12 +21,12 @@ def test_later_sources_win(tmp_path: Path) -> None:
         tmp_path,
         main='socket = "/run/a.sock"\nstate = "/a"\n[capacity]\ncpu = 4\nmemory = "8Gi"',
         a='state = "/b"\n[capacity]\ncpu = "2500m"',
-        b='state = "/c"\n[consumers.namespaces]\n"ml-*" = "research"',
+        b='state = "/c"\n[queues]\n"gold" = "research"',
     )
     config = load(main, ['state="/d"', "log_level=debug", 'capacity."nvidia.com/gpu"=2'])
     assert (config.socket, config.state) == (Path("/run/a.sock"), Path("/d"))
     assert config.capacity == {"cpu": 2500, "memory": 8 << 30, "nvidia.com/gpu": 2}
-    assert config.consumers.namespaces == {"ml-*": "research"}
+    assert config.queues == {"gold": "research"}
     assert config.log_level == "debug"
 
 
@@ -39,15 +39,14 @@ def test_defaults() -> None:
     ("text", "problem"),
     [
         ("sokket = 1", r"nodeagent\.toml: unknown key sokket; known: .*socket"),
-        ("[consumers]\nqueue = {}", "unknown key consumers.queue"),
         ('socket = "run"', "socket is 'run'; accepted: an absolute path"),
         ("socket = 3", "socket is 3"),
         ('log_level = "loud"', "log_level is 'loud'; accepted: debug"),
         ('[capacity]\ncpu = "4Q"', "capacity.cpu is '4Q'; accepted: cores"),
         ("[capacity]\ncpu = true", "capacity.cpu is True"),
         ("capacity = 1", "capacity is 1"),
-        ("consumers = 1", "consumers must be a table"),
-        ('[consumers.namespaces]\n"a" = 1', "consumers.namespaces.a is 1"),
+        ("queues = 1", "queues is 1; accepted: a table"),
+        ('[queues]\n"a" = 1', "queues.a is 1"),
         ("slices = {gpu = {cpu = -1}}", "slices.gpu.cpu is -1"),
         ("socket = ", "is no TOML"),
     ],

@@ -7,9 +7,13 @@ import pytest
 from nodeagent.duties.history import KEPT, SAVED, CursorLost, Entry, History
 
 
+def happen(history: History, *documents: dict[str, int]) -> None:
+    history.show(history.add(documents)[-1].cursor)
+
+
 async def test_after_a_cursor() -> None:
     history = History(7, [{"n": 6}, {"n": 7}])
-    history.add([{"n": 8}])
+    happen(history, {"n": 8})
     assert [it.cursor for it in history.after(0)] == [6, 7, 8]
     assert history.after(7) == [Entry(8, {"n": 8})]
     assert history.after(8) == []
@@ -32,7 +36,7 @@ async def test_watching_goes_on() -> None:
 
     watching = asyncio.ensure_future(watch())
     for number in range(5):
-        history.add([{"n": number}])
+        happen(history, {"n": number})
         await asyncio.sleep(0)
     await watching
     assert seen == [1, 2, 3, 4, 5]
@@ -40,9 +44,21 @@ async def test_watching_goes_on() -> None:
 
 async def test_bounded_and_saved() -> None:
     history = History()
-    history.add([{"n": n} for n in range(KEPT + 5)])
+    happen(history, *({"n": n} for n in range(KEPT + 5)))
     assert len(history.after(0)) == KEPT
     saved = history.saved()
     again = History(saved["last"], saved["events"])
     assert again.last == history.last == KEPT + 5
     assert again.after(0) == history.after(history.last - SAVED)
+
+
+async def test_events_are_seen_once_they_are_durable() -> None:
+    history = History()
+    happen(history, {"n": 1})
+    added = history.add([{"n": 2}, {"n": 3}])
+    assert [it.cursor for it in history.after(0)] == [1]
+    assert history.saved()["last"] == 3
+    history.show(added[0].cursor)
+    assert [it.cursor for it in history.after(1)] == [2]
+    history.show(added[1].cursor)
+    assert [it.cursor for it in history.after(1)] == [2, 3]

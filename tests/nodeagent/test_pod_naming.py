@@ -2,38 +2,38 @@
 
 import pytest
 
-from nodeagent.duties.pods import Naming, Pod, PodRefused, is_firm, quantities
+from nodeagent.allocator.consumer import Consumer
+from nodeagent.duties.pods import Pod, PodRefused, consumer, is_firm, quantities
 
-NAMING = Naming("rest", {"ml-*": "research", "*-dev": "dev"}, {"gold": "paid"})
-LABEL = {"berth.dev/consumer": "labelled"}
-PATH = {"berth.dev/consumer-path": "research/training"}
-QUEUE = {"kueue.x-k8s.io/queue-name": "gold"}
-QUOTA = {"quota.scheduling.koordinator.sh/name": "quoted"}
+LEAVES = (
+    Consumer("research", namespaces=("ml-*",)),
+    Consumer("default"),
+    Consumer("training"),
+)
+LABELLED = {"berth.dev/consumer": "labelled"}
 
 
 @pytest.mark.parametrize(
-    ("pod", "consumer"),
+    ("pod", "name"),
     [
-        (Pod("u", "ml-a", "p", {**LABEL, **QUEUE, **QUOTA}, PATH), "labelled"),
-        (Pod("u", "ml-a", "p", {**QUEUE, **QUOTA}, PATH), "training"),
-        (Pod("u", "ml-a", "p", {**QUEUE, **QUOTA}), "paid"),
-        (Pod("u", "ml-a", "p", QUOTA), "quoted"),
-        (Pod("u", "ml-a-dev", "p"), "research"),
-        (Pod("u", "x-dev", "p"), "dev"),
-        (Pod("u", "other", "p"), "rest"),
-        (Pod("u", "other", "p", LABEL, system=True), "system"),
-        (Pod("u", "kube-system", "p", LABEL), "system"),
+        (Pod("u", "ml-a", "p", LABELLED), "labelled"),
+        (Pod("u", "x", "p", {}, {"berth.dev/consumer-path": "a/training"}), "training"),
+        (Pod("u", "x", "p", {"kueue.x-k8s.io/queue-name": "gold"}), "paid"),
+        (Pod("u", "ml-a", "p"), "research"),
+        (Pod("u", "other", "p"), "default"),
+        (Pod("u", "other", "p", LABELLED, system=True), "system"),
+        (Pod("u", "kube-system", "p", LABELLED), "system"),
     ],
 )
-def test_the_first_hit_wins(pod: Pod, consumer: str) -> None:
-    assert NAMING.consumer_of(pod) == consumer
+def test_the_consumer_of_a_pod(pod: Pod, name: str) -> None:
+    assert consumer(pod, LEAVES, {"gold": "paid"}) == name
 
 
 def test_no_pod_makes_itself_a_system_pod() -> None:
     with pytest.raises(PodRefused, match="static and system pods only"):
-        NAMING.consumer_of(Pod("u", "other", "p", {"berth.dev/consumer": "system"}))
+        consumer(Pod("u", "other", "p", {"berth.dev/consumer": "system"}), LEAVES, {})
     with pytest.raises(PodRefused, match=r"label berth\.dev/consumer"):
-        Naming(default="").consumer_of(Pod("u", "other", "p"))
+        consumer(Pod("u", "other", "p"), LEAVES[:1], {})
 
 
 def test_annotations_win_over_estimates() -> None:

@@ -1,0 +1,121 @@
+"""berth.node.v1: the ledger for consumers and for the command line."""
+
+import json
+from collections.abc import AsyncIterator, Callable
+from typing import Any, TypeVar
+
+import grpc
+
+from nodeagent.allocator.operation import Operation
+from nodeagent.allocator.pool import Pool
+from nodeagent.allocator.status import consumers, loan_rows
+from nodeagent.api import messages
+from nodeagent.api.faults import answered
+from nodeagent.duties.explain import explain
+from nodeagent.duties.keeper import Keeper
+from nodeagent.duties.plans import Plans
+from nodeagent.pb import node_v1_pb2 as pb
+from nodeagent.pb.node_v1_pb2_grpc import NodeAllocatorServicer
+
+Message = TypeVar("Message")
+
+
+class NodeAllocator(NodeAllocatorServicer):
+    """Serves the protocol from the keeper's ledger."""
+
+    def __init__(self, keeper: Keeper, plans: Plans) -> None:
+        self._keeper = keeper
+        self._plans = plans
+
+    async def _perform(
+        self, read: Callable[[Message], Operation], message: Message, context: Any
+    ) -> pb.Decision:
+        async with answered(context):
+            decided = await self._keeper.perform(read(message))
+            return messages.decision(decided.decision, decided.entries)
+
+    async def Request(self, request: pb.AllocationRequest, context: Any) -> pb.Decision:
+        return await self._perform(messages.request, request, context)
+
+    async def Modify(self, request: pb.ModifyRequest, context: Any) -> pb.Decision:
+        return await self._perform(messages.modify, request, context)
+
+    async def Release(self, request: pb.ReleaseRequest, context: Any) -> pb.Decision:
+        return await self._perform(messages.release, request, context)
+
+    async def Cancel(self, request: pb.CancelRequest, context: Any) -> pb.Decision:
+        return await self._perform(messages.cancel, request, context)
+
+    async def Block(self, request: pb.BlockRequest, context: Any) -> pb.Decision:
+        return await self._perform(messages.block, request, context)
+
+    async def Unblock(self, request: pb.UnblockRequest, context: Any) -> pb.Decision:
+        return await self._perform(messages.unblock, request, context)
+
+    async def Offer(self, request: pb.OfferRequest, context: Any) -> pb.Decision:
+        return await self._perform(messages.offer, request, context)
+
+    async def Watch(self, request: pb.WatchRequest, context: Any) -> AsyncIterator[pb.Event]:
+        async with answered(context):
+            async for entry in self._keeper.history.watch(request.cursor):
+                if request.consumer in ("", entry.document.get("consumer")):
+                    yield messages.event(entry)
+
+    async def Status(self, request: pb.StatusRequest, context: Any) -> pb.StatusResponse:
+        async with answered(context):
+            ledger = self._keeper.ledger
+            rows, loans = consumers(ledger), loan_rows(ledger)
+            return pb.StatusResponse(
+                groups=[_group(pool, rows, loans) for pool in ledger.pools.values()],
+                plan=ledger.plan.name,
+                cursor=self._keeper.history.shown,
+            )
+
+    async def Explain(self, request: pb.ExplainRequest, context: Any) -> pb.ExplainResponse:
+        lines = explain(self._keeper, request.name)
+        if lines is None:
+            text = f"no pod or allocation {request.name!r} is known; name a pod as namespace/name"
+            await context.abort(grpc.StatusCode.NOT_FOUND, text)
+        return pb.ExplainResponse(lines=lines)
+
+    async def PlanShow(self, request: pb.PlanShowRequest, context: Any) -> pb.PlanShowResponse:
+        document = self._keeper.ledger.plan.document
+        return pb.PlanShowResponse(document=json.dumps(document, sort_keys=True))
+
+    async def PlanApply(self, request: pb.PlanApplyRequest, context: Any) -> pb.PlanApplyResponse:
+        async with answered(context):
+            return pb.PlanApplyResponse(
+                name=await self._plans.apply(self._keeper, request.document)
+            )
+
+
+def _group(pool: Pool, rows: list[dict[str, Any]], loans: list[dict[str, Any]]) -> pb.Group:
+    mine = [row for row in rows if row["group"] == pool.group.name]
+    capacity = dict(zip(pool.resources, pool.capacity, strict=True))
+    used = {name: pool.used(resource)[0] for resource, name in enumerate(pool.resources)}
+    return pb.Group(
+        name=pool.group.name,
+        mode=pool.group.mode.value,
+        capacity=capacity,
+        free={name: max(0, amount - used[name]) for name, amount in capacity.items()},
+        consumers=[_consumer(row) for row in mine],
+        loans=[_loan(row) for row in loans if row["group"] == pool.group.name],
+    )
+
+
+def _consumer(row: dict[str, Any]) -> pb.Consumer:
+    vectors = {
+        name: {resource: amount for resource, amount in row[name].items() if amount}
+        for name in ("own", "deserved", "used", "borrowed", "lent", "pending")
+    }
+    return pb.Consumer(
+        name=row["consumer"],
+        parent=row["parent"],
+        leaf=row["leaf"],
+        deadline=messages.nanoseconds(row["deadline"]),
+        **vectors,
+    )
+
+
+def _loan(row: dict[str, Any]) -> pb.Loan:
+    return pb.Loan(**{name: row[name] for name in ("resource", "borrower", "lender", "amount")})

@@ -1,0 +1,33 @@
+"""Calls to a running agent, for the command line."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from nodeagent.pb.node_v1_pb2_grpc import NodeAllocatorStub
+
+SECONDS = 10.0
+"""How long the command line waits for an answer."""
+
+
+class CallFailed(Exception):
+    """The agent is away or refused; the message is for people."""
+
+
+@contextmanager
+def agent(socket: Path) -> Iterator[Any]:
+    """The stub of berth.node.v1; errors of its calls become CallFailed."""
+    with grpc.insecure_channel(f"unix:{socket}") as channel:
+        try:
+            yield NodeAllocatorStub(channel)  # type: ignore[no-untyped-call]  # generated
+        except grpc.RpcError as error:
+            raise CallFailed(_words(socket, error)) from error
+
+
+def _words(socket: Path, error: Any) -> str:
+    if error.code() is grpc.StatusCode.UNAVAILABLE and not socket.exists():
+        return f"no agent listens on {socket}; start it with nodeagent serve, or name its socket"
+    return str(error.details())

@@ -1,0 +1,48 @@
+"""The one table from the agent's errors to gRPC codes."""
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, NoReturn
+
+import grpc
+
+from nodeagent.allocator.operation import OperationRefused
+from nodeagent.allocator.problem import DocumentRefused
+from nodeagent.duties.history import CursorLost
+from nodeagent.journal.errors import JournalError
+
+log = logging.getLogger(__name__)
+
+_CODES: tuple[tuple[type[Exception], grpc.StatusCode], ...] = (
+    (OperationRefused, grpc.StatusCode.INVALID_ARGUMENT),
+    (DocumentRefused, grpc.StatusCode.INVALID_ARGUMENT),
+    (CursorLost, grpc.StatusCode.OUT_OF_RANGE),
+    (JournalError, grpc.StatusCode.UNAVAILABLE),
+)
+_NAMING = ("id", "notice")
+"""Fields that name an object: what they refuse does not exist."""
+
+
+@asynccontextmanager
+async def answered(context: Any) -> AsyncIterator[None]:
+    """End the call with the code and the words of an error of the agent."""
+    try:
+        yield
+    except Exception as error:
+        code = _code(error)
+        if code is None:
+            log.exception("call failed")
+            await _abort(context, grpc.StatusCode.INTERNAL, f"{type(error).__name__}: see the log")
+        await _abort(context, code, str(error))
+
+
+def _code(error: Exception) -> grpc.StatusCode | None:
+    if isinstance(error, OperationRefused) and error.field in _NAMING and "is no" in error.fault:
+        return grpc.StatusCode.NOT_FOUND
+    return next((code for kind, code in _CODES if isinstance(error, kind)), None)
+
+
+async def _abort(context: Any, code: grpc.StatusCode, text: str) -> NoReturn:
+    await context.abort(code, text)
+    raise AssertionError("abort always raises")

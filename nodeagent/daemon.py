@@ -1,0 +1,84 @@
+"""Builds the agent from its configuration, runs it until told to stop, takes it down in order."""
+
+import asyncio
+import logging
+import signal
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from zoneinfo import ZoneInfo
+
+from cri_shim.host.sdnotify import notify
+from cri_shim.host.tasks import Tasks
+from nodeagent.api.server import serving
+from nodeagent.config import Config
+from nodeagent.duties.capacity import host_capacity
+from nodeagent.duties.clock import Clock, WallClock
+from nodeagent.duties.keeper import Keeper
+from nodeagent.duties.plans import Plans
+from nodeagent.duties.policies import plugged_in
+from nodeagent.duties.reclaim import Reclaimer
+from nodeagent.duties.records import Frame
+from nodeagent.duties.stop import PodStopper
+from nodeagent.journal.journal import Journal
+
+log = logging.getLogger(__name__)
+
+
+def _milliseconds() -> int:
+    return time.monotonic_ns() // 1_000_000
+
+
+@asynccontextmanager
+async def running(config: Config, clock: Clock | None = None) -> AsyncIterator[Keeper]:
+    """The whole agent, serving while inside.
+
+    Raises JournalError, DocumentRefused for a bad plan file where no plan is in force yet, and
+    OSError if the socket cannot be made.
+    """
+    async with AsyncExitStack() as undo:
+        plans = Plans(config.plan, ZoneInfo, host_capacity(), config.capacity, config.slices)
+        keeper = await _keeper(config, plans, clock or WallClock(), undo)
+        await plans.reload(keeper)
+        stopper = PodStopper(config.cri_socket)
+        undo.push_async_callback(stopper.close)
+        tasks = await undo.enter_async_context(Tasks())
+        Reclaimer(keeper, stopper, tasks).resume()
+        tasks.start(keeper.keep_time(), "ledger: keep time")
+        tasks.start(plans.follow(keeper), "plan: follow the file")
+        await undo.enter_async_context(serving(config.socket, keeper, plans, config.queues))
+        yield keeper
+
+
+async def _keeper(config: Config, plans: Plans, clock: Clock, undo: AsyncExitStack) -> Keeper:
+    """The ledger as the journal has it."""
+    journal = Journal(config.state / "journal")
+    if journal.recovered.cut is not None:
+        log.warning("the journal's torn tail was cut off: %s", journal.recovered.cut)
+    for path in journal.recovered.skipped:
+        log.error("snapshot %s is damaged; the one before it was used", path)
+    policies = plugged_in()
+    frame = Frame(ZoneInfo, policies, _milliseconds)
+    try:
+        keeper = await Keeper.open(journal, clock, frame, lambda: plans.first(policies))
+    except BaseException:
+        await journal.close()
+        raise
+    undo.push_async_callback(keeper.close)
+    return keeper
+
+
+async def serve(config: Config) -> None:
+    """Run until SIGTERM or SIGINT. Raises what ended the agent if it ends by itself."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with running(config) as keeper:
+        log.info("serving on %s", config.socket)
+        notify("READY=1")
+        keeper.failed.add_done_callback(lambda _: stop.set())
+        await stop.wait()
+        notify("STOPPING=1")
+    if keeper.failed.done():
+        keeper.failed.result()

@@ -1,0 +1,124 @@
+"""Admitting pods: asked by the runtime before a pod is made, told by it which pods run."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from nodeagent.allocator.consumer import Consumer
+from nodeagent.allocator.event import Answer, Verdict
+from nodeagent.allocator.operation import OperationRefused, Request
+from nodeagent.allocator.quantity import Vector
+from nodeagent.allocator.requesting import SYSTEM
+from nodeagent.duties.keeper import Keeper
+from nodeagent.duties.pods import REQUEST_PREFIX, Pod, PodRefused, consumer, is_firm, quantities
+from nodeagent.duties.release import release
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """The pod may enter."""
+
+    consumer: str
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """The pod must wait; `deadline` is in milliseconds. `refused`: it can never enter as it is."""
+
+    consumer: str
+    text: str
+    shortage: Vector
+    deadline: int | None = None
+    refused: bool = False
+
+
+async def admit(keeper: Keeper, pod: Pod, queues: Mapping[str, str]) -> Admitted | Held:
+    """Ask the ledger. Idempotent by uid: a pod that was admitted stays so until its release."""
+    if keeper.books.holds(pod.uid) and pod.uid not in keeper.ledger.allocations:
+        return Admitted(SYSTEM)
+    name = ""
+    try:
+        name = consumer(pod, _consumers(keeper), queues)
+        request = _request(keeper, pod, name)
+    except (PodRefused, OperationRefused) as error:
+        return Held(name, str(error), {}, refused=True)
+    verdict = (await keeper.perform(request, pod=_note(pod, name))).decision.verdict
+    if verdict.answer in (Answer.GRANTED, Answer.PARTIAL):
+        return Admitted(name)
+    return _held(name, verdict)
+
+
+async def account(keeper: Keeper, pod: Pod, queues: Mapping[str, str]) -> None:
+    """Account for a pod that runs already, whatever the plan says.
+
+    What its consumer may not hold is accounted as the system's: it lessens the capacity until the
+    pod is gone, and takes nothing from anybody's entitlement in secret.
+    """
+    if _runs(keeper, pod.uid):
+        return
+    if isinstance(await admit(keeper, pod, queues), Admitted):
+        return
+    await release(keeper, pod.uid)
+    vector = _known(keeper, SYSTEM, dict(pod.requested))
+    await keeper.perform(Request(pod.uid, SYSTEM, vector), pod=_note(pod, SYSTEM))
+
+
+def _runs(keeper: Keeper, uid: str) -> bool:
+    allocation = keeper.ledger.allocations.get(uid)
+    return bool(allocation.held) if allocation is not None else keeper.books.holds(uid)
+
+
+def _consumers(keeper: Keeper) -> tuple[Consumer, ...]:
+    """The top consumers of every group, as the windows in force have them."""
+    pools = keeper.ledger.pools.values()
+    return tuple(one for pool in pools for one in pool.group.windows[pool.window].consumers)
+
+
+def _request(keeper: Keeper, pod: Pod, name: str) -> Request:
+    vector = quantities(pod)
+    known = _known(keeper, name, vector)
+    for resource in vector:
+        if resource not in known and REQUEST_PREFIX + resource in pod.annotations:
+            raise PodRefused(
+                f"annotation {REQUEST_PREFIX}{resource}: this node has no {resource}; it has "
+                + ", ".join(sorted(_resources(keeper, name)))
+            )
+    return Request(
+        id=pod.uid,
+        consumer=name,
+        vector=known,
+        namespace=pod.namespace,
+        firm=is_firm(pod) and name != SYSTEM,
+        retry=True,
+    )
+
+
+def _known(keeper: Keeper, name: str, vector: Vector) -> dict[str, int]:
+    """The part of an estimate that the consumer's group counts at all."""
+    resources = _resources(keeper, name)
+    return {resource: amount for resource, amount in vector.items() if resource in resources}
+
+
+def _resources(keeper: Keeper, name: str) -> frozenset[str]:
+    pools = list(keeper.ledger.pools.values())
+    mine = next((pool for pool in pools if pool.tree.leaf(name) is not None), pools[0])
+    return frozenset(mine.allocatable)
+
+
+def _note(pod: Pod, name: str) -> dict[str, object]:
+    return {
+        "uid": pod.uid,
+        "namespace": pod.namespace,
+        "name": pod.name,
+        "consumer": name,
+        "estimated": pod.estimated,
+    }
+
+
+def _held(name: str, verdict: Verdict) -> Held:
+    words = {
+        Answer.RECLAIMING: "units are being taken back from borrowers",
+        Answer.EARMARKED: "units are set aside, ask again",
+    }
+    text = verdict.reason or words.get(verdict.answer, "nothing is free")
+    refused = verdict.answer is Answer.REFUSED
+    return Held(name, text, dict(verdict.shortage or {}), verdict.deadline, refused)

@@ -1,0 +1,109 @@
+"""Why a pod or an allocation holds, waits, or was reclaimed: lines for people."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from nodeagent.allocator import status
+from nodeagent.allocator.quantity import Vector, render_quantity
+from nodeagent.allocator.requesting import SYSTEM
+from nodeagent.duties.keeper import Keeper
+
+EVENTS_SHOWN = 20
+_HIDDEN = ("type", "at", "id", "candidates")
+
+
+def explain(keeper: Keeper, name: str) -> list[str] | None:
+    """The state of a pod (by uid or namespace/name) or an allocation, then its events, newest
+    first; None if nobody of that name is known.
+    """
+    identity = _identity(keeper, name)
+    events = _events(keeper, identity)
+    if not keeper.books.holds(identity) and not events:
+        return None
+    pod = keeper.books.pods.get(identity)
+    title = f"pod {pod['namespace']}/{pod['name']} ({identity})" if pod else f"{identity}"
+    return [title, *_state(keeper, identity, pod), *events]
+
+
+def _identity(keeper: Keeper, name: str) -> str:
+    """The id of an allocation; a later pod of the same name hides earlier ones."""
+    named = [
+        uid for uid, pod in keeper.books.pods.items() if f"{pod['namespace']}/{pod['name']}" == name
+    ]
+    holding = [uid for uid in named if keeper.books.holds(uid)]
+    return (holding or named or [name])[-1]
+
+
+def _state(keeper: Keeper, identity: str, pod: Mapping[str, Any] | None) -> list[str]:
+    found = status.explain(keeper.ledger, identity)
+    if found is None:
+        if keeper.books.holds(identity):
+            return [f"  always admitted; accounted to {SYSTEM}, off the capacity"]
+        return ["  ended"]
+    estimated = " (estimated from its cgroup settings)" if pod and pod["estimated"] else ""
+    return [
+        f"  {found['state']} of consumer {found['consumer']}, group {found['group']}",
+        f"  asks for {amounts(found['target'])}{estimated}; holds {amounts(found['held'])}",
+        *_waits(found["verdict"]),
+        *(_notice(keeper, notice) for notice in found["notices"]),
+    ]
+
+
+def _waits(verdict: Mapping[str, Any]) -> list[str]:
+    if not verdict["shortage"]:
+        return []
+    reason = f": {verdict['reason']}" if verdict["reason"] else ""
+    due = verdict["deadline"]
+    by = f"; borrowers give back by {moment(due)}" if due is not None else ""
+    return [f"  waits for {amounts(verdict['shortage'])}{reason}{by}"]
+
+
+def _notice(keeper: Keeper, notice: Mapping[str, Any]) -> str:
+    claimant = keeper.ledger.allocations.get(notice["for"])
+    owner = claimant.consumer if claimant is not None else "the capacity, which shrank"
+    return (
+        f"  has to give back {amounts(notice['vector'])} by {moment(notice['deadline'])} "
+        f"for {owner} (notice {notice['notice']})"
+    )
+
+
+def _events(keeper: Keeper, identity: str) -> list[str]:
+    about = [entry for entry in keeper.history.after(0) if _concerns(entry.document, identity)]
+    return [
+        f"  {moment(entry.document['at'])} {entry.document['type']}{_details(entry.document)}"
+        for entry in reversed(about[-EVENTS_SHOWN:])
+    ]
+
+
+def _concerns(document: Mapping[str, Any], identity: str) -> bool:
+    parts = [part["id"] for part in document.get("strict", ())]
+    return identity in (document.get("id"), document.get("claimant"), *parts) or identity in (
+        document.get("ids", ())
+    )
+
+
+def _details(document: Mapping[str, Any]) -> str:
+    shown = [f"{key}={_shown(key, it)}" for key, it in document.items() if key not in _HIDDEN]
+    return f" {' '.join(shown)}" if shown else ""
+
+
+def _shown(key: str, value: Any) -> str:
+    if key in ("deadline", "until") and isinstance(value, int):
+        return moment(value)
+    if isinstance(value, Mapping):
+        return f"({amounts(value)})"
+    if isinstance(value, list):
+        return ",".join(str(it["id"] if isinstance(it, Mapping) else it) for it in value)
+    return f'"{value}"' if isinstance(value, str) and " " in value else str(value)
+
+
+def amounts(vector: Vector) -> str:
+    """A vector for people."""
+    parts = [f"{name} {render_quantity(name, vector[name])}" for name in sorted(vector)]
+    return ", ".join(parts) or "nothing"
+
+
+def moment(milliseconds: int) -> str:
+    """A time for people."""
+    return datetime.fromtimestamp(milliseconds // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

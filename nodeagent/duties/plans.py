@@ -1,0 +1,124 @@
+"""Plans: from the plan file when it changes, and from whoever applies one. A bad one is refused
+whole and the plan in force stays.
+"""
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from nodeagent.allocator.operation import ApplyPlan, SetCapacity
+from nodeagent.allocator.plan import Plan
+from nodeagent.allocator.plan_reading import API_VERSION, KIND, Zones, check_capacity, parse_plan
+from nodeagent.allocator.planning import check_policies
+from nodeagent.allocator.problem import DocumentRefused
+from nodeagent.allocator.quantity import Vector
+from nodeagent.duties.capacity import group_capacities
+from nodeagent.duties.documents import read_yaml, read_yaml_file
+from nodeagent.duties.keeper import Keeper
+
+log = logging.getLogger(__name__)
+
+POLL_SECONDS = 1.0
+SINGLE: Mapping[str, Any] = {
+    "apiVersion": API_VERSION,
+    "kind": KIND,
+    "metadata": {"name": "single"},
+    "spec": {
+        "groups": [
+            {
+                "name": "default",
+                "windows": [{"when": "always", "consumers": [{"name": "default"}]}],
+            }
+        ]
+    },
+}
+"""The plan of a node without a plan file: one consumer may have everything."""
+
+
+class Plans:
+    """What the node has (`whole`, with overrides and slices) and the plan file to follow."""
+
+    def __init__(
+        self,
+        file: Path,
+        zones: Zones,
+        whole: Vector,
+        overrides: Vector,
+        slices: Mapping[str, Vector],
+    ) -> None:
+        self._file = file
+        self._zones = zones
+        self._whole = whole
+        self._overrides = overrides
+        self._slices = slices
+        self._seen = self._mark()
+
+    def first(self, policies: Mapping[str, Any]) -> tuple[Plan, dict[str, dict[str, int]], str]:
+        """Plan, capacities and digest to begin with. Raises DocumentRefused."""
+        present = self._file.exists()
+        document = read_yaml_file(self._file) if present else SINGLE
+        plan = parse_plan(document, self._zones)
+        capacity = self._capacities(plan)
+        check_capacity(plan, capacity)
+        check_policies(plan, policies)
+        return plan, capacity, self._digest() if present else ""
+
+    async def apply(self, keeper: Keeper, text: str) -> str:
+        """Put a document in force; its name. Raises DocumentRefused, then nothing changed."""
+        await self._put_in_force(keeper, read_yaml(text, "plan"), keeper.books.plan_digest)
+        return keeper.ledger.plan.name
+
+    async def follow(self, keeper: Keeper) -> None:
+        """Reload the plan file whenever it changes; the work of one background task."""
+        while True:
+            await asyncio.sleep(POLL_SECONDS)
+            if (mark := self._mark()) != self._seen:
+                self._seen = mark
+                await self.reload(keeper)
+
+    async def reload(self, keeper: Keeper) -> bool:
+        """Put the plan file in force if it is another than last time, and set the capacities.
+
+        False if it was refused: the reasons are logged.
+        """
+        try:
+            digest = self._digest()
+            if digest not in ("", keeper.books.plan_digest):
+                await self._put_in_force(keeper, read_yaml_file(self._file), digest)
+                log.info("plan %s of %s is in force", keeper.ledger.plan.name, self._file)
+        except DocumentRefused as refused:
+            log.error("%s is refused, the plan in force stays:\n%s", self._file, refused)
+            return False
+        await self._set_capacities(keeper)
+        return True
+
+    async def _put_in_force(self, keeper: Keeper, document: Any, digest: str) -> None:
+        await keeper.perform(ApplyPlan(document), plan_digest=digest)
+        await self._set_capacities(keeper)
+
+    async def _set_capacities(self, keeper: Keeper) -> None:
+        for name, vector in self._capacities(keeper.ledger.plan).items():
+            if dict(keeper.ledger.pools[name].allocatable) != vector:
+                await keeper.perform(SetCapacity(vector, name))
+
+    def _capacities(self, plan: Plan) -> dict[str, dict[str, int]]:
+        groups = [group.name for group in plan.groups]
+        return group_capacities(groups, self._whole, self._overrides, self._slices)
+
+    def _mark(self) -> tuple[int, ...]:
+        """Changes whenever the file may have changed."""
+        try:
+            found = self._file.stat()
+        except OSError:
+            return ()
+        return (found.st_ino, found.st_size, found.st_mtime_ns)
+
+    def _digest(self) -> str:
+        """Of the file's content; empty if it cannot be read."""
+        try:
+            return hashlib.sha256(self._file.read_bytes()).hexdigest()
+        except OSError:
+            return ""

@@ -1,0 +1,124 @@
+"""Reclaiming at the deadline: pods whose grant is forced back are stopped through the runtime.
+
+Their units count as used until the runtime says that the pod's processes are gone.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from cri_shim.host.tasks import Tasks
+from nodeagent.allocator.allocation import State
+from nodeagent.allocator.event import EventType
+from nodeagent.duties.history import Entry
+from nodeagent.duties.keeper import Keeper
+from nodeagent.duties.stop import StopFailed
+
+log = logging.getLogger(__name__)
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 10.0
+
+
+class Stopper(Protocol):
+    """Stops a pod by its uid; False if the runtime has no such pod."""
+
+    async def stop(self, uid: str) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Revocation:
+    """A pod whose grant is forced back; `deadline` in milliseconds."""
+
+    uid: str
+    claimant: str
+    deadline: int
+
+
+class Reclaimer:
+    """Stops forced pods, each in a task of its own, until they are gone."""
+
+    def __init__(self, keeper: Keeper, stopper: Stopper, tasks: Tasks) -> None:
+        self._keeper = keeper
+        self._stopper = stopper
+        self._tasks = tasks
+        self._stopping: set[str] = set()
+        keeper.listeners.append(self._hear)
+
+    def resume(self) -> None:
+        """Go on with what was being stopped when the agent ended."""
+        for revocation in revocations(self._keeper):
+            self._begin(revocation.uid)
+
+    def _hear(self, entries: Sequence[Entry]) -> None:
+        for entry in entries:
+            if entry.document["type"] == EventType.FORCED.value:
+                for part in entry.document["strict"]:
+                    self._begin(part["id"])
+
+    def _begin(self, uid: str) -> None:
+        if uid not in self._stopping and uid in self._keeper.books.pods:
+            self._stopping.add(uid)
+            self._tasks.start(self._stop(uid), f"reclaim: stop pod {uid}")
+
+    async def _stop(self, uid: str) -> None:
+        """Stop the pod, again and again until its release has come."""
+        pause = _FIRST_PAUSE
+        try:
+            while _forced(self._keeper, uid):
+                await self._attempt(uid)
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE)
+        finally:
+            self._stopping.discard(uid)
+
+    async def _attempt(self, uid: str) -> None:
+        pod = self._keeper.books.pods.get(uid, {})
+        name = f"{pod.get('namespace', '?')}/{pod.get('name', uid)}"
+        try:
+            found = await self._stopper.stop(uid)
+        except StopFailed as error:
+            log.error("pod %s is due to be reclaimed and does not stop: %s", name, error)
+        else:
+            log.info("pod %s was stopped for its owner" if found else "pod %s has ended", name)
+
+
+def _forced(keeper: Keeper, uid: str) -> bool:
+    allocation = keeper.ledger.allocations.get(uid)
+    return allocation is not None and allocation.state is State.STOPPING
+
+
+def revocations(keeper: Keeper) -> list[Revocation]:
+    """The pods being stopped now."""
+    found = {}
+    for pool in keeper.ledger.pools.values():
+        for claim in pool.claims.values():
+            claimant = keeper.ledger.allocations.get(claim.allocation)
+            name = claimant.consumer if claimant is not None else ""
+            for notice in claim.notices.values():
+                for uid in notice.cuts:
+                    if _forced(keeper, uid) and uid in keeper.books.pods:
+                        found[uid] = Revocation(uid, name, notice.deadline)
+    return list(found.values())
+
+
+async def watch_revocations(keeper: Keeper) -> AsyncIterator[Revocation]:
+    """The pods being stopped now, then those that are going to be."""
+    cursor = keeper.history.shown
+    told: dict[str, Revocation] = {}
+    for revocation in _untold(keeper, told):
+        yield revocation
+    async for entry in keeper.history.watch(cursor):
+        if entry.document["type"] == EventType.FORCED.value:
+            for revocation in _untold(keeper, told):
+                yield revocation
+
+
+def _untold(keeper: Keeper, told: dict[str, Revocation]) -> list[Revocation]:
+    """What is new; a pod that was released meanwhile may be revoked again."""
+    now = {revocation.uid: revocation for revocation in revocations(keeper)}
+    new = [revocation for uid, revocation in now.items() if uid not in told]
+    told.clear()
+    told.update(now)
+    return new
