@@ -140,18 +140,25 @@ class Netlink:
 
     def dump(self, kind: int, body: bytes, words: str) -> list[Answer]:
         """Every answer to one dump request."""
+        return self._answers(Message(words, kind, body, _DUMP), _DONE)
+
+    def ask(self, message: Message) -> list[Answer]:
+        """The answers to one request that is not a dump."""
+        return self._answers(message, _ERROR)
+
+    def _answers(self, message: Message, last: int) -> list[Answer]:
         answers: list[Answer] = []
         with self._lock:
             self._sequence += 1
-            self.socket.send(_frame(kind, _DUMP, self._sequence, body))
+            self.socket.send(_frame(message.kind, message.flags, self._sequence, message.body))
             while True:
-                for sequence, answer in read(self.socket.recv(_BUFFER)):
+                for sequence, flags, answer in _frames(self.socket.recv(_BUFFER)):
                     if sequence != self._sequence:
                         continue
-                    if answer.kind == _DONE:
+                    if answer.kind == _ERROR and (error := _error(answer.body, flags))[0]:
+                        raise _refused(message.words, *error)
+                    if answer.kind == last:
                         return answers
-                    if answer.kind == _ERROR:
-                        raise _refused(words, *_error(answer.body, 0))
                     answers.append(answer)
 
     def _collect(self, waiting: set[int], first: int) -> dict[int, tuple[int, str]]:

@@ -18,6 +18,7 @@ _NEWROUTE, _GETROUTE = 24, 26
 
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_MASTER, _IFLA_LINKINFO = 1, 3, 4, 10, 18
 _IFLA_IFALIAS, _IFLA_GROUP, _IFLA_NET_NS_FD = 20, 27, 28
+_IFLA_OPERSTATE, _OPER_UP = 16, b"\x06"
 _INFO_KIND, _INFO_DATA, _VETH_PEER, _BRIDGE_MCAST_SNOOPING = 1, 2, 1, 23
 _INFO_SLAVE_KIND, _INFO_SLAVE_DATA, _BRPORT_HAIRPIN = 4, 5, 4
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS = 1, 2, 8
@@ -164,6 +165,14 @@ def add_default_route(index: int, gateway: Address) -> Message:
     )
     body = head + netlink.attribute(_RTA_GATEWAY, gateway.packed) + netlink.u32(_RTA_OIF, index)
     return Message(f"add default route by {gateway}", _NEWROUTE, body, ACK | CREATE | REPLACE)
+
+
+def is_up(connection: Netlink, name: str) -> bool:
+    """Whether packets pass the link. Being asked, the kernel (since 6.8) first does what it has
+    put off since the carrier came: only then the bridge forwards to a new port."""
+    body = _LINK.pack(0, 0, 0, 0, 0) + netlink.text(_IFLA_IFNAME, name)
+    (answer,) = connection.ask(Message(f"look at link {name}", _GETLINK, body))
+    return netlink.attributes(answer.body[_LINK.size :]).get(_IFLA_OPERSTATE) == _OPER_UP
 
 
 def links(connection: Netlink) -> list[Link]:

@@ -102,12 +102,15 @@ def sh(netns: str, command: str) -> str:
 
 
 def wire(hosts: Hosts) -> None:
-    """host 192.0.2.1, 2001:db8::1 — other 192.0.2.2, 2001:db8::2, with the host as its router
-    nowhere: the other machine has no route to pods."""
+    """host 192.0.2.1, 2001:db8::1 — other 192.0.2.2, 2001:db8::2, which has no route to pods.
+
+    The ends need different indices, else the kernel takes its time with the carrier; and that
+    the links are shown has it do at once what is left to do.
+    """
     host, other = hosts.namespace("host"), hosts.namespace("other")
     sh(
         host,
-        f"ip link add up0 mtu 1400 type veth peer name eth0 mtu 1400 netns {other}; "
+        f"ip link add up0 index 99 mtu 1400 type veth peer name eth0 mtu 1400 netns {other}; "
         "echo 0 > /proc/sys/net/ipv6/conf/up0/accept_dad;"
         "ip addr add 192.0.2.1/24 dev up0; ip addr add 2001:db8::1/64 dev up0 nodad",
     )
@@ -119,9 +122,11 @@ def wire(hosts: Hosts) -> None:
     )
     sh(
         host,
-        "ip link set up0 up; "  # second: the kernel tells the first of the carrier a second later
-        "ip route add default via 192.0.2.2; ip -6 route add default via 2001:db8::2",
+        "ip link set up0 up; "
+        "ip route add default via 192.0.2.2; ip -6 route add default via 2001:db8::2; "
+        "ip link show up0",
     )
+    sh(other, "ip link show eth0")
 
 
 @dataclass

@@ -167,6 +167,7 @@ class NativeBridge:
     def _wire_now(self, pod: PodNet, bridge: Bridge, lease: Lease) -> None:
         veth.join(self._device.links, bridge, pod.netns, lease)
         veth.set_up(pod.netns, lease, self._settings.subnets)
+        veth.wait_until_up(self._device.links, lease.link, self._settings.name)
 
     def _cut_off_leftovers(self) -> None:
         known = [lease.link for lease in self._leases]

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import socket
+import time
 from collections.abc import Sequence
 
 from cri_shim.host import namespaces
@@ -13,6 +14,8 @@ from cri_shim.network.netlink import Netlink
 from cri_shim.network.pod import INTERFACE
 from cri_shim.network.subnets import Subnet, mac_of
 
+_UP_S = 1.0
+_LOOK_S = 0.001
 _LOOPBACK = 1
 """The index of `lo` in every network namespace."""
 _SETTINGS = {
@@ -42,6 +45,16 @@ def set_up(netns: str, lease: Lease, subnets: Sequence[Subnet]) -> None:
     namespaces.run_inside(netns, lambda: _set_up_here(lease, subnets))
 
 
+def wait_until_up(links: Netlink, *names: str) -> None:
+    """Until packets pass these links: nothing that is sent to a pod or by it after an attach may
+    be lost. Kernels before 6.8 take some milliseconds. A link that does not come up within the
+    limit is left to the kernel."""
+    end = time.monotonic() + _UP_S
+    for name in names:
+        while not rtnetlink.is_up(links, name) and time.monotonic() < end:
+            time.sleep(_LOOK_S)
+
+
 def _set_up_here(lease: Lease, subnets: Sequence[Subnet]) -> None:
     with contextlib.suppress(FileNotFoundError):
         namespaces.write_sysctls(_SETTINGS)
@@ -54,10 +67,10 @@ def _set_up_here(lease: Lease, subnets: Sequence[Subnet]) -> None:
     ]
     links = rtnetlink.connect()
     try:
+        links.send([rtnetlink.set_up(_LOOPBACK), rtnetlink.set_up(index)])
+        wait_until_up(links, INTERFACE)
         links.send(
             [
-                rtnetlink.set_up(_LOOPBACK),
-                rtnetlink.set_up(index),
                 *(rtnetlink.add_address(index, s.interface(address)) for s, address in pairs),
                 *(rtnetlink.add_default_route(index, s.gateway) for s, _ in pairs),
             ]
