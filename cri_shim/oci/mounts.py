@@ -102,10 +102,12 @@ def _image_options() -> list[str]:
 
 
 def _recursive(mount: ResolvedMount, facts: Facts) -> str:
+    """The error begins with the word that kubelet looks for."""
     if not facts.features.recursive_readonly:
         raise Unimplemented(
-            f"mount {mount.spec.container_path}: the OCI runtime of this handler or the kernel has "
-            "no recursive read-only mounts: leave recursive_read_only out or use another handler"
+            f"RROUnsupported: mount {mount.spec.container_path}: the OCI runtime of this handler "
+            "or the kernel has no recursive read-only mounts: leave recursive_read_only out or "
+            "use another handler"
         )
     return "rro"
 
