@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import itertools
 import os
+import signal
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +12,14 @@ from typing import Any
 
 from cri_shim.host import processes
 from cri_shim.host.files import read_text
+from cri_shim.host.processes import Process
 from cri_shim.model.errors import RuntimeFailure
 from cri_shim.runtime import encoding, reaping, sessions
 from cri_shim.runtime.handler import ENVIRONMENT, Handler
 
 _numbers = itertools.count(1)
+_ABANDON = 2.0
+"""Seconds a cancelled call waits for the runtime, before it kills that too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +77,8 @@ async def start(
 ) -> Detached:
     """Start `process` (OCI process) in container `id`; Refused where the runtime would not.
 
-    Cancelled, it leaves nothing running.
+    Cancelled, it leaves nothing running and no zombie: one that is not reaped would keep the
+    container's PID namespace from ending.
     """
     reaping.become_subreaper()
     pid_file = unique(handler, "pid")
@@ -84,8 +89,17 @@ async def start(
         words += ["--process", f"/proc/self/fd/{document}"]
         if console is not None:
             words += ["--console-socket", str(console)]
-        argv = handler.argv(*words, id)
-        await _run(argv, stdin, stdout, stderr, document)
+        runtime = _spawn(handler.argv(*words, id), stdin, stdout, stderr, document)
+        try:
+            code = await runtime.wait()
+        except asyncio.CancelledError:
+            await asyncio.shield(_abandon(runtime, pid_file))
+            raise
+        finally:
+            runtime.close()
+        if code:
+            await _bury(_left_by(runtime))
+            raise Refused(code)
         return Detached(_read_pid(pid_file, id))
     finally:
         os.close(document)
@@ -93,10 +107,10 @@ async def start(
             os.unlink(pid_file)
 
 
-async def _run(
+def _spawn(
     argv: list[str], stdin: int | None, stdout: int | None, stderr: int, document: int
-) -> None:
-    runtime = processes.spawn(
+) -> Process:
+    return processes.spawn(
         argv,
         env=ENVIRONMENT,
         stdin=stdin,
@@ -105,15 +119,45 @@ async def _run(
         pass_fds=(document,),
         new_session=True,
     )
+
+
+async def _abandon(runtime: Process, pid_file: Path) -> None:
+    """Let the runtime finish, which takes milliseconds, and kill what it started."""
     try:
-        code = await runtime.wait()
-    except asyncio.CancelledError:
-        sessions.kill(runtime.pid, runtime.pid)
-        raise
-    finally:
-        runtime.close()
-    if code:
-        raise Refused(code)
+        async with asyncio.timeout(_ABANDON):
+            await runtime.wait()
+    except TimeoutError:
+        killed = sessions.kill(runtime.pid, runtime.pid)
+        await runtime.wait()
+        await _bury(killed - {runtime.pid})
+    text = read_text(pid_file)
+    if text and text.strip().isdigit():
+        with contextlib.suppress(ProcessLookupError):
+            started = Detached(int(text))
+            started.kill()
+            await started.wait()
+
+
+def _left_by(runtime: Process) -> set[int]:
+    """What a failed runtime left us: crun ends before the child that could not exec does."""
+    return {
+        pid
+        for pid in reaping.children()
+        if pid != runtime.pid and sessions.session_of(pid) == runtime.pid
+    }
+
+
+async def _bury(pids: set[int]) -> None:
+    """Kill and reap processes that became our children when the runtime ended."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            pidfd = os.pidfd_open(pid)
+            try:
+                processes.send_signal(pidfd, signal.SIGKILL)
+                await processes.wait_pidfd(pidfd)
+                reaping.reap(pidfd)
+            finally:
+                os.close(pidfd)
 
 
 def _read_pid(path: Path, id: str) -> int:

@@ -39,10 +39,10 @@ async def exec_sync(
         out_read, out_write = pipe_from_child(stack)
         err_read, err_write = pipe_from_child(stack)
         output, errors = Collector(out_read, cap), Collector(err_read, cap)
-        run = _run(handler, id, process, out_write, err_write, stack, [output, errors])
         try:
             async with asyncio.timeout(timeout or None):
-                code = await run
+                code = await _run(handler, id, process, out_write, err_write, stack)
+            await settle([output, errors], _DRAIN)
         except TimeoutError:
             raise DeadlineExceeded(
                 f"command {_shown(process)} in container {id} ran longer than {timeout:g} s"
@@ -63,17 +63,14 @@ async def _run(
     stdout: int,
     stderr: int,
     child_ends: contextlib.ExitStack,
-    collectors: list[Collector],
 ) -> int:
     started = await detached.start(handler, id, process, stdin=None, stdout=stdout, stderr=stderr)
     child_ends.close()
     try:
-        code = await started.wait()
+        return await started.wait()
     except asyncio.CancelledError:
         started.kill()
         raise
-    await settle(collectors, _DRAIN)
-    return code
 
 
 class ExecProcess:

@@ -41,7 +41,10 @@ def reap(pidfd: int) -> int | None:
 
 
 class Orphans:
-    """Reaps adopted processes that nobody here watches."""
+    """Reaps adopted processes that nobody here watches.
+
+    Needed, not tidy: a zombie keeps its PID namespace and its cgroup from going away.
+    """
 
     def __init__(self) -> None:
         self._seen: set[tuple[int, int]] = set()
@@ -58,6 +61,9 @@ class Orphans:
         A zombie with a watcher is reaped by it within milliseconds; one that is still there at
         the next sweep has none.
         """
+        if not _any_zombie():
+            self._seen = set()
+            return 0
         zombies = set(_zombies())
         stale = zombies & self._seen
         self._seen = zombies - stale
@@ -67,10 +73,23 @@ class Orphans:
         return len(stale)
 
 
-def _zombies() -> Iterator[tuple[int, int]]:
-    """(pid, start time) of our own children that ended and were not reaped."""
+def _any_zombie() -> bool:
+    """One system call, so that a sweep costs nothing while there is nothing to do."""
+    with contextlib.suppress(ChildProcessError):
+        options = os.WEXITED | os.WNOHANG | os.WNOWAIT
+        return os.waitid(os.P_ALL, 0, options) is not None
+    return False
+
+
+def children() -> Iterator[int]:
+    """The pids of our own children, zombies among them."""
     for thread in Path("/proc/self/task").iterdir():
-        for word in (read_text(thread / "children") or "").split():
-            state = read_text(f"/proc/{word}/stat") or ""
-            if state[state.rfind(")") + 2 :][:1] == "Z":
-                yield int(word), processes.start_time(int(word)) or 0
+        yield from map(int, (read_text(thread / "children") or "").split())
+
+
+def _zombies() -> Iterator[tuple[int, int]]:
+    """(pid, start time) of children that ended and were not reaped."""
+    for pid in children():
+        state = read_text(f"/proc/{pid}/stat") or ""
+        if state[state.rfind(")") + 2 :][:1] == "Z":
+            yield pid, processes.start_time(pid) or 0

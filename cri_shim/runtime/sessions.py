@@ -39,14 +39,17 @@ def members(leader: int, session: int) -> list[tuple[int, int]]:
     return [(pid, table[pid][2]) for pid in found]
 
 
-def kill(leader: int, session: int) -> None:
-    """SIGKILL all of them, again until none is left: some may have been forking."""
+def kill(leader: int, session: int) -> set[int]:
+    """SIGKILL all of them, again until none is left: some may have been forking. Their pids."""
+    killed: set[int] = set()
     for _ in range(_ROUNDS):
         targets = members(leader, session)
         if not targets:
-            return
+            break
+        killed |= {pid for pid, _ in targets}
         for pid, start in targets:
             pidfd = processes.open_pidfd(pid, start)
             if pidfd is not None:
                 processes.send_signal(pidfd, signal.SIGKILL)
                 os.close(pidfd)
+    return killed

@@ -3,7 +3,7 @@
 import json
 import re
 
-_LOGRUS = re.compile(r'level=(?P<level>error|fatal)\s+msg=(?P<message>"(?:[^"\\]|\\.)*"|\S+)')
+_LOGRUS = re.compile(r'level=(?P<level>error|fatal)\s+msg=(?P<message>"(?:[^"\\]|\\.)*"?|\S+)')
 _STAMP = re.compile(r"^\d{4}-\d\d-\d\dT[\d:.]+Z?: ")
 _FRAMES = (
     re.compile(r"^runc (create|exec|run|restore) failed: "),
@@ -31,7 +31,7 @@ def _unquote(word: str) -> str:
     try:
         return str(json.loads(word, strict=False))
     except ValueError:
-        return word[1:-1]
+        return word.strip('"')  # cut off: conmon passes on 8 KiB at most
 
 
 def _unframe(line: str) -> str:
