@@ -26,6 +26,8 @@ async def read(fd: int | None, wanted: bytes, seconds: float = 10) -> bytes:
                 await ready.wait()
                 try:
                     data += os.read(fd, 65536)
+                except BlockingIOError:
+                    continue
                 except OSError:  # EIO: nobody has the terminal open any more
                     break
     finally:
