@@ -110,7 +110,7 @@ def _check_sound(spec: ContainerSpec, facts: Facts, document: Json) -> None:
     assert annotations(spec, facts) == document["annotations"]
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=600, deadline=None)
 @given(SEEDS, st.binary(max_size=200), st.binary(max_size=200), st.text(max_size=20))
 def test_any_user(seed: int, passwd: bytes, group: bytes, image_user: str) -> None:
     message = cri_messages.random_message(cri.ContainerConfig, cri_messages.container, seed)

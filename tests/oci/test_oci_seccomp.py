@@ -232,7 +232,7 @@ _SYSCALL = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.lists(_SYSCALL, max_size=3) | _JSON, _JSON)
 def test_any_profile(syscalls: Any, other: Any) -> None:
     document = {"defaultAction": "SCMP_ACT_LOG", "syscalls": syscalls, "archMap": other}
