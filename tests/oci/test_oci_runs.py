@@ -38,6 +38,7 @@ from cri_shim.pb import runtime_v1_pb2 as cri
 BUSYBOX = "/bin/busybox"
 CGROUPS = Path("/sys/fs/cgroup")
 V2 = (CGROUPS / "cgroup.controllers").exists()
+SWAP = (CGROUPS / "memory/memory.memsw.limit_in_bytes").exists()
 _HYBRID = 'umount /sys/fs/cgroup/unified && exec "$@"'
 """crun refuses a host with both; in a mount namespace of its own it does not see the second."""
 
@@ -62,7 +63,7 @@ def _host_facts(rootfs: Path) -> Facts:
         cgroups_path=f"/berth-test-oci-{uuid.uuid4().hex}",
         capabilities=_own_bounding_set(),
         known_capabilities=known,
-        cgroup=CgroupFacts(layout, frozenset({"cpu", "memory", "pids"}), swap=False),
+        cgroup=CgroupFacts(layout, frozenset({"cpu", "memory", "pids"}), swap=SWAP),
         namespaces=PodNamespaces(NEW, NEW, NEW),
         hostname="berth-test",
         files=PodFiles(),
