@@ -110,6 +110,8 @@ class NativeBridge:
         self._reap_soon()
         if len(self._leases):
             await self.check()
+        else:
+            await self._firewall.clear()
 
     def ready(self) -> str | None:
         return self._problem or preflight.obstacle()

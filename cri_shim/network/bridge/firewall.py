@@ -92,6 +92,11 @@ class Firewall:
         if not self._rules or await self._threads.call(self._count) != self._rules:
             await self.restore("is not there" if self._rules else None)
 
+    async def clear(self) -> None:
+        """With no pod left: close what a killed daemon left open."""
+        if await self._threads.call(self._count):
+            await self.restore()
+
     async def restore(self, why: str | None = None) -> None:
         """Lay the table down with everything published in it."""
         if why:
