@@ -29,6 +29,7 @@ from cri_shim.oci.facts import (
     PodFiles,
     PodNamespaces,
     Rlimit,
+    RuntimeFeatures,
     SeccompFacts,
 )
 from cri_shim.oci.process import exec_process
@@ -372,3 +373,34 @@ def test_a_user_namespace(runner: Runner, shifted_rootfs: Path, network: cri.Nam
     assert _capabilities(status["CapEff"]) == set(capabilities.DEFAULT)
     assert "/sys/x: Read-only file system" in out
     assert "/sys/class\n" in out
+
+
+@pytest.mark.parametrize("runner", ["crun"], indirect=True)
+def test_idmapped_and_recursively_readonly_mounts(runner: Runner, shifted_rootfs: Path) -> None:
+    """Only crun: runc before 1.2 passes over the mappings."""
+    message = config()
+    options = message.linux.security_context.namespace_options.userns_options
+    with tempfile.TemporaryDirectory(prefix="berth-test-") as source:
+        os.chown(source, 5, 5)
+        volume = message.mounts.add(container_path="/volume", host_path=source)
+        message.mounts.add(
+            container_path="/tree", host_path="/sys/fs", readonly=True, recursive_read_only=True
+        )
+        for mappings in (options.uids, options.gids, volume.uidMappings, volume.gidMappings):
+            mappings.add(container_id=0, host_id=FIRST_ID, length=65536)
+        wanted = spec(message)
+        facts = replace(
+            _host_facts(shifted_rootfs),
+            namespaces=PodNamespaces(NEW, NEW, NEW, user=NEW),
+            features=RuntimeFeatures(recursive_readonly=True, idmapped_mounts=True),
+        )
+        out = runner.shell(
+            "echo owner:$(stat -c %u:%g /volume); cat /proc/mounts",
+            facts,
+            security=wanted.security,
+            mounts=wanted.mounts,
+        )
+    assert _status(out)["owner"] == "5:5"
+    below = [line for line in out.splitlines() if " /tree" in line]
+    assert below
+    assert all(line.split()[3].startswith("ro,") for line in below)
