@@ -20,8 +20,8 @@ _CODES: tuple[tuple[type[Exception], grpc.StatusCode], ...] = (
     (CursorLost, grpc.StatusCode.OUT_OF_RANGE),
     (JournalError, grpc.StatusCode.UNAVAILABLE),
 )
-_NAMING = ("id", "notice")
-"""Fields that name an object: what they refuse does not exist."""
+_ABSENT = ("is no allocation", "is no open notice")
+"""How the ledger says that an object does not exist."""
 
 
 @asynccontextmanager
@@ -38,7 +38,7 @@ async def answered(context: Any) -> AsyncIterator[None]:
 
 
 def _code(error: Exception) -> grpc.StatusCode | None:
-    if isinstance(error, OperationRefused) and error.field in _NAMING and "is no" in error.fault:
+    if isinstance(error, OperationRefused) and error.fault.endswith(_ABSENT):
         return grpc.StatusCode.NOT_FOUND
     return next((code for kind, code in _CODES if isinstance(error, kind)), None)
 

@@ -84,7 +84,9 @@ def _concerns(document: Mapping[str, Any], identity: str) -> bool:
 
 
 def _details(document: Mapping[str, Any]) -> str:
-    shown = [f"{key}={_shown(key, it)}" for key, it in document.items() if key not in _HIDDEN]
+    shown = [
+        f"{key}={_shown(key, it)}" for key, it in sorted(document.items()) if key not in _HIDDEN
+    ]
     return f" {' '.join(shown)}" if shown else ""
 
 

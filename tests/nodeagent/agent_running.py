@@ -1,5 +1,6 @@
 """A whole agent inside the test: real journal, real sockets, a clock that the test moves."""
 
+import asyncio
 import heapq
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -55,6 +56,9 @@ class VirtualClock:
 
     def call_at(self, moment: int, callback: Callable[[], None]) -> Alarm:
         alarm = Alarm(callback)
+        if moment <= self.moment:
+            asyncio.get_running_loop().call_soon(callback)
+            return alarm
         heapq.heappush(self.alarms, (moment, next(self.numbers), alarm))
         return alarm
 
