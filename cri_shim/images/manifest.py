@@ -149,7 +149,8 @@ def parse(raw: bytes, media_type: str, what: str) -> Manifest | Index:
 
 def _kind(source: Mapping[str, Any], media_type: str, what: str) -> str:
     """The type by the document itself, else by who sent it, else by its shape."""
-    named = _get(source, "mediaType", str, "", what) or media_type.partition(";")[0].strip()
+    own = _get(source, "mediaType", str, "", what)
+    named = own or media_type.partition(";")[0].strip()
     if _get(source, "schemaVersion", int, 2, what) == 1 or named in media.SCHEMA1:
         raise BadImage(
             f"{what} is in the old format (docker schema 1), which has no layer digests to check: "
@@ -157,9 +158,9 @@ def _kind(source: Mapping[str, Any], media_type: str, what: str) -> str:
         )
     if named in media.INDEXES or named in media.MANIFESTS:
         return named
-    if "manifests" in source:
+    if not own and "manifests" in source:
         return media.OCI_INDEX
-    if "config" in source and "layers" in source:
+    if not own and "config" in source and "layers" in source:
         return media.OCI_MANIFEST
     raise BadImage(f"{what} has media type {named!r}, which is no container image")
 

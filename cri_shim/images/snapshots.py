@@ -84,8 +84,9 @@ class Snapshots:
         with self._new_folder(folder, image):
             target.mkdir(mode=0o755)
             (folder / "key").write_text(key)
-            # Without an upper layer overlay wants two lower ones: an empty one hides nothing.
-            lowers = [*self._lowers(image), str(self._empty)]
+            # Without an upper layer overlay wants two different lower ones: an empty one below.
+            (folder / "below").mkdir(mode=0o755)
+            lowers = [*self._lowers(image), str(folder / "below")]
             self._overlay(image, lowers, None, None, target)
         return target
 
