@@ -43,7 +43,8 @@ class NetworkConfig:
     conf_dir: str = "/etc/cni/net.d"
     bin_dirs: tuple[str, ...] = ("/opt/cni/bin", "/usr/lib/cni")
     bridge: str = "berth0"
-    subnet: tuple[str, ...] = ("10.88.0.0/16",)
+    subnet: tuple[str, ...] = ("10.208.0.0/16",)
+    mtu: int = 0
     plugin_timeout: float = 60.0
 
 

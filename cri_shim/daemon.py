@@ -12,17 +12,16 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-import grpc
 
 from cri_shim import config as configuration
-from cri_shim.admission.contract import AdmissionOff
+from cri_shim.admission.agent import admission_for
 from cri_shim.api import server
 from cri_shim.api.image_service import ImageService
 from cri_shim.api.runtime_service import RuntimeService
 from cri_shim.api.shim_service import ShimService
 from cri_shim.api.status import Status
+from cri_shim.api.stream_service import StreamService
+from cri_shim.api.usage_service import UsageService
 from cri_shim.config import Config
 from cri_shim.host import sdnotify
 from cri_shim.host.cgroups.detection import detect
@@ -31,7 +30,7 @@ from cri_shim.host.tasks import Tasks
 from cri_shim.images.service import Images
 from cri_shim.images.service import Settings as ImageSettings
 from cri_shim.model.errors import FailedPrecondition
-from cri_shim.network.none import NoNetwork
+from cri_shim.network import choice
 from cri_shim.pb import runtime_v1_pb2 as cri
 from cri_shim.pb import shim_v1_pb2 as shim
 from cri_shim.pods import host_facts
@@ -42,16 +41,23 @@ from cri_shim.pods.exits import Ends
 from cri_shim.pods.folders import Folders
 from cri_shim.pods.operations import Operations
 from cri_shim.pods.recovery import recover
-from cri_shim.runtime import probe
+from cri_shim.pods.sessions import Sessions
+from cri_shim.pods.usage import Usage
+from cri_shim.runtime import probe, reaping
 from cri_shim.runtime.exits import ExitWatcher
 from cri_shim.runtime.handler import Handler
 from cri_shim.store.boot import boot_id
 from cri_shim.store.store import Store
+from cri_shim.streaming.links import Links
+from cri_shim.streaming.server import StreamingServer
 
 log = logging.getLogger("cri_shim")
 
 GRACE = 5.0
 """Seconds for calls in flight when the daemon stops."""
+
+NETWORK_CHECK = 5.0
+"""Seconds between looks at the host's network."""
 
 
 async def serve(config: Config) -> int:
@@ -63,8 +69,13 @@ async def serve(config: Config) -> int:
         loop.add_signal_handler(sig, stop.set)
     async with contextlib.AsyncExitStack() as stack:
         ctx = await build(config, stack)
-        socket = _server(config, ctx)
         await recover(ctx)
+        ctx.tasks.start(_look_after_network(ctx), "network check")
+        sessions = Sessions(ctx)
+        streaming = _streaming(config, sessions)
+        await streaming.start()
+        stack.push_async_callback(streaming.close)
+        socket = _server(config, ctx, sessions, Links(streaming))
         await socket.start()
         stack.push_async_callback(socket.stop, GRACE)
         log.info("serving on %s", config.listen)
@@ -90,6 +101,7 @@ async def build(config: Config, stack: contextlib.AsyncExitStack) -> Context:
     state, root = Path(config.state), Path(config.root)
     for folder in (state, root):
         folder.mkdir(parents=True, exist_ok=True, mode=0o711)
+    reaping.become_subreaper()
     tasks = await stack.enter_async_context(Tasks())
     store = Store(root / "state.db")
     stack.callback(store.close)
@@ -98,7 +110,9 @@ async def build(config: Config, stack: contextlib.AsyncExitStack) -> Context:
     cgroups = detect()
     images = _images(config, store, tasks)
     stack.push_async_callback(images.close)
-    network = NoNetwork()
+    network = choice.build(
+        _network_config(config), store.documents("lease"), store.documents("attachment"), tasks
+    )
     stack.push_async_callback(network.close)
     return Context(
         store=store,
@@ -110,7 +124,7 @@ async def build(config: Config, stack: contextlib.AsyncExitStack) -> Context:
         cgroups=cgroups,
         exits=exits,
         events=Events(time.time_ns),
-        admission=AdmissionOff(),
+        admission=admission_for(config.admission.mode, config.admission.socket, tasks),
         settings=Settings(choose_driver(config.cgroup_driver), config.runtime.create_timeout),
         host=host_facts.read(cgroups),
         boot=boot_id(),
@@ -119,6 +133,19 @@ async def build(config: Config, stack: contextlib.AsyncExitStack) -> Context:
         stops=Stops(),
         sandbox_operations=Operations(tasks),
         container_operations=Operations(tasks),
+    )
+
+
+def _network_config(config: Config) -> choice.NetworkConfig:
+    network = config.network
+    return choice.NetworkConfig(
+        mode=network.mode,
+        conf_dir=Path(network.conf_dir),
+        bin_dirs=tuple(map(Path, network.bin_dirs)),
+        subnet=network.subnet,
+        bridge=network.bridge,
+        mtu=network.mtu,
+        plugin_timeout=network.plugin_timeout,
     )
 
 
@@ -166,11 +193,36 @@ async def _handlers(config: Config, state: Path) -> Handlers:
     return Handlers(found, config.runtime.default)
 
 
-def _server(config: Config, ctx: Context) -> server.Server:
+def _streaming(config: Config, sessions: Sessions) -> StreamingServer:
+    host, _, port = config.streaming.listen.rpartition(":")
+    certificate, key = config.streaming.tls_cert, config.streaming.tls_key
+    return StreamingServer(
+        sessions,
+        host.strip("[]"),
+        int(port),
+        Path(certificate) if certificate else None,
+        Path(key) if key else None,
+    )
+
+
+async def _look_after_network(ctx: Context) -> None:
+    """Put right what others undo (a firewall reload), and know why the network is not ready."""
+    while True:
+        try:
+            await ctx.network.check()
+        except Exception:
+            log.exception("checking the network")
+        await asyncio.sleep(NETWORK_CHECK)
+
+
+def _server(config: Config, ctx: Context, sessions: Sessions, links: Links) -> server.Server:
     status = Status(ctx, configuration.render(config))
-    services: "list[grpc.GenericRpcHandler[Any, Any]]" = [
+    services = [
         server.handlers(
-            cri.DESCRIPTOR.services_by_name["RuntimeService"], RuntimeService(ctx, status)
+            cri.DESCRIPTOR.services_by_name["RuntimeService"],
+            RuntimeService(ctx, status),
+            UsageService(ctx, Usage(ctx)),
+            StreamService(ctx, sessions, links),
         ),
         server.handlers(cri.DESCRIPTOR.services_by_name["ImageService"], ImageService(ctx)),
         server.handlers(shim.DESCRIPTOR.services_by_name["Shim"], ShimService(ctx)),

@@ -9,8 +9,9 @@ from cri_shim.pb import runtime_v1_pb2 as cri
 from tests.support import pods
 from tests.support.shim import Shim
 
-OBEYS = ["/bin/sh", "-c", "trap 'exit 5' TERM; while :; do sleep 0.05; done"]
-IGNORES = ["/bin/sh", "-c", "trap '' TERM; while :; do sleep 0.05; done"]
+LOOP = "touch /ready; while :; do sleep 0.05; done"
+OBEYS = ["/bin/sh", "-c", f"trap 'exit 5' TERM; {LOOP}"]
+IGNORES = ["/bin/sh", "-c", f"trap '' TERM; {LOOP}"]
 
 
 @pytest.fixture
@@ -18,6 +19,13 @@ def pod(shim: Shim, handler: str) -> object:
     pod_id = pods.run_pod(shim, handler=handler)
     yield pod_id
     shim.runtime.RemovePodSandbox(cri.RemovePodSandboxRequest(pod_sandbox_id=pod_id))
+
+
+def until_ready(shim: Shim, container: str) -> None:
+    """The script has set its traps: a signal before that would find none."""
+    pods.until(
+        lambda: pods.execute(shim, container, "test", "-e", "/ready").exit_code == 0, "ready"
+    )
 
 
 def test_states(shim: Shim, pod: str, image: str) -> None:
@@ -38,12 +46,14 @@ def test_states(shim: Shim, pod: str, image: str) -> None:
 
 def test_stop_signal_reaches_the_process(shim: Shim, pod: str, image: str) -> None:
     container = pods.run_container(shim, pod, pods.container_config(image, OBEYS))
+    until_ready(shim, container)
     pods.stop(shim, container, timeout=30)
     assert pods.status(shim, container).exit_code == 5
 
 
 def test_a_shorter_grace_overrides(shim: Shim, pod: str, image: str) -> None:
     container = pods.run_container(shim, pod, pods.container_config(image, IGNORES))
+    until_ready(shim, container)
     long = shim.runtime.StopContainer.future(
         cri.StopContainerRequest(container_id=container, timeout=600)
     )

@@ -50,8 +50,11 @@ def test_a_container_runs_on_without_the_daemon(shim: Shim, tmp_path: Path) -> N
 
 def test_an_exit_while_the_daemon_is_away(shim: Shim) -> None:
     pod = pods.run_pod(shim)
-    command = ["/bin/sh", "-c", "trap 'exit 9' TERM; while :; do sleep 0.05; done"]
+    command = ["/bin/sh", "-c", "trap 'exit 9' TERM; touch /ready; while :; do sleep 0.05; done"]
     container = pods.run_container(shim, pod, pods.container_config(IMAGE, command))
+    pods.until(
+        lambda: pods.execute(shim, container, "test", "-e", "/ready").exit_code == 0, "ready"
+    )
     verbose = cri.ContainerStatusRequest(container_id=container, verbose=True)
     pid = int(shim.runtime.ContainerStatus(verbose).info["pid"])
     shim.stop(signal.SIGKILL)

@@ -1,6 +1,9 @@
 """runtime.v1.ImageService."""
 
+from collections.abc import AsyncIterator
+
 from cri_shim.api import encode
+from cri_shim.api.messages import chunks
 from cri_shim.images.auth import Auth
 from cri_shim.model.errors import InvalidArgument
 from cri_shim.pb import runtime_v1_pb2 as cri
@@ -15,10 +18,19 @@ class ImageService:
         self._clock = ctx.clock
 
     async def ListImages(self, request: cri.ListImagesRequest) -> cri.ListImagesResponse:
-        wanted = request.filter.image.image
+        return cri.ListImagesResponse(images=self._list(request.filter))
+
+    async def StreamImages(
+        self, request: cri.StreamImagesRequest
+    ) -> AsyncIterator[cri.StreamImagesResponse]:
+        for part in chunks(self._list(request.filter)):
+            yield cri.StreamImagesResponse(images=part)
+
+    def _list(self, filter_: cri.ImageFilter) -> list[cri.Image]:
+        wanted = filter_.image.image
         found = self._images.get(wanted) if wanted else None
         images = [i for i in [found] if i] if wanted else self._images.list()
-        return cri.ListImagesResponse(images=[encode.image_message(i) for i in images])
+        return [encode.image_message(i) for i in images]
 
     async def ImageStatus(self, request: cri.ImageStatusRequest) -> cri.ImageStatusResponse:
         """A missing image is an empty answer, not an error."""
@@ -26,7 +38,7 @@ class ImageService:
         return cri.ImageStatusResponse(image=encode.image_message(image) if image else None)
 
     async def PullImage(self, request: cri.PullImageRequest) -> cri.PullImageResponse:
-        auth = _auth(request.auth) if request.HasField("auth") else None
+        auth = Auth.from_cri(request.auth) if request.HasField("auth") else None
         image = await self._images.pull(_reference(request.image), auth)
         return cri.PullImageResponse(image_ref=image.id)
 
@@ -49,14 +61,3 @@ def _reference(image: cri.ImageSpec) -> str:
     if not image.image:
         raise InvalidArgument("image.image is empty: name an image")
     return image.image
-
-
-def _auth(message: cri.AuthConfig) -> Auth:
-    return Auth(
-        username=message.username,
-        password=message.password,
-        auth=message.auth,
-        server_address=message.server_address,
-        identity_token=message.identity_token,
-        registry_token=message.registry_token,
-    )

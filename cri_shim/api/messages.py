@@ -1,9 +1,13 @@
 """Small readings of request messages that several calls share."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TypeVar
 
+from cri_shim.model.errors import InvalidArgument
 from cri_shim.model.lifecycle import ContainerState
 from cri_shim.pb import runtime_v1_pb2 as cri
+
+T = TypeVar("T")
 
 STATES: Mapping[int, ContainerState] = {
     cri.CONTAINER_CREATED: ContainerState.CREATED,
@@ -23,3 +27,16 @@ def ready(filter_: cri.PodSandboxFilter) -> bool | None:
     if not filter_.HasField("state"):
         return None
     return filter_.state.state == cri.SANDBOX_READY
+
+
+def required(text: str, field: str) -> str:
+    """InvalidArgument where the field is empty."""
+    if not text:
+        raise InvalidArgument(f"{field} is empty")
+    return text
+
+
+def chunks(items: Sequence[T], size: int = 100) -> Iterator[Sequence[T]]:
+    """The items in pieces, one message each."""
+    for begin in range(0, len(items), size):
+        yield items[begin : begin + size]

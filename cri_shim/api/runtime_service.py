@@ -3,9 +3,10 @@
 import json
 
 from cri_shim.api import encode, messages
+from cri_shim.api.messages import required
 from cri_shim.api.status import Status
 from cri_shim.model.container import ContainerSpec
-from cri_shim.model.errors import InvalidArgument
+from cri_shim.model.resources import LinuxResources
 from cri_shim.model.sandbox import SandboxSpec
 from cri_shim.pb import runtime_v1_pb2 as cri
 from cri_shim.pods import queries
@@ -15,6 +16,7 @@ from cri_shim.pods.container_logs import reopen_log
 from cri_shim.pods.container_remove import remove_container
 from cri_shim.pods.container_start import start_container
 from cri_shim.pods.container_stop import stop_container
+from cri_shim.pods.container_update import update_container, update_sandbox
 from cri_shim.pods.context import Context
 from cri_shim.pods.sandbox_remove import remove_sandbox
 from cri_shim.pods.sandbox_run import run_sandbox
@@ -51,20 +53,20 @@ class RuntimeService:
     async def StopPodSandbox(
         self, request: cri.StopPodSandboxRequest
     ) -> cri.StopPodSandboxResponse:
-        await stop_sandbox(self._ctx, _id(request.pod_sandbox_id, "pod_sandbox_id"))
+        await stop_sandbox(self._ctx, required(request.pod_sandbox_id, "pod_sandbox_id"))
         return cri.StopPodSandboxResponse()
 
     async def RemovePodSandbox(
         self, request: cri.RemovePodSandboxRequest
     ) -> cri.RemovePodSandboxResponse:
-        await remove_sandbox(self._ctx, _id(request.pod_sandbox_id, "pod_sandbox_id"))
+        await remove_sandbox(self._ctx, required(request.pod_sandbox_id, "pod_sandbox_id"))
         return cri.RemovePodSandboxResponse()
 
     async def PodSandboxStatus(
         self, request: cri.PodSandboxStatusRequest
     ) -> cri.PodSandboxStatusResponse:
         view = self._ctx.store.view
-        sandbox = queries.sandbox(view, _id(request.pod_sandbox_id, "pod_sandbox_id"))
+        sandbox = queries.sandbox(view, required(request.pod_sandbox_id, "pod_sandbox_id"))
         containers = queries.containers(view, sandbox_id=sandbox.id)
         info = {"network": json.dumps(dict(sandbox.network)), "netns": sandbox.netns}
         return cri.PodSandboxStatusResponse(
@@ -85,7 +87,7 @@ class RuntimeService:
         self, request: cri.CreateContainerRequest
     ) -> cri.CreateContainerResponse:
         spec = ContainerSpec.from_cri(request.config)
-        sandbox_id = _id(request.pod_sandbox_id, "pod_sandbox_id")
+        sandbox_id = required(request.pod_sandbox_id, "pod_sandbox_id")
         config = request.config.SerializeToString()
         id_ = await create_container(self._ctx, sandbox_id, spec, config)
         return cri.CreateContainerResponse(container_id=id_)
@@ -93,18 +95,18 @@ class RuntimeService:
     async def StartContainer(
         self, request: cri.StartContainerRequest
     ) -> cri.StartContainerResponse:
-        await start_container(self._ctx, _id(request.container_id, "container_id"))
+        await start_container(self._ctx, required(request.container_id, "container_id"))
         return cri.StartContainerResponse()
 
     async def StopContainer(self, request: cri.StopContainerRequest) -> cri.StopContainerResponse:
-        id_ = _id(request.container_id, "container_id")
+        id_ = required(request.container_id, "container_id")
         await stop_container(self._ctx, id_, float(request.timeout))
         return cri.StopContainerResponse()
 
     async def RemoveContainer(
         self, request: cri.RemoveContainerRequest
     ) -> cri.RemoveContainerResponse:
-        await remove_container(self._ctx, _id(request.container_id, "container_id"))
+        await remove_container(self._ctx, required(request.container_id, "container_id"))
         return cri.RemoveContainerResponse()
 
     async def ListContainers(self, request: cri.ListContainersRequest) -> bytes:
@@ -122,15 +124,31 @@ class RuntimeService:
     async def ContainerStatus(
         self, request: cri.ContainerStatusRequest
     ) -> cri.ContainerStatusResponse:
-        id_ = _id(request.container_id, "container_id")
+        id_ = required(request.container_id, "container_id")
         container = queries.container(self._ctx.store.view, id_)
         info = {"pid": str(container.pid), "cgroup": container.cgroup}
         return cri.ContainerStatusResponse(
             status=encode.container_status(container), info=info if request.verbose else None
         )
 
+    async def UpdateContainerResources(
+        self, request: cri.UpdateContainerResourcesRequest
+    ) -> cri.UpdateContainerResourcesResponse:
+        wanted = LinuxResources.from_cri(request.linux, "linux")
+        await update_container(self._ctx, required(request.container_id, "container_id"), wanted)
+        return cri.UpdateContainerResourcesResponse()
+
+    async def UpdatePodSandboxResources(
+        self, request: cri.UpdatePodSandboxResourcesRequest
+    ) -> cri.UpdatePodSandboxResourcesResponse:
+        overhead = LinuxResources.from_cri(request.overhead, "overhead")
+        resources = LinuxResources.from_cri(request.resources, "resources")
+        id_ = required(request.pod_sandbox_id, "pod_sandbox_id")
+        await update_sandbox(self._ctx, id_, overhead, resources)
+        return cri.UpdatePodSandboxResourcesResponse()
+
     async def ExecSync(self, request: cri.ExecSyncRequest) -> cri.ExecSyncResponse:
-        id_ = _id(request.container_id, "container_id")
+        id_ = required(request.container_id, "container_id")
         result = await exec_sync(self._ctx, id_, request.cmd, request.timeout)
         return cri.ExecSyncResponse(
             stdout=result.stdout, stderr=result.stderr, exit_code=result.code
@@ -139,11 +157,5 @@ class RuntimeService:
     async def ReopenContainerLog(
         self, request: cri.ReopenContainerLogRequest
     ) -> cri.ReopenContainerLogResponse:
-        await reopen_log(self._ctx, _id(request.container_id, "container_id"))
+        await reopen_log(self._ctx, required(request.container_id, "container_id"))
         return cri.ReopenContainerLogResponse()
-
-
-def _id(text: str, field: str) -> str:
-    if not text:
-        raise InvalidArgument(f"{field} is empty")
-    return text

@@ -31,11 +31,12 @@ def _handler(method: MethodDescriptor, verb: Any) -> "grpc.RpcMethodHandler[Any,
 
 
 def handlers(
-    service: ServiceDescriptor, implementation: object
+    service: ServiceDescriptor, *implementations: object
 ) -> "grpc.GenericRpcHandler[Any, Any]":
-    """The methods that `implementation` has; others are answered UNIMPLEMENTED."""
-    table: "dict[str, grpc.RpcMethodHandler[Any, Any]]" = {
+    """The methods that the implementations have; others are answered UNIMPLEMENTED."""
+    table: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
         method.name: _handler(method, getattr(implementation, method.name))
+        for implementation in implementations
         for method in service.methods
         if hasattr(implementation, method.name)
     }

@@ -3,8 +3,12 @@
 from dataclasses import dataclass
 from enum import Enum
 
+from cri_shim.model.sandbox import Sandbox
+
 
 class EventType(Enum):
+    """Numbers of CRI's ContainerEventType."""
+
     CREATED = 0
     STARTED = 1
     STOPPED = 2
@@ -13,9 +17,13 @@ class EventType(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """`container_id` is the sandbox id for events of the pod itself; time is Unix nanoseconds."""
+    """`container_id` is the sandbox id for events of the pod itself; time is Unix nanoseconds.
+
+    `sandbox` is the pod as it was, where its record is gone by now.
+    """
 
     container_id: str
     sandbox_id: str
     type: EventType
     at: int
+    sandbox: Sandbox | None = None

@@ -15,4 +15,5 @@ async def reopen_log(ctx: Context, id_: str) -> None:
     """
     container = queries.container(ctx.store.view, id_)
     if container.log_path:
-        await logs.reopen(ctx.folders.bundle(container.id), Path(container.log_path))
+        bundle, log = ctx.folders.bundle(container.id), Path(container.log_path)
+        await logs.reopen_log(bundle, log, container.conmon_pid)

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 
 from cri_shim.model.events import Event, EventType
+from cri_shim.model.sandbox import Sandbox
 
 QUEUE = 1024
 """Events one slow subscriber may be behind before its oldest are dropped."""
@@ -18,9 +19,12 @@ class Events:
         self._queues: set[asyncio.Queue[Event]] = set()
         self.dropped = 0
 
-    def publish(self, container_id: str, sandbox_id: str, type_: EventType) -> None:
+    def publish(
+        self, container_id: str, sandbox_id: str, type_: EventType, gone: Sandbox | None = None
+    ) -> None:
+        """Tell every subscriber; `gone` is a pod whose record is being deleted."""
         self._last = max(self._last + 1, self._clock())
-        event = Event(container_id, sandbox_id, type_, self._last)
+        event = Event(container_id, sandbox_id, type_, self._last, gone)
         for queue in self._queues:
             if queue.full():
                 queue.get_nowait()

@@ -30,4 +30,4 @@ async def remove_sandbox(ctx: Context, id_: str) -> None:
     await remove_files(ctx, sandbox)
     if sandbox.id in ctx.store.view.sandboxes:
         ctx.store.delete_sandbox(sandbox.id)
-        ctx.events.publish(sandbox.id, sandbox.id, EventType.DELETED)
+        ctx.events.publish(sandbox.id, sandbox.id, EventType.DELETED, gone=sandbox)

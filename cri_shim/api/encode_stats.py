@@ -1,0 +1,166 @@
+"""Usage to CRI messages."""
+
+from collections.abc import Sequence
+
+from cri_shim.host.cgroups.readings import Stall, Stalls
+from cri_shim.model.container import Container
+from cri_shim.model.sandbox import Sandbox
+from cri_shim.pb import runtime_v1_pb2 as cri
+from cri_shim.stats.metrics import Sample
+from cri_shim.stats.series import Descriptor
+from cri_shim.stats.usage import (
+    ContainerUsage,
+    GroupUsage,
+    Interface,
+    LayerUsage,
+    NetworkUsage,
+    PodUsage,
+    swap_available,
+    u64,
+)
+
+
+def _value(number: int | None) -> cri.UInt64Value | None:
+    return None if number is None else cri.UInt64Value(value=u64(number))
+
+
+def _psi(stalls: Stalls | None) -> cri.PsiStats | None:
+    if stalls is None:
+        return None
+    return cri.PsiStats(Full=_psi_data(stalls.full), Some=_psi_data(stalls.some))
+
+
+def _psi_data(stall: Stall) -> cri.PsiData:
+    return cri.PsiData(
+        Total=u64(stall.total), Avg10=stall.avg10, Avg60=stall.avg60, Avg300=stall.avg300
+    )
+
+
+def _cpu(usage: GroupUsage, nano_cores: int | None) -> cri.CpuUsage:
+    return cri.CpuUsage(
+        timestamp=usage.at,
+        usage_core_nano_seconds=_value(usage.cpu),
+        usage_nano_cores=_value(nano_cores),
+        psi=_psi(usage.pressure.cpu if usage.pressure else None),
+    )
+
+
+def _memory(usage: GroupUsage) -> cri.MemoryUsage:
+    memory = usage.memory
+    return cri.MemoryUsage(
+        timestamp=usage.at,
+        working_set_bytes=_value(memory.working_set),
+        available_bytes=_value(memory.available),
+        usage_bytes=_value(memory.usage),
+        rss_bytes=_value(memory.rss),
+        page_faults=_value(memory.faults),
+        major_page_faults=_value(memory.major_faults),
+        psi=_psi(usage.pressure.memory if usage.pressure else None),
+    )
+
+
+def _io(usage: GroupUsage) -> cri.IoUsage | None:
+    if usage.pressure is None:
+        return None
+    return cri.IoUsage(timestamp=usage.at, psi=_psi(usage.pressure.io))
+
+
+def _swap(usage: GroupUsage) -> cri.SwapUsage:
+    return cri.SwapUsage(
+        timestamp=usage.at,
+        swap_available_bytes=_value(swap_available(usage.memory)),
+        swap_usage_bytes=_value(usage.memory.swap),
+    )
+
+
+def _layer(layer: LayerUsage | None) -> cri.FilesystemUsage | None:
+    if layer is None:
+        return None
+    return cri.FilesystemUsage(
+        timestamp=layer.at,
+        fs_id=cri.FilesystemIdentifier(mountpoint=layer.mountpoint),
+        used_bytes=_value(layer.used),
+        inodes_used=_value(layer.inodes),
+    )
+
+
+def container_stats(container: Container, usage: ContainerUsage | None) -> cri.ContainerStats:
+    """`usage` None (it does not run): its attributes alone."""
+    attributes = cri.ContainerAttributes(
+        id=container.id,
+        metadata=cri.ContainerMetadata(name=container.spec.name, attempt=container.spec.attempt),
+        labels=container.spec.labels,
+        annotations=container.spec.annotations,
+    )
+    if usage is None:
+        return cri.ContainerStats(attributes=attributes)
+    return cri.ContainerStats(
+        attributes=attributes,
+        cpu=_cpu(usage.group, usage.nano_cores),
+        memory=_memory(usage.group),
+        writable_layer=_layer(usage.layer),
+        swap=_swap(usage.group),
+        io=_io(usage.group),
+    )
+
+
+def sandbox_stats(
+    sandbox: Sandbox, usage: PodUsage, containers: Sequence[tuple[Container, ContainerUsage]]
+) -> cri.PodSandboxStats:
+    meta = sandbox.spec.metadata
+    return cri.PodSandboxStats(
+        attributes=cri.PodSandboxAttributes(
+            id=sandbox.id,
+            metadata=cri.PodSandboxMetadata(
+                name=meta.name, uid=meta.uid, namespace=meta.namespace, attempt=meta.attempt
+            ),
+            labels=sandbox.spec.labels,
+            annotations=sandbox.spec.annotations,
+        ),
+        linux=cri.LinuxPodSandboxStats(
+            cpu=_cpu(usage.group, usage.nano_cores),
+            memory=_memory(usage.group),
+            network=_network(usage.network),
+            process=cri.ProcessUsage(
+                timestamp=usage.group.at, process_count=_value(usage.processes)
+            ),
+            containers=[container_stats(c, u) for c, u in containers],
+            io=_io(usage.group),
+        ),
+    )
+
+
+def _network(usage: NetworkUsage | None) -> cri.NetworkUsage | None:
+    if usage is None:
+        return None
+    return cri.NetworkUsage(
+        timestamp=usage.at,
+        default_interface=_interface(usage.default) if usage.default else None,
+        interfaces=[_interface(i) for i in usage.others],
+    )
+
+
+def _interface(interface: Interface) -> cri.NetworkInterfaceUsage:
+    return cri.NetworkInterfaceUsage(
+        name=interface.name,
+        rx_bytes=_value(interface.rx_bytes),
+        rx_errors=_value(interface.rx_errors),
+        tx_bytes=_value(interface.tx_bytes),
+        tx_errors=_value(interface.tx_errors),
+    )
+
+
+def descriptor(descriptor: Descriptor) -> cri.MetricDescriptor:
+    return cri.MetricDescriptor(
+        name=descriptor.name, help=descriptor.help, label_keys=descriptor.labels
+    )
+
+
+def metric(sample: Sample) -> cri.Metric:
+    return cri.Metric(
+        name=sample.name,
+        timestamp=sample.at,
+        metric_type=cri.COUNTER if sample.kind.value == 0 else cri.GAUGE,
+        label_values=sample.label_values,
+        value=cri.UInt64Value(value=sample.whole),
+    )

@@ -1,0 +1,96 @@
+"""The calls of runtime.v1.RuntimeService that answer many messages, and the streaming URLs."""
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Protocol
+
+from cri_shim.api import encode, messages
+from cri_shim.api.messages import chunks, required
+from cri_shim.model.events import Event
+from cri_shim.model.ids import SandboxId
+from cri_shim.pb import runtime_v1_pb2 as cri
+from cri_shim.pods import queries
+from cri_shim.pods.context import Context
+from cri_shim.pods.sessions import Sessions
+
+
+class Links(Protocol):
+    """URLs on the streaming server, good once and for a minute."""
+
+    def exec(
+        self, container_id: str, command: Sequence[str], tty: bool, stdin: bool, stdout: bool,
+        stderr: bool,
+    ) -> str: ...  # fmt: skip
+
+    def attach(
+        self, container_id: str, tty: bool, stdin: bool, stdout: bool, stderr: bool
+    ) -> str: ...
+
+    def port_forward(self, sandbox_id: str, ports: Sequence[int]) -> str: ...
+
+
+class StreamService:
+    """Method names are the protocol's."""
+
+    def __init__(self, ctx: Context, sessions: Sessions, links: Links) -> None:
+        self._ctx = ctx
+        self._sessions = sessions
+        self._links = links
+
+    async def Exec(self, r: cri.ExecRequest) -> cri.ExecResponse:
+        container = self._sessions.check_container(required(r.container_id, "container_id"), "exec")
+        url = self._links.exec(container.id, r.cmd, r.tty, r.stdin, r.stdout, r.stderr)
+        return cri.ExecResponse(url=url)
+
+    async def Attach(self, r: cri.AttachRequest) -> cri.AttachResponse:
+        container = self._sessions.check_container(
+            required(r.container_id, "container_id"), "attach"
+        )
+        url = self._links.attach(container.id, r.tty, r.stdin, r.stdout, r.stderr)
+        return cri.AttachResponse(url=url)
+
+    async def PortForward(self, r: cri.PortForwardRequest) -> cri.PortForwardResponse:
+        sandbox_id = self._sessions.check_sandbox(required(r.pod_sandbox_id, "pod_sandbox_id"))
+        return cri.PortForwardResponse(url=self._links.port_forward(sandbox_id, r.port))
+
+    async def StreamPodSandboxes(
+        self, request: cri.StreamPodSandboxesRequest
+    ) -> AsyncIterator[cri.StreamPodSandboxesResponse]:
+        f = request.filter
+        found = queries.sandboxes(self._ctx.store.view, f.id, messages.ready(f), f.label_selector)
+        for part in chunks(found):
+            yield cri.StreamPodSandboxesResponse(
+                pod_sandboxes=[encode.sandbox_entry(s) for s in part]
+            )
+
+    async def StreamContainers(
+        self, request: cri.StreamContainersRequest
+    ) -> AsyncIterator[cri.StreamContainersResponse]:
+        f = request.filter
+        state = messages.container_state(f)
+        view = self._ctx.store.view
+        found = queries.containers(view, f.id, f.pod_sandbox_id, state, f.label_selector)
+        for part in chunks(found):
+            yield cri.StreamContainersResponse(containers=[encode.container_entry(c) for c in part])
+
+    async def GetContainerEvents(
+        self, request: cri.GetEventsRequest
+    ) -> AsyncIterator[cri.ContainerEventResponse]:
+        """Events from now on; one whose pod is gone has no status to give and is left out."""
+        async for event in self._ctx.events.subscribe():
+            message = self._event(event)
+            if message is not None:
+                yield message
+
+    def _event(self, event: Event) -> cri.ContainerEventResponse | None:
+        view = self._ctx.store.view
+        sandbox = event.sandbox or view.sandboxes.get(SandboxId(event.sandbox_id))
+        if sandbox is None:
+            return None
+        containers = queries.containers(view, sandbox_id=sandbox.id)
+        return cri.ContainerEventResponse(
+            container_id=event.container_id,
+            container_event_type=cri.ContainerEventType.Name(event.type.value),
+            created_at=event.at,
+            pod_sandbox_status=encode.sandbox_status(sandbox),
+            containers_statuses=[encode.container_status(c) for c in containers],
+        )
