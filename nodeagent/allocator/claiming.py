@@ -101,7 +101,8 @@ def _claim(
         return False
     if allocation.firm and not _within_plan(pool, leaf, pairs, [each for each, _ in pairs]):
         return False
-    targets = _goals(pool, turn, allocation, pairs, short, bool(unfunded))
+    spare = {watch.resource: watch.most for watch in watches} if first and not crowded else None
+    targets = _goals(pool, turn, allocation, pairs, short, bool(unfunded), spare)
     if targets is None:
         return False
     chosen = _victims(pool, turn, allocation, pairs, watches, targets)
@@ -126,6 +127,7 @@ def _goals(
     pairs: Pairs,
     short: list[int],
     by_loans: bool,
+    budgets: dict[int, int] | None,
 ) -> Targets | None:
     """The targets of the short resources if they give the claimant what it asks for.
 
@@ -137,7 +139,7 @@ def _goals(
         if not _within_plan(pool, leaf, pairs, short):
             return None
         return {resource: list(pool.entitlements[resource].deserved) for resource in short}
-    targets = turn.guard.targets(pool, leaf, pairs, short, allocation)
+    targets = turn.guard.targets(pool, leaf, pairs, short, allocation, budgets)
     for resource, amount in pairs:
         if resource in targets:
             wanted = pool.booked.weight[resource][leaf] + amount

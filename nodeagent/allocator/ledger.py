@@ -10,7 +10,7 @@ from typing import Any
 from nodeagent.allocator.allocation import Allocation, allocation_from_document
 from nodeagent.allocator.claim import claim_from_document
 from nodeagent.allocator.event import Decision, EventType
-from nodeagent.allocator.operation import Operation
+from nodeagent.allocator.operation import Operation, OperationRefused
 from nodeagent.allocator.passing import next_due, pass_time
 from nodeagent.allocator.performing import check, perform
 from nodeagent.allocator.plan import Plan
@@ -49,7 +49,7 @@ class Ledger:
         self.plan = plan
         self.zones = zones
         self.now = now
-        self.seq = 0
+        self.seq = -1
         self.allocations: dict[str, Allocation] = {}
         self.expiring: dict[str, Allocation] = {}
         self.policies = dict(policies or {})
@@ -75,6 +75,8 @@ class Ledger:
         last one. `fallbacks` None asks policy plug-ins live; a replay passes those of the recorded
         decision. Raises OperationRefused or DocumentRefused, and then nothing has changed.
         """
+        if seq <= self.seq:
+            raise OperationRefused("seq", f"{seq} was given before", f"more than {self.seq}")
         prepared = check(self, operation)
         replayed = None if fallbacks is None else frozenset(fallbacks)
         guard = PolicyGuard(self.policies, self.clock, replayed)

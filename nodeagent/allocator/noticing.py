@@ -185,7 +185,7 @@ def _spare(pool: Pool, turn: Turn, notice: Notice, key: str) -> bool:
 def settle_state(pool: Pool, allocation: Allocation) -> None:
     """Where an allocation stands that holds something, once a notice about it has ended."""
     if not pool.leaving(allocation.id):
-        if allocation.state is State.STOPPING or allocation.state is State.NOTICED:
+        if allocation.held:
             allocation.move(_at_rest(allocation))
         pool.refresh(allocation)
 

@@ -68,12 +68,16 @@ class PolicyGuard:
         more: Pairs,
         short: Sequence[int],
         allocation: Allocation | None,
+        budgets: Mapping[int, int] | None = None,
     ) -> Targets:
-        """G of the short resources, with `more` on top of what the leaf uses (leaf -1: nobody)."""
+        """G of the short resources, with `more` on top of what the leaf uses (leaf -1: nobody).
+
+        `budgets` by resource divide less than the capacity; that is not a plug-in's to decide.
+        """
         demands = demands_of(pool, leaf, more, short)
         built_in = self.built_in(pool)
-        if built_in is not None or allocation is None:
-            return _split(pool, built_in or HYBRID, demands)
+        if built_in is not None or allocation is None or budgets:
+            return _split(pool, built_in or HYBRID, demands, budgets)
 
         def ask(policy: SharingPolicy, view: View) -> Targets:
             names = [pool.resources[resource] for resource in short]
@@ -169,14 +173,19 @@ def demands_of(pool: Pool, leaf: int, more: Pairs, short: Sequence[int]) -> dict
     }
 
 
-def _split(pool: Pool, policy: BuiltIn, demands: Mapping[int, Demand]) -> Targets:
+def _split(
+    pool: Pool,
+    policy: BuiltIn,
+    demands: Mapping[int, Demand],
+    budgets: Mapping[int, int] | None = None,
+) -> Targets:
     divide = policy.divide(pool.tree)
     return {
         resource: split(
             pool.tree,
             pool.entitlements[resource],
             demand,
-            pool.capacity[resource],
+            (budgets or {}).get(resource, pool.capacity[resource]),
             divide,
             pool.group.cut,
         )

@@ -38,10 +38,9 @@ def check_capacity(ledger: Ledger, pool: Pool) -> None:
             if row.group == pool.group.name
         )
         capacity = pool.capacity[resource]
-        nobody = any(not claim.allocation for claim in pool.claims.values())
         firm = any(row.firm for row in ledger.allocations.values())
-        stopping = any(row.state is State.STOPPING for row in ledger.allocations.values())
-        assert used <= capacity or nobody or firm or stopping
+        leaving = sum(pool.leaving(key).get(name, 0) for key in ledger.allocations)
+        assert used - leaving <= capacity or firm
         if not firm:
             assert pool.booked.upward(resource, 0) <= capacity
 

@@ -66,9 +66,8 @@ def fill(total: int, names: list[str], weights: Shares, caps: dict[str, float]) 
             break
         rate = sum(weights[name] for name in open_names)
         steps = [Fraction(left, rate)]
-        for name in open_names:
-            if caps[name] != inf:
-                steps.append((Fraction(caps[name]) - exact[name]) / weights[name])
+        bounded = [name for name in open_names if caps[name] != inf]
+        steps += [(Fraction(caps[name]) - exact[name]) / weights[name] for name in bounded]
         level = min(steps)
         for name in open_names:
             exact[name] += level * weights[name]
@@ -147,10 +146,10 @@ def targets(node: Leaf, budget: int, extra: Shares) -> Shares:
             child.name: max(0, min(weight(child), asks[child.name]) - got[child.name])
             for child in node.children
         }
-        kept = fill_all(budget - sum(got.values()), names, shares, {k: v for k, v in held.items()})
+        kept = fill_all(budget - sum(got.values()), names, shares, dict(held))
         got = {name: got[name] + kept[name] for name in names}
     rest = {name: asks[name] - got[name] for name in names}
-    more = fill_all(budget - sum(got.values()), names, shares, {k: v for k, v in rest.items()})
+    more = fill_all(budget - sum(got.values()), names, shares, dict(rest))
     found: Shares = {}
     for child in node.children:
         found |= targets(child, got[child.name] + more[child.name], extra)
