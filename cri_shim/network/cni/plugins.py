@@ -114,9 +114,14 @@ class Plugins:
 
 def _reason(ended: processes.Result) -> str:
     """The plugin's error object, and what it wrote to stderr."""
-    said = [_error_object(ended.stdout), ended.stderr[-_SHOWN:].decode(errors="replace").strip()]
+    said = [_error_object(ended.stdout), _ends(ended.stderr.decode(errors="replace").strip())]
     words = "; ".join(part for part in said if part)
     return words or f"exit code {ended.code}, and it printed nothing"
+
+
+def _ends(text: str) -> str:
+    """Its beginning, where a panic says what it is, and its end, where other programs do."""
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN // 2]} … {text[-_SHOWN // 2 :]}"
 
 
 def _error_object(output: bytes) -> str:
