@@ -5,12 +5,11 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from network_hosts import FileDocuments, Hosts, wire
+from network_bridges import Bridges
+from network_cni_folder import CniHost
+from network_hosts import Hosts, wire
 
 from cri_shim.host.tasks import Tasks
-from cri_shim.network import subnets
-from cri_shim.network.bridge.bridge import BridgeSettings, NativeBridge
-from cri_shim.network.hostports import Claims
 
 
 @pytest.fixture
@@ -23,31 +22,6 @@ def hosts(tmp_path: Path) -> Iterator[Hosts]:
         made.close()
 
 
-class Bridges:
-    """Native bridges on the test's host, one at a time; each new one is a restart."""
-
-    def __init__(self, hosts: Hosts, tasks: Tasks) -> None:
-        self._hosts = hosts
-        self._tasks = tasks
-        self._open: list[NativeBridge] = []
-        self.leases = FileDocuments(hosts.folder / "leases")
-
-    async def start(
-        self, *known: str, subnet: tuple[str, ...] = ("10.77.0.0/24", "fd77::/64")
-    ) -> NativeBridge:
-        await self.stop()
-        settings = BridgeSettings(subnets.parse(subnet), netns=self._hosts.host)
-        bridge = NativeBridge(settings, self.leases, Claims(), self._tasks)
-        self._open.append(bridge)
-        await bridge.recover(known)
-        return bridge
-
-    async def stop(self) -> None:
-        """As the daemon ends; what runs in the background is finished."""
-        while self._open:
-            await self._open.pop().close()
-
-
 @pytest.fixture
 async def bridges(hosts: Hosts) -> AsyncIterator[Bridges]:
     async with Tasks() as tasks:
@@ -57,3 +31,13 @@ async def bridges(hosts: Hosts) -> AsyncIterator[Bridges]:
         finally:
             with contextlib.suppress(Exception):
                 await made.stop()
+
+
+@pytest.fixture
+async def cni(hosts: Hosts) -> AsyncIterator[CniHost]:
+    async with Tasks() as tasks:
+        made = CniHost(hosts, tasks)
+        try:
+            yield made
+        finally:
+            await made.stop()

@@ -6,7 +6,7 @@ import socket
 from pathlib import Path
 
 import pytest
-from conftest import Bridges
+from network_bridges import Bridges
 from network_hosts import Hosts, ask, echo, port, refused, sh, until, wire
 
 from cri_shim.host import namespaces

@@ -2,25 +2,13 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 
 import pytest
-from cni_folder import CniHost
+from network_cni_folder import CniHost
 from network_hosts import Hosts, ask, echo, port, refused, sh, until, wire
 
 from cri_shim.host import namespaces
-from cri_shim.host.tasks import Tasks
 from cri_shim.model.errors import ResourceExhausted, RuntimeFailure
-
-
-@pytest.fixture
-async def cni(hosts: Hosts) -> AsyncIterator[CniHost]:
-    async with Tasks() as tasks:
-        made = CniHost(hosts, tasks)
-        try:
-            yield made
-        finally:
-            await made.stop()
 
 
 @pytest.mark.parametrize("version", ["0.3.1", "0.4.0", "1.0.0"])

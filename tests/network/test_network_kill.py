@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import Bridges
-from die_at import STEPS
+from network_bridges import Bridges
+from network_die_at import STEPS
 from network_hosts import Hosts, ask, echo, port, sh
 
 HERE = Path(__file__).parent
@@ -17,7 +17,7 @@ ROOT = HERE.parents[1]
 def die(hosts: Hosts, step: str, netns: str, sandbox: str) -> None:
     folder = hosts.folder / "leases"
     done = subprocess.run(
-        [sys.executable, HERE / "die_at.py", step, folder, hosts.host, netns, sandbox],
+        [sys.executable, HERE / "network_die_at.py", step, folder, hosts.host, netns, sandbox],
         env=os.environ | {"PYTHONPATH": f"{ROOT}:{HERE}"},
         capture_output=True,
         timeout=30,

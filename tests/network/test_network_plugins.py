@@ -3,27 +3,14 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
 
 import pytest
-from cni_folder import RESULT, CniHost, answer
+from network_cni_folder import RESULT, CniHost, answer
 from network_hosts import Hosts, port, until
 
-from cri_shim.host.tasks import Tasks
 from cri_shim.model.errors import DeadlineExceeded, FailedPrecondition, InvalidArgument
 from cri_shim.model.errors import RuntimeFailure as Failure
 from cri_shim.model.sandbox import DnsConfig
-
-
-@pytest.fixture
-async def cni(hosts: Hosts) -> AsyncIterator[CniHost]:
-    async with Tasks() as tasks:
-        made = CniHost(hosts, tasks)
-        try:
-            yield made
-        finally:
-            await made.stop()
-
 
 ON_ADD = '[ "$CNI_COMMAND" = ADD ] || exit 0; '
 
