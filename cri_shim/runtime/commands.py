@@ -4,10 +4,14 @@ Not on the way of a stop: signals go by pidfd, and exits are learnt from the ker
 is called for what only it can do.
 """
 
+import asyncio
 import json
+import os
+import signal
 from typing import Any
 
 from cri_shim.host import processes
+from cri_shim.host.processes import Process
 from cri_shim.model.errors import DeadlineExceeded, RuntimeFailure
 from cri_shim.runtime import words
 from cri_shim.runtime.handler import ENVIRONMENT, Handler
@@ -18,7 +22,7 @@ _TIMEOUT = 60.0
 
 async def start(handler: Handler, id: str, timeout: float = _TIMEOUT) -> None:
     """Let the created container's process run."""
-    await _call(handler, f"start container {id}", "start", id, timeout=timeout)
+    await _do(handler, f"start container {id}", "start", id, timeout=timeout)
 
 
 async def delete(handler: Handler, id: str, force: bool = False) -> None:
@@ -29,36 +33,36 @@ async def delete(handler: Handler, id: str, force: bool = False) -> None:
     if not (handler.root / id).exists():
         return
     options = ("--force",) if force else ()
-    await _call(handler, f"delete container {id}", "delete", *options, id)
+    await _do(handler, f"delete container {id}", "delete", *options, id)
 
 
 async def kill(handler: Handler, id: str, sig: int, all: bool = False) -> None:
     """Send a signal through the runtime: to the first process, or to `all` of the container."""
     options = ("--all",) if all else ()
-    await _call(handler, f"signal container {id}", "kill", *options, id, str(int(sig)))
+    await _do(handler, f"signal container {id}", "kill", *options, id, str(int(sig)))
 
 
 async def update(handler: Handler, id: str, resources: bytes) -> None:
     """Change limits. `resources` is the JSON of OCI `linux.resources`."""
     command = ("update", "--resources", "-", id)
-    await _call(handler, f"update container {id}", *command, stdin=resources)
+    await _ask(handler, f"update container {id}", *command, stdin=resources)
 
 
 async def pause(handler: Handler, id: str) -> None:
     """Freeze all processes of the container."""
-    await _call(handler, f"pause container {id}", "pause", id)
+    await _do(handler, f"pause container {id}", "pause", id)
 
 
 async def resume(handler: Handler, id: str) -> None:
     """Thaw a paused container."""
-    await _call(handler, f"resume container {id}", "resume", id)
+    await _do(handler, f"resume container {id}", "resume", id)
 
 
 async def state(handler: Handler, id: str) -> dict[str, Any] | None:
     """The OCI state of a container (`status`, `pid`, …); None where the runtime has none."""
     if not (handler.root / id).exists():
         return None
-    found = json.loads(await _call(handler, f"read the state of container {id}", "state", id))
+    found = json.loads(await _ask(handler, f"read the state of container {id}", "state", id))
     assert isinstance(found, dict)
     return found
 
@@ -70,21 +74,44 @@ def list_ids(handler: Handler) -> list[str]:
     return sorted(entry.name for entry in handler.root.iterdir() if entry.is_dir())
 
 
-async def checkpoint(
-    handler: Handler, id: str, image: str, work: str, leave_running: bool, timeout: float
-) -> None:
-    """Write the container's processes to the folder `image` with CRIU; logs go to `work`."""
-    options = ["--image-path", image, "--work-path", work]
-    if leave_running:
-        options.append("--leave-running")
-    what = f"checkpoint container {id}"
-    await _call(handler, what, "checkpoint", *options, id, timeout=timeout)
+async def _do(handler: Handler, what: str, *command: str, timeout: float = _TIMEOUT) -> None:
+    """Run one command that answers nothing. `what` begins the message where it fails.
+
+    Its complaints go to a memory file, not to a pipe: half a millisecond less on every start.
+    """
+    complaints = os.memfd_create("stderr", os.MFD_CLOEXEC)
+    try:
+        process = _spawn(handler, what, command, complaints)
+        try:
+            async with asyncio.timeout(timeout):
+                code = await process.wait()
+        except (TimeoutError, asyncio.CancelledError) as error:
+            process.send_group(signal.SIGKILL)
+            if isinstance(error, asyncio.CancelledError):
+                raise
+            raise DeadlineExceeded(
+                f"cannot {what}: {handler.binary} did not end within {timeout:g} s and was killed"
+            ) from None
+        finally:
+            process.close()
+        _check(handler, what, code, os.pread(complaints, 1 << 16, 0) if code else b"")
+    finally:
+        os.close(complaints)
 
 
-async def _call(
+def _spawn(handler: Handler, what: str, command: tuple[str, ...], stderr: int) -> Process:
+    try:
+        return processes.spawn(
+            handler.argv(*command), env=ENVIRONMENT, stderr=stderr, new_session=True
+        )
+    except OSError as error:
+        raise RuntimeFailure(f"cannot {what}: {handler.binary}: {error.strerror}") from error
+
+
+async def _ask(
     handler: Handler, what: str, *command: str, stdin: bytes = b"", timeout: float = _TIMEOUT
 ) -> bytes:
-    """Run one command; its stdout. `what` begins the message where it fails."""
+    """Run one command that reads or answers something; its stdout."""
     try:
         result = await processes.run(
             handler.argv(*command), input=stdin, timeout=timeout, env=ENVIRONMENT
@@ -93,7 +120,11 @@ async def _call(
         raise DeadlineExceeded(f"cannot {what}: {error}") from error
     except OSError as error:
         raise RuntimeFailure(f"cannot {what}: {handler.binary}: {error.strerror}") from error
-    if result.code:
-        said = words.plain(result.stderr) or f"exit code {result.code} and no message"
-        raise RuntimeFailure(f"cannot {what}: {handler.kind}: {said}")
+    _check(handler, what, result.code, result.stderr)
     return result.stdout
+
+
+def _check(handler: Handler, what: str, code: int, stderr: bytes) -> None:
+    if code:
+        said = words.plain(stderr) or f"exit code {code} and no message"
+        raise RuntimeFailure(f"cannot {what}: {handler.kind}: {said}")

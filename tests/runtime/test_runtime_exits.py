@@ -63,7 +63,7 @@ async def test_a_reused_number_is_another_process(boxes: Boxes, tmp_path: Path) 
 
 async def test_a_conmon_stuck_on_a_full_pipe_is_ended(boxes: Boxes) -> None:
     """The first process is gone; a child in the host's PID namespace writes for ever."""
-    options = {"spec": {"pid_namespace": False}}
+    options = {"spec": {"namespaces": ["mount"]}}
     box = await boxes.run("sh", "-c", "yes & sleep 0.05; exit 4", **options)
     exit = await box.end()
     assert exit.code in (4, UNKNOWN_CODE)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 BUSYBOX = "/bin/busybox"
+NAMESPACES = ("mount", "pid", "ipc", "uts", "network")
 
 
 def make_rootfs(folder: Path) -> Path:
@@ -35,12 +36,12 @@ def make_bundle(
     terminal: bool = False,
     cgroups_path: str = "",
     env: Sequence[str] = (),
-    pid_namespace: bool = True,
+    namespaces: Sequence[str] = NAMESPACES,
     **process: Any,
 ) -> Path:
     """Write `folder`/config.json that runs `args` in `rootfs`; answers `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
-    document = spec(rootfs, args, terminal, cgroups_path or f"/{folder.name}", env, pid_namespace)
+    document = spec(rootfs, args, terminal, cgroups_path or f"/{folder.name}", env, namespaces)
     document["process"].update(process)
     text = json.dumps(document, ensure_ascii=False)
     (folder / "config.json").write_bytes(text.encode("utf-8", "surrogateescape"))
@@ -53,12 +54,11 @@ def spec(
     terminal: bool,
     cgroups_path: str,
     env: Sequence[str],
-    pid_namespace: bool,
+    namespaces: Sequence[str],
 ) -> dict[str, Any]:
-    """The runtime-spec document: own namespaces, /proc, /dev, four capabilities."""
+    """The runtime-spec document: the given namespaces, /proc, /dev, four capabilities."""
     capabilities = ["CAP_KILL", "CAP_CHOWN", "CAP_SETUID", "CAP_SETGID"]
     sets = ("bounding", "effective", "permitted")
-    kinds = ["mount", "ipc", "uts", "network"] + (["pid"] if pid_namespace else [])
     return {
         "ociVersion": "1.0.2",
         "process": {
@@ -73,7 +73,7 @@ def spec(
         "mounts": _mounts(),
         "linux": {
             "cgroupsPath": cgroups_path,
-            "namespaces": [{"type": kind} for kind in kinds],
+            "namespaces": [{"type": kind} for kind in namespaces],
             "resources": {"devices": [{"allow": False, "access": "rwm"}]},
         },
     }
