@@ -132,6 +132,8 @@ def explain(error: BaseException) -> str:
             return "its name does not resolve"
         case aiohttp.ClientConnectorCertificateError():
             return f"its certificate is not trusted: {error.certificate_error}"
+        case aiohttp.ClientSSLError():
+            return f"TLS fails: {getattr(error.os_error, 'reason', '') or error.os_error}"
         case aiohttp.ClientConnectorError() if error.os_error.errno:
             return os.strerror(error.os_error.errno)
         case aiohttp.ServerDisconnectedError() | aiohttp.ClientPayloadError():
