@@ -89,6 +89,15 @@ async def test_errors_name_what_is_wrong(
     assert await agent.used() == {}
 
 
+async def test_a_resource_that_the_node_lacks_is_refused(agent: Agent) -> None:
+    unit = pb.Vector(amounts={"gpu": 1})
+    request = pb.AllocationRequest(id="a", consumer="owner", unit=unit)
+    decision = await agent.node.Request(request)
+    assert decision.answer == pb.REFUSED
+    assert "gpu" in decision.reason
+    assert (await agent.node.Request(wish("a", "owner", 1))).answer == pb.GRANTED
+
+
 async def test_watching_from_a_cursor(agent: Agent) -> None:
     await agent.node.Request(wish("a", "borrower", 4))
     first = (await agent.status()).cursor

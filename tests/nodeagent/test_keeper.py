@@ -1,0 +1,205 @@
+"""The keeper: whatever happened and wherever the log ends, the rebuilt state is the one of then."""
+
+import asyncio
+import shutil
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+import yaml
+from agent_running import PLAN, START, VirtualClock
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nodeagent.allocator.operation import (
+    Block,
+    Cancel,
+    Modify,
+    Operation,
+    OperationRefused,
+    Release,
+    Request,
+    SetCapacity,
+    Tick,
+    Unblock,
+)
+from nodeagent.allocator.plan_reading import parse_plan
+from nodeagent.duties import keeper as keeping
+from nodeagent.duties.keeper import Keeper
+from nodeagent.duties.records import Frame
+from nodeagent.journal.errors import JournalError
+from nodeagent.journal.frames import frames
+from nodeagent.journal.journal import Journal
+from nodeagent.journal.segments import START_BYTES, segments
+
+FRAME = Frame(ZoneInfo)
+CAPACITY = {"default": {"slots": 10}}
+ids = st.sampled_from([f"a{n}" for n in range(6)])
+amounts = st.integers(1, 6).map(lambda n: {"slots": n})
+operations = st.one_of(
+    st.builds(
+        Request,
+        id=ids,
+        consumer=st.sampled_from(["owner", "borrower", "system"]),
+        vector=amounts,
+        retry=st.booleans(),
+        maximum=st.integers(1, 3),
+    ),
+    st.builds(Release, ids),
+    st.builds(Release, ids, amounts, autoadjust=st.booleans()),
+    st.builds(Modify, ids, vector=amounts),
+    st.builds(Cancel, ids),
+    st.builds(Block, st.just("u"), amounts),
+    st.builds(Unblock, st.just("u")),
+    st.builds(SetCapacity, st.integers(4, 12).map(lambda n: {"slots": n})),
+    st.just(Tick()),
+)
+
+
+def first() -> Any:
+    return parse_plan(yaml.safe_load(PLAN), ZoneInfo), CAPACITY, "digest"
+
+
+async def opened(folder: Path, clock: VirtualClock) -> Keeper:
+    return await Keeper.open(Journal(folder), clock, FRAME, first)
+
+
+def everything(keeper: Keeper) -> Any:
+    saved = keeper.books.snapshot()
+    assert keeper.history.shown == keeper.history.last
+    return saved
+
+
+async def live(
+    keeper: Keeper, clock: VirtualClock, steps: list[tuple[Operation, int]]
+) -> list[Any]:
+    """Perform; the state after each record of the log."""
+    states = [everything(keeper)]
+    for number, (operation, seconds) in enumerate(steps):
+        clock.moment += seconds * 1000
+        try:
+            await keeper.perform(operation, pod={"uid": f"p{number}", "name": "x"})
+        except OperationRefused:
+            continue
+        states.append(everything(keeper))
+    return states
+
+
+@given(st.lists(st.tuples(operations, st.sampled_from([0, 0, 1, 31, 130])), max_size=12))
+@settings(max_examples=60, deadline=None)
+def test_every_prefix_of_the_log_is_the_state_of_then(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[Operation, int]]
+) -> None:
+    folder = tmp_path_factory.mktemp("keeper")
+
+    async def check() -> None:
+        clock = VirtualClock()
+        keeper = await opened(folder / "whole", clock)
+        states = await live(keeper, clock, steps)
+        await keeper._journal.close()
+        ((_, path),) = segments(folder / "whole")
+        data = path.read_bytes()
+        ends = [frame.end for frame in frames(data, START_BYTES)]
+        assert len(ends) == len(states)
+        for end, state in zip(ends, states, strict=True):
+            (folder / "cut").mkdir()
+            (folder / "cut" / path.name).write_bytes(data[:end])
+            again = await opened(folder / "cut", clock)
+            assert everything(again) == state
+            await again._journal.close()
+            shutil.rmtree(folder / "cut")
+
+    asyncio.run(check())
+    shutil.rmtree(folder)
+
+
+@given(st.lists(st.tuples(operations, st.sampled_from([0, 1, 31])), max_size=15))
+@settings(max_examples=40, deadline=None)
+def test_snapshots_change_nothing(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[Operation, int]]
+) -> None:
+    folder = tmp_path_factory.mktemp("keeper")
+
+    async def check() -> None:
+        clock = VirtualClock()
+        keeper = await opened(folder, clock)
+        for number, step in enumerate(steps):
+            await live(keeper, clock, [step])
+            if number % 3 == 0:
+                state = everything(keeper)
+                await keeper.close()
+                keeper = await opened(folder, clock)
+                assert everything(keeper) == state
+        await keeper.close()
+
+    asyncio.run(check())
+    shutil.rmtree(folder)
+
+
+async def test_a_cancelled_caller_loses_nothing(tmp_path: Path) -> None:
+    keeper = await opened(tmp_path, VirtualClock())
+    asking = asyncio.ensure_future(keeper.perform(Request("a", "owner", {"slots": 1})))
+    await asyncio.sleep(0)
+    asking.cancel()
+    await keeper.perform(Request("b", "owner", {"slots": 1}))
+    assert [it.document["id"] for it in keeper.history.after(0)] == ["a", "b"]
+    await keeper.close()
+    assert set((await opened(tmp_path, VirtualClock())).ledger.allocations) == {"a", "b"}
+
+
+async def test_a_journal_that_fails_ends_the_keeper(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keeper = await opened(tmp_path, VirtualClock())
+
+    def full(records: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(keeper._journal._writer, "write", full)
+    heard: list[Any] = []
+    keeper.listeners.append(heard.append)
+    for _ in range(2):
+        with pytest.raises(JournalError, match="No space left"):
+            await keeper.perform(Request("a", "owner", {"slots": 1}))
+    assert keeper.failed.done()
+    assert (heard, keeper.history.after(0)) == ([], [])
+    await keeper.close()
+    monkeypatch.undo()
+    again = await opened(tmp_path, VirtualClock())
+    assert not again.ledger.allocations
+    await again.close()
+
+
+async def test_time_never_runs_backwards(tmp_path: Path) -> None:
+    clock = VirtualClock()
+    keeper = await opened(tmp_path, clock)
+    clock.moment = START - 10_000
+    decided = await keeper.perform(Request("a", "owner", {"slots": 1}))
+    assert decided.decision.now == START
+    await keeper.close()
+
+
+async def test_pods_that_ended_are_forgotten_in_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nodeagent.duties.records.PODS_KEPT", 3)
+    monkeypatch.setattr(keeping, "SNAPSHOT_EVERY", 10)
+    keeper = await opened(tmp_path, VirtualClock())
+    await keeper.perform(Request("held", "owner", {"slots": 1}), pod={"uid": "held"})
+    for number in range(30):
+        uid = f"p{number}"
+        await keeper.perform(Request(uid, "owner", {"slots": 1}), pod={"uid": uid})
+        await keeper.perform(Release(uid))
+    await keeper.close()
+    assert list(keeper.books.pods) == ["held", "p27", "p28", "p29"]
+
+
+async def test_a_journal_of_another_version_is_refused(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    await journal.append({"version": 99})
+    await journal.close()
+    journal = Journal(tmp_path)
+    with pytest.raises(ValueError, match="of version 99, this agent reads 1"):
+        await Keeper.open(journal, VirtualClock(), FRAME, first)
+    await journal.close()
