@@ -1,35 +1,17 @@
-"""The loan graph: who may borrow from whom, whether all loans can be funded, and by whom they are.
+"""The flow in the loan graph: whether all loans can be funded, and by whom they are.
 
 Sources are leaves above plan, sinks are leaves and private pools below it; a state is legal when
 the maximum flow carries everything that is borrowed. Without restrictions that is only a
-comparison of two sums, so the flow is needed only where `restricted` says so.
+comparison of two sums, so the flow is needed only where there are some (`lending`).
 """
 
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 Edges = Mapping[str, Sequence[str]]
 """Borrower to the lenders it may use, in the order in which they are asked."""
-
-
-@dataclass(frozen=True, slots=True)
-class Party:
-    """A consumer as borrower or lender of one resource.
-
-    `ancestors` are its inner consumers; `lend_to` and `borrow_from` None mean anybody. `grace` is
-    the seconds it may take to give back, `lendout_grace` the longest it waits for its own (None: as
-    long as it takes). A `pool` is what an inner consumer keeps for its descendants alone.
-    """
-
-    name: str
-    ancestors: tuple[str, ...] = ()
-    lend_to: frozenset[str] | None = None
-    borrow_from: frozenset[str] | None = None
-    grace: int = 0
-    lendout_grace: int | None = None
-    pool: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,36 +29,6 @@ class Loans:
     def legal(self) -> bool:
         """Whether everything borrowed is lent by somebody."""
         return not self.unfunded
-
-
-def may_lend(borrower: Party, lender: Party) -> bool:
-    """Whether the plan lets this loan exist, amounts aside."""
-    if lender.lendout_grace is not None and borrower.grace > lender.lendout_grace:
-        return False
-    if lender.pool:
-        return lender.name in borrower.ancestors
-    lends = lender.lend_to is None or borrower.name in lender.lend_to
-    borrows = borrower.borrow_from is None or lender.name in borrower.borrow_from
-    return lends and borrows and borrower.name != lender.name
-
-
-def edges_of(borrowers: Iterable[Party], lenders: Sequence[Party]) -> dict[str, tuple[str, ...]]:
-    """The loan graph in the order given (tree order makes decisions reproducible)."""
-    return {
-        borrower.name: tuple(lender.name for lender in lenders if may_lend(borrower, lender))
-        for borrower in borrowers
-    }
-
-
-def restricted(parties: Iterable[Party]) -> bool:
-    """Whether any party narrows the graph, so that the flow has to be computed."""
-    return any(
-        party.pool
-        or party.lend_to is not None
-        or party.borrow_from is not None
-        or party.lendout_grace is not None
-        for party in parties
-    )
 
 
 def saturable(sources: Mapping[str, int], sinks: Mapping[str, int], edges: Edges) -> Loans:

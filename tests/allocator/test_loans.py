@@ -1,14 +1,14 @@
-"""The loan graph: its edges by the plan's rules, and its flow against brute force."""
+"""The loan graph: its flow, and the loans of whole plans, against brute force."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import chain, combinations, product
 from random import Random
 
-import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
-from nodeagent.allocator.loans import Loans, Party, edges_of, may_lend, restricted, saturable
+from nodeagent.allocator.consumer import Circle, Consumer, Mode, Partners, Rebalance
+from nodeagent.allocator.deserved import Entitlement, entitle
+from nodeagent.allocator.lending import lending_of, loans
+from nodeagent.allocator.loans import Loans, saturable
+from nodeagent.allocator.tree import Tree, grow
 
 Graph = tuple[dict[str, int], dict[str, int], dict[str, tuple[str, ...]]]
 
@@ -38,16 +38,16 @@ def fundable_by_trying(graph: Graph) -> bool:
     return False
 
 
-def assert_funded(graph: Graph, loans: Loans) -> None:
+def assert_funded(graph: Graph, found: Loans) -> None:
     sources, sinks, edges = graph
     for name, amount in sources.items():
-        funded = sum(it[2] for it in loans.pairs if it[0] == name)
-        assert funded + dict(loans.unfunded).get(name, 0) == amount
+        funded = sum(it[2] for it in found.pairs if it[0] == name)
+        assert funded + dict(found.unfunded).get(name, 0) == amount
     for name in sinks:
-        assert sum(it[2] for it in loans.pairs if it[1] == name) <= sinks[name]
-    assert all(lender in edges[borrower] and n > 0 for borrower, lender, n in loans.pairs)
+        assert sum(it[2] for it in found.pairs if it[1] == name) <= sinks[name]
+    assert all(lender in edges[borrower] and n > 0 for borrower, lender, n in found.pairs)
     order = [(b, lender) for b in sources for lender in edges.get(b, ())]
-    pairs = [(b, lender) for b, lender, _ in loans.pairs]
+    pairs = [(b, lender) for b, lender, _ in found.pairs]
     assert pairs == sorted(pairs, key=order.index)
 
 
@@ -66,11 +66,11 @@ def test_six_leaves_against_all_cuts() -> None:
     verdicts = []
     for _ in range(8000):
         graph = random_graph(random, random.randint(0, 6), random.choice([1, 3, 10**12]))
-        loans = saturable(*graph)
-        assert_funded(graph, loans)
-        assert sum(it[2] for it in loans.pairs) == greatest_flow(graph)
-        verdicts.append(loans.legal)
-        assert saturable(*graph) == loans
+        found = saturable(*graph)
+        assert_funded(graph, found)
+        assert sum(it[2] for it in found.pairs) == greatest_flow(graph)
+        verdicts.append(found.legal)
+        assert saturable(*graph) == found
     assert 1000 < sum(verdicts) < 7000
 
 
@@ -101,10 +101,10 @@ def test_a_way_through_other_loans_is_found() -> None:
 
 
 def test_what_nobody_may_lend_is_named() -> None:
-    loans = saturable({"a": 3, "b": 1}, {"x": 2}, {"a": ("x", "unknown")})
-    assert not loans.legal
-    assert loans.pairs == (("a", "x", 2),)
-    assert loans.unfunded == (("a", 1), ("b", 1))
+    found = saturable({"a": 3, "b": 1}, {"x": 2}, {"a": ("x", "unknown")})
+    assert not found.legal
+    assert found.pairs == (("a", "x", 2),)
+    assert found.unfunded == (("a", 1), ("b", 1))
 
 
 def test_large_restricted_graphs_stay_quick() -> None:
@@ -115,66 +115,78 @@ def test_large_restricted_graphs_stay_quick() -> None:
     assert saturable(sources, sinks, edges).legal
 
 
-@pytest.mark.parametrize(
-    ("borrower", "lender", "allowed"),
-    [
-        (Party("b"), Party("l"), True),
-        (Party("b"), Party("b"), False),
-        (Party("b"), Party("l", lend_to=frozenset()), False),
-        (Party("b"), Party("l", lend_to=frozenset({"b"})), True),
-        (Party("b", borrow_from=frozenset({"m"})), Party("l"), False),
-        (Party("b", borrow_from=frozenset({"l"})), Party("l"), True),
-        (Party("b", grace=30), Party("l", lendout_grace=30), True),
-        (Party("b", grace=31), Party("l", lendout_grace=30), False),
-        (Party("b", grace=1), Party("l", lendout_grace=0), False),
-        (Party("b", ancestors=("p",)), Party("p", pool=True), True),
-        (Party("b", ancestors=("q", "p")), Party("p", pool=True), True),
-        (Party("b", ancestors=("q",)), Party("p", pool=True), False),
-        (Party("b", ("p",), borrow_from=frozenset({"l"})), Party("p", pool=True), True),
-        (Party("b", ("p",), grace=9), Party("p", pool=True, lendout_grace=5), False),
-    ],
-)
-def test_who_may_lend_to_whom(borrower: Party, lender: Party, allowed: bool) -> None:
-    assert may_lend(borrower, lender) is allowed
-    assert edges_of([borrower], [lender]) == {borrower.name: (lender.name,) if allowed else ()}
+def random_circle(random: Random) -> Partners:
+    names = frozenset(name for name in "abcdef" if random.random() < 0.5)
+    return random.choice([Circle.ANY, Circle.ANY, Circle.NONE, names, names])
 
 
-def test_restrictions_are_seen() -> None:
-    assert not restricted([Party("a", grace=5), Party("b")])
-    for party in (
-        Party("p", pool=True),
-        Party("a", lend_to=frozenset()),
-        Party("a", borrow_from=frozenset({"b"})),
-        Party("a", lendout_grace=0),
-    ):
-        assert restricted([Party("b"), party])
+def random_tree(random: Random) -> Tree:
+    """Up to six leaves, at the root and below one inner consumer."""
+    leaves = [
+        Consumer(
+            name,
+            own={"r": random.randint(0, 4)},
+            share=random.randint(0, 2),
+            reserve={"r": random.randint(0, 1)},
+            lend_to=random_circle(random),
+            borrow_from=random_circle(random),
+            grace=random.choice([0, 1000, 2000]),
+            lendout_grace=random.choice([None, None, 0, 1000]),
+        )
+        for name in "abcdef"[: random.randint(1, 6)]
+    ]
+    cut = random.randint(0, len(leaves))
+    inner = Consumer("inner", own={"r": random.randint(0, 9)}, children=tuple(leaves[cut:]))
+    top = (*leaves[:cut], inner) if leaves[cut:] else tuple(leaves)
+    return grow(top, Rebalance.STICKY)
 
 
-parties = st.builds(
-    Party,
-    name=st.sampled_from("abcdef"),
-    ancestors=st.sampled_from([(), ("p",), ("p", "q")]),
-    lend_to=st.none() | st.frozensets(st.sampled_from("abcdef")),
-    borrow_from=st.none() | st.frozensets(st.sampled_from("abcdef")),
-    grace=st.integers(0, 3),
-    lendout_grace=st.none() | st.integers(0, 3),
-)
+def plain_graph(tree: Tree, entitlement: Entitlement, usage: Sequence[int]) -> Graph:
+    """2.9 of the semantics word by word."""
+    plan, kept = entitlement.deserved, entitlement.hold
+    one = tree.consumers
+    sources = {one[b].name: usage[b] - plan[b] for b in tree.leaves if usage[b] > plan[b]}
+    sinks = {one[le].name: max(0, plan[le] - max(usage[le], kept[le])) for le in tree.leaves}
+    for node in tree.inner:
+        sinks[one[node].name] = plan[node] - sum(plan[child] for child in tree.children[node])
+    edges = {
+        one[b].name: tuple(
+            [one[le].name for le in tree.leaves if le != b and agreed(one[b], one[le])]
+            + [one[node].name for node in tree.inner if node in tree.paths[b]]
+        )
+        for b in tree.leaves
+    }
+    return sources, sinks, edges
 
 
-@given(
-    st.lists(st.tuples(parties, st.integers(0, 4)), max_size=6, unique_by=lambda it: it[0].name),
-    st.integers(0, 6),
-    st.integers(0, 3),
-)
-@settings(max_examples=300)
-def test_the_flow_of_a_plan_is_the_greatest(
-    drawn: list[tuple[Party, int]], cut: int, kept: int
-) -> None:
-    borrowers, lenders = drawn[:cut], [*drawn[cut:], (Party("p", pool=True), kept)]
-    sources: Mapping[str, int] = {party.name: amount for party, amount in borrowers}
-    sinks = {party.name: amount for party, amount in lenders}
-    edges = edges_of([it[0] for it in borrowers], [it[0] for it in lenders])
-    graph = dict(sources), sinks, edges
-    loans = saturable(*graph)
-    assert_funded(graph, loans)
-    assert sum(it[2] for it in loans.pairs) == greatest_flow(graph)
+def agreed(borrower: Consumer, lender: Consumer) -> bool:
+    def names(circle: Partners, name: str) -> bool:
+        return circle is Circle.ANY or (isinstance(circle, frozenset) and name in circle)
+
+    patient = lender.lendout_grace is None or borrower.grace <= lender.lendout_grace
+    lends, borrows = names(lender.lend_to, borrower.name), names(borrower.borrow_from, lender.name)
+    return lends and borrows and patient
+
+
+def test_the_loans_of_plans_against_all_cuts() -> None:
+    random = Random(12)
+    verdicts = []
+    for _ in range(5000):
+        tree = random_tree(random)
+        entitlement = entitle(tree, "r", random.randint(0, 14), random.choice(list(Mode)))
+        usage = [0] * len(tree.parents)
+        for leaf in tree.leaves:
+            usage[leaf] = random.choice([0, 0, random.randint(0, 6)])
+        verdicts.append(check_plan(tree, entitlement, usage))
+    assert 1000 < sum(verdicts) < 4500
+
+
+def check_plan(tree: Tree, entitlement: Entitlement, usage: Sequence[int]) -> bool:
+    graph = plain_graph(tree, entitlement, usage)
+    found = loans(tree, lending_of(tree), entitlement, usage)
+    assert found.legal == (greatest_flow(graph) == sum(graph[0].values()))
+    for name, amount in graph[0].items():
+        lent = sum(it[2] for it in found.pairs if it[0] == name)
+        assert lent + dict(found.unfunded).get(name, 0) == amount
+    assert all(lender in graph[2][borrower] for borrower, lender, _ in found.pairs)
+    return found.legal
