@@ -9,7 +9,7 @@ from cri_shim.host.tasks import Tasks
 from cri_shim.model.errors import BerthError
 from cri_shim.streaming.connection import Connection, Scratch
 from cri_shim.streaming.lanes import Intake, Lane, LaneClosed
-from cri_shim.streaming.limits import CHUNK, Limits
+from cri_shim.streaming.limits import Limits
 from cri_shim.streaming.pumps import FdSink, OutputPump, shut
 from cri_shim.streaming.sessions import AttachSession, ExecSession
 from cri_shim.wire.conmon_packets import MAX_OUTPUT, MAX_STDIN, PacketError, Pipe, parse_packet
@@ -127,7 +127,7 @@ async def _copy_packets(lanes: Lanes, sock: socket.socket) -> None:
     """conmon's packets to the lanes they name; a lane that nobody asked for drops them."""
     loop = asyncio.get_running_loop()
     by_pipe = {Pipe.STDOUT: StreamType.STDOUT, Pipe.STDERR: StreamType.STDERR}
-    while packet := await loop.sock_recv(sock, max(MAX_OUTPUT, CHUNK)):
+    while packet := await loop.sock_recv(sock, 2 * MAX_OUTPUT):
         output = parse_packet(packet)
         lane = lanes.get(by_pipe[output.pipe])
         if lane is None:

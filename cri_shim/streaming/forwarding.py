@@ -57,9 +57,9 @@ async def _copy(desk: Desk, data: Lane, error: Lane, sock: socket.socket) -> Non
         outward = own.start(_copy_out(pump, data, error, broken), "copy from a pod")
         inward = own.start(data.intake.done.wait(), "copy to a pod")
         ended = own.start(broken.wait(), "a broken connection")
-        both = asyncio.gather(outward, inward)
-        await asyncio.wait((both, ended), return_when=asyncio.FIRST_COMPLETED)
-        both.cancel()
+        while not (broken.is_set() or (outward.done() and inward.done())):
+            going = [task for task in (outward, inward, ended) if not task.done()]
+            await asyncio.wait(going, return_when=asyncio.FIRST_COMPLETED)
     if broken.is_set():
         data.reset()
 

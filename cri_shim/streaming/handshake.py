@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
+from http import HTTPStatus
+from typing import TypeVar
 
 import h11
 from wsproto.utilities import generate_accept_token
@@ -12,6 +14,7 @@ from cri_shim.streaming.connection import Connection
 
 _MAX_HEAD = 16 * 1024
 
+_Head = TypeVar("_Head", h11.Response, h11.InformationalResponse)
 Fields = Iterable[tuple[str, str]]
 
 
@@ -70,7 +73,7 @@ class Handshake:
                 fields.append(("Sec-WebSocket-Accept", accept))
         if protocol:
             fields.append((name, protocol))
-        self._send(h11.InformationalResponse(status_code=101, headers=fields))
+        self._send(_head(h11.InformationalResponse, 101, fields))
         behind, _ = self._http.trailing_data
         return behind
 
@@ -84,7 +87,7 @@ class Handshake:
             *refusal.fields,
         ]
         try:
-            self._send(h11.Response(status_code=refusal.status, headers=fields))
+            self._send(_head(h11.Response, refusal.status, fields))
             self._send(h11.Data(data=body))
             self._send(h11.EndOfMessage())
         except h11.LocalProtocolError:
@@ -122,6 +125,11 @@ class Handshake:
             self._request.set_result(self._seen)
         else:
             self._request.set_exception(problem or Refused(400, "bad HTTP request"))
+
+
+def _head(kind: type[_Head], status: int, fields: Fields) -> _Head:
+    reason = HTTPStatus(status).phrase
+    return kind(status_code=status, headers=list(fields), reason=reason.encode())
 
 
 def _read_upgrade(request: h11.Request) -> Upgrade:

@@ -109,15 +109,18 @@ class StreamingServer:
         return Connection(self._limits, self._inbox, self._watch, self._connected)
 
     def _connected(self, connection: Connection) -> None:
+        # Here and not in the task: with TLS the request may come in this very call of the loop.
+        handshake = Handshake(connection)
         if len(self._connections) >= self._limits.connections:
             busy = f"{len(self._connections)} streaming clients are connected: try again later"
-            Handshake(connection).refuse(Refused(429, busy))
+            handshake.refuse(Refused(429, busy))
             connection.on_lost = lambda: None
             connection.close_soon()
             return
         self._connections.add(connection)
         desk = Desk(connection, self._limits, self._scratch, self._closing)
-        task = self._tasks.start(serve(desk, self._tokens, self._sessions), "serve a client")
+        serving = serve(desk, handshake, self._tokens, self._sessions)
+        task = self._tasks.start(serving, "serve a client")
         connection.on_lost = lambda: self._lost(connection, task)
         task.add_done_callback(lambda _: connection.abort())
 

@@ -47,9 +47,8 @@ _CHANNELS = {
 }
 
 
-async def serve(desk: Desk, tokens: TokenTable, sessions: Sessions) -> None:
+async def serve(desk: Desk, handshake: Handshake, tokens: TokenTable, sessions: Sessions) -> None:
     """Serve one client, from its request to the end of its connection."""
-    handshake = Handshake(desk.connection)
     try:
         async with asyncio.timeout(desk.limits.head_timeout):
             upgrade = await handshake.upgrade()

@@ -22,7 +22,11 @@ class SpdyClient:
         self.session = SpdySession(Role.CLIENT)
         self.data: dict[int, bytearray] = {}
         self.counts: dict[int, int] = {}
+        self.largest: dict[int, int] = {}
         self.keep = True
+        """False: only count what comes after the first 64 KiB of a stream."""
+        self.returns_windows = False
+        """Like Go's library: no window is kept on either side."""
         self.replied: set[int] = set()
         self.finished: set[int] = set()
         self.resets: dict[int, int] = {}
@@ -81,9 +85,12 @@ class SpdyClient:
             case events.DataReceived(stream_id, payload, fin):
                 self.events.pop()
                 self.counts[stream_id] = self.counts.get(stream_id, 0) + len(payload)
-                if self.keep:
-                    self.data.setdefault(stream_id, bytearray()).extend(payload)
-                self.session.consumed(stream_id, len(payload))
+                self.largest[stream_id] = max(self.largest.get(stream_id, 0), len(payload))
+                data = self.data.setdefault(stream_id, bytearray())
+                if self.keep or len(data) < 1 << 16:
+                    data += payload
+                if self.returns_windows:
+                    self.session.consumed(stream_id, len(payload))
                 if fin:
                     self.finished.add(stream_id)
             case events.StreamReset(stream_id, status):

@@ -247,3 +247,59 @@ def test_frames_come_out_as_they_went_in_wherever_they_are_cut(
                 stream_id, before, _ = got[-1]
                 got[-1] = (stream_id, before + bytes(item.payload), item.fin)
     assert got == sent
+
+
+streams_and_data = st.lists(
+    st.tuples(st.sampled_from(("open", "data", "fin", "reset")), st.integers(0, 5), bodies),
+    max_size=40,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(streams_and_data, st.integers(1, 200))
+def test_what_a_client_does_is_what_a_server_sees(
+    steps: list[tuple[str, int, bytes]], size: int
+) -> None:
+    """Any order of steps on any streams, cut anywhere: same streams, same bytes, same ends."""
+    client, server = SpdySession(Role.CLIENT), SpdySession(Role.SERVER)
+    sent: dict[int, bytes] = {}
+    shut: set[int] = set()
+    gone: set[int] = set()
+    opened: list[int] = []
+    for what, number, payload in steps:
+        if what == "open":
+            opened.append(client.open_stream(HEADERS))
+            sent[opened[-1]] = b""
+            continue
+        if not opened:
+            continue
+        stream_id = opened[number % len(opened)]
+        if stream_id in shut | gone:
+            continue
+        match what:
+            case "data":
+                client.send_data(stream_id, payload)
+                sent[stream_id] += payload
+            case "fin":
+                client.finish(stream_id)
+                shut.add(stream_id)
+            case _:
+                client.reset(stream_id, frames.ResetStatus.CANCEL)
+                gone.add(stream_id)
+    wire = client.data_to_send()
+    got: dict[int, bytes] = {}
+    ended: set[int] = set()
+    lost: set[int] = set()
+    for at in range(0, len(wire), size):
+        for event in server.receive_data(wire[at : at + size]):
+            match event:
+                case events.StreamOpened(stream_id):
+                    got[stream_id] = b""
+                    server.accept(stream_id)
+                case events.DataReceived(stream_id, data, fin):
+                    got[stream_id] += bytes(data)
+                    ended |= {stream_id} if fin else set()
+                case events.StreamReset(stream_id):
+                    lost.add(stream_id)
+    assert (got, ended, lost) == (sent, shut, gone)
+    assert not server.failed
