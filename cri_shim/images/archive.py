@@ -2,7 +2,6 @@
 
 import io
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -32,13 +31,13 @@ class Source(Protocol):
     def close(self) -> None: ...
 
 
-def open_source(path: Path, scratch: Path) -> Source:
-    """A folder or an archive, the latter also compressed (then unpacked into `scratch`)."""
+def open_source(path: Path, scratch: Path, limit: int) -> Source:
+    """A folder or an archive; a compressed one is unpacked into `scratch` up to `limit` bytes."""
     if path.is_dir():
         return FolderSource(path)
     if not path.is_file():
         raise InvalidArgument(f"{path} is no file and no folder: give an image archive or layout")
-    return TarSource(path, scratch)
+    return TarSource(path, scratch, limit)
 
 
 class FolderSource:
@@ -72,9 +71,9 @@ class FolderSource:
 class TarSource:
     """A tar archive: its members are found once, then read by position."""
 
-    def __init__(self, path: Path, scratch: Path) -> None:
+    def __init__(self, path: Path, scratch: Path, limit: int) -> None:
         self._path = path
-        self._file = _plain(path, scratch)
+        self._file = _plain(path, scratch, limit)
         self._members: dict[str, tuple[int, int]] = {}
         self._links: dict[str, str] = {}
         try:
@@ -130,35 +129,36 @@ def _link_target(entry: Entry, name: str) -> str:
     return clean(str(PurePosixPath(name).parent / entry.link))
 
 
-def _plain(path: Path, scratch: Path) -> BinaryIO:
+def _plain(path: Path, scratch: Path, limit: int) -> BinaryIO:
     """The archive uncompressed: itself, or a nameless copy in `scratch`."""
     file = path.open("rb")
     try:
-        start = file.read(8)
-        file.seek(0)
-        if not compression(start):
+        if not compression(file.read(8)):
+            file.seek(0)
             return file
-        copy: BinaryIO = tempfile.TemporaryFile(dir=scratch)  # noqa: SIM115 - the caller closes it
-        shutil.copyfileobj(_Pieces(decompressed(file)), copy)
-        copy.seek(0)
+        with file:
+            return _unpacked(file, scratch, limit)
     except BadImage as error:
         file.close()
         raise BadImage(f"{path}: {error}") from None
+
+
+def _unpacked(file: BinaryIO, scratch: Path, limit: int) -> BinaryIO:
+    copy: BinaryIO = tempfile.TemporaryFile(dir=scratch)  # noqa: SIM115 - the caller closes it
+    try:
+        _copy_pieces(decompressed(file), copy, limit)
+        copy.seek(0)
     except BaseException:
-        file.close()
+        copy.close()
         raise
-    file.close()
     return copy
 
 
-class _Pieces:
-    """Pieces of bytes as something to read from."""
-
-    def __init__(self, pieces: Iterator[bytes]) -> None:
-        self._pieces = pieces
-
-    def read(self, _: int = -1) -> bytes:
-        return next(self._pieces, b"")
+def _copy_pieces(pieces: Iterator[bytes], target: BinaryIO, limit: int) -> None:
+    for piece in pieces:
+        target.write(piece)
+        if target.tell() > limit:
+            raise BadImage(f"the archive unpacks to more than {limit} bytes: refused as a bomb")
 
 
 class _FileStream:

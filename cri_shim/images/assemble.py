@@ -18,7 +18,7 @@ from cri_shim.images.platforms import Platform
 from cri_shim.images.progress import Board, LayerState
 from cri_shim.images.records import Layer, StoredImage
 from cri_shim.images.unpackers import Unpackers
-from cri_shim.model.errors import Unavailable
+from cri_shim.model.errors import RuntimeFailure, Unavailable
 from cri_shim.model.ids import Digest, ImageId
 from cri_shim.model.image import Image
 
@@ -83,6 +83,8 @@ class Assembler:
         except BaseException as error:
             resumable = isinstance(error, Unavailable | asyncio.CancelledError)
             await asyncio.shield(self.collect(chains, manifest.blobs, resumable))
+            if isinstance(error, OSError):
+                raise RuntimeFailure(f"the image cannot be stored: {error}") from error
             raise
 
     async def collect(

@@ -177,13 +177,18 @@ class Blobs:
     def sweep(self, known: Iterable[Digest]) -> None:
         """Remove blobs that no image names, and old remains of downloads. At start."""
         names = {self.path(digest) for digest in known}
-        oldest = time.time() - _KEEP_PARTIAL
         for path in self._root.glob("*/*"):
-            if path in names:
-                continue
-            if path.name.endswith(PARTIAL) and path.stat().st_mtime > oldest:
-                continue
-            path.unlink(missing_ok=True)
+            if path not in names and not path.name.endswith(PARTIAL):
+                path.unlink(missing_ok=True)
+        self.expire()
+
+    def expire(self) -> None:
+        """Remove what broken downloads left more than a day ago."""
+        oldest = time.time() - _KEEP_PARTIAL
+        for path in self._root.glob(f"*/*{PARTIAL}"):
+            with contextlib.suppress(FileNotFoundError):
+                if path.stat().st_mtime < oldest:
+                    path.unlink()
 
     def sizes(self, digests: Iterable[Digest]) -> dict[Digest, int]:
         """Bytes of each blob; 0 for one that was not needed (its layer was here already)."""

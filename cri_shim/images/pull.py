@@ -126,7 +126,8 @@ class Puller:
         config = await self._config(asked, manifest)
 
         async def fetch(wanted: Descriptor, index: int) -> None:
-            await asked.first(lambda registry: self._blob(registry, wanted, index, board))
+            what = f"blob {wanted.digest} of image {reference}"
+            await asked.first(lambda registry: self._blob(registry, wanted, index, board), what)
 
         names = Names((reference.tagged,) if reference.tagged else (), (reference.at(top.digest),))
         return await self._assembler.assemble(manifest, config, fetch, names, board)
@@ -144,13 +145,14 @@ class Puller:
         return await self._descend(asked, below, depth - 1)
 
     async def _config(self, asked: "_Asked", manifest: Manifest) -> bytes:
+        what = f"configuration {manifest.config.digest} of image {asked.reference}"
+
         async def fetch(registry: Registry) -> bytes:
-            what = f"configuration {manifest.config.digest} of {asked.reference}"
             memory = Memory(manifest.config, MAX_CONFIG, what)
             await download(registry, manifest.config, memory, self._patience, lambda _: None)
             return memory.content()
 
-        return await asked.first(fetch)
+        return await asked.first(fetch, what)
 
     async def _blob(
         self, registry: Registry, wanted: Descriptor, index: int, board: Board
@@ -171,8 +173,11 @@ class _Asked:
         self._sources = sources
         self._auth = auth
 
-    async def first(self, ask: Callable[[Registry], Awaitable[T]]) -> T:
-        """The first success; else one error that tells what every source said."""
+    async def first(self, ask: Callable[[Registry], Awaitable[T]], what: str = "") -> T:
+        """The first success; else one error that tells what every source said.
+
+        `what` is asked for, where it is not the image itself.
+        """
         said: list[str] = []
         final: Exception | None = None
         for registry in self._sources:
@@ -189,10 +194,12 @@ class _Asked:
                 said.append(str(error))
             except BrokenConnectionError as error:
                 said.append(f"{registry.endpoint}: {error}")
-        raise self._error(final, "; ".join(said))
+        raise self._error(final, "; ".join(said), what)
 
-    def _error(self, final: Exception | None, said: str) -> BerthError:
+    def _error(self, final: Exception | None, said: str, what: str) -> BerthError:
         image = str(self.reference)
+        if isinstance(final, MissingError) and what:
+            return BadImage(f"{what} is missing in the registry ({said}): push the image again")
         if isinstance(final, MissingError):
             return NotFound(
                 f"image {image} does not exist ({said}): check its name, tag and digest"

@@ -27,7 +27,12 @@ from cri_shim.images.save import save_image
 from cri_shim.images.snapshots import Snapshots
 from cri_shim.images.stream import Limits
 from cri_shim.images.unpackers import Unpackers
-from cri_shim.model.errors import FailedPrecondition, InvalidArgument, NotFound
+from cri_shim.model.errors import (
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    RuntimeFailure,
+)
 from cri_shim.model.ids import ImageId
 from cri_shim.model.image import Image
 
@@ -71,6 +76,7 @@ class Images:
         self._scratch = root / "tmp"
         self._used_by = used_by
         self._platform = settings.platform
+        self._limit = settings.limits.size
         self._blobs = Blobs(root / "blobs")
         self._layers = Layers(root / "layers", layers)
         self._catalog = Catalog(images)
@@ -153,7 +159,10 @@ class Images:
         `name` replaces the name of the only image in it. What fits no layout, is truncated or
         has wrong digests is refused whole (BadImage, InvalidArgument).
         """
-        source = await asyncio.to_thread(open_source, path, self._scratch)
+        try:
+            source = await asyncio.to_thread(open_source, path, self._scratch, self._limit)
+        except OSError as error:
+            raise RuntimeFailure(f"{path} cannot be read: {error.strerror}") from error
         try:
             found = await asyncio.to_thread(find_images, source, self._platform, str(path))
             if name is not None:
@@ -207,6 +216,7 @@ class Images:
             await asyncio.shield(self._assembler.collect(stored.image.layers, stored.blobs))
         finally:
             self._catalog.erase(stored.image.id)
+            self._blobs.expire()
 
     def _check_unused(self, image_id: ImageId, reference: str) -> None:
         names = self._used_by()

@@ -33,7 +33,8 @@ class Snapshots:
         self._empty = root / "empty"
         self._layers = layers
         for folder in (self._containers, self._mounts):
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            # Passable: root of a user namespace is nobody here, and has to reach its root folder.
+            folder.mkdir(parents=True, exist_ok=True, mode=0o711)
         self._empty.mkdir(exist_ok=True, mode=0o755)
         self._images: dict[Path, ImageId] = {}
 

@@ -41,6 +41,7 @@ def compression(start: bytes) -> str:
 
 def decompressed(file: BinaryIO) -> Iterator[bytes]:
     """The uncompressed bytes of a blob in pieces of at most PIECE bytes."""
+    file.seek(0)
     start = file.read(8)
     file.seek(0)
     match compression(start):

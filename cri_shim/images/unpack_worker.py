@@ -43,6 +43,10 @@ def answer(job: dict[str, Any]) -> dict[str, Any]:
         return asdict(unpack(job["blob"], job["target"], job["diff_id"], limits))
     except BadImage as error:
         return {"bad": str(error)}
+    except (OverflowError, ValueError) as error:
+        return {"bad": f"a number in the archive is out of range: {error}"}
+    except RecursionError:
+        return {"bad": "folders are nested too deep"}
     except OSError as error:
         return {"failed": str(error.strerror or error)}
     except MemoryError:

@@ -54,7 +54,10 @@ class _Worker:
             )
         assert self._reader is not None
         self._writer.write(json.dumps(job).encode() + b"\n")
-        line = await self._reader.readline()
+        try:
+            line = await self._reader.readline()
+        except ConnectionError:
+            line = b""
         if not line:
             code = await self._process.wait()
             return {"failed": f"the unpacking process ended with exit code {code}"}

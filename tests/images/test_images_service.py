@@ -20,6 +20,7 @@ from cri_shim.model.errors import (
     FailedPrecondition,
     InvalidArgument,
     NotFound,
+    RuntimeFailure,
 )
 from tests.images import room
 from tests.support import image as make
@@ -398,4 +399,72 @@ async def test_truncated_archives_and_other_files_are_refused(tmp_path: Path) ->
         with pytest.raises(BerthError, match="no file and no folder"):
             await images.load(Path("/dev/null"), None)
         assert images.list() == ()
+    assert room.remains(root) == set()
+
+
+async def test_a_full_disk_is_told_and_can_be_emptied(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    large = make.BuiltImage([make.Layer.of(member("zeros", bytes(40 << 20)))])
+    layout = make.write_folder(tmp_path / "large", make.layout_files([large]))
+    mounts.tmpfs(root, 16 << 20)
+    try:
+        async with room.opened(root) as images:
+            small = await loaded(images, tmp_path, simple(), "x:1")
+            before = room.remains(root)
+            with pytest.raises(RuntimeFailure, match="No space left on device"):
+                await images.load(layout, "large:1")
+            assert room.remains(root) == before
+            rootfs = await images.prepare(small, "c1")
+            with pytest.raises(OSError, match="No space left"):
+                (rootfs / "fill").write_bytes(bytes(40 << 20))
+            await images.release("c1")
+            (root / "fill").write_bytes(bytes(os.statvfs(root).f_bavail * 4096))
+            await images.remove("x:1")
+            (root / "fill").unlink()
+            assert room.remains(root) == set()
+    finally:
+        mounts.unmount_all(root)
+
+
+async def test_an_unpacking_process_that_dies_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "root"
+    layout = make.write_folder(tmp_path / "layout", make.layout_files([simple()]))
+    async with room.opened(root) as images:
+        with monkeypatch.context() as patch:
+            patch.setattr("cri_shim.images.unpackers._ARGV", ("/bin/false",))
+            with pytest.raises(RuntimeFailure, match="unpacking process ended with exit code 1"):
+                await images.load(layout, "x:1")
+            assert room.remains(root) == set()
+        assert await images.load(layout, "x:1")
+
+
+async def test_numbers_out_of_range_are_the_image_s_fault(tmp_path: Path) -> None:
+    for number, bad in enumerate((member("a", uid=1 << 40), member("a", mtime=1 << 70))):
+        built = make.BuiltImage([make.Layer.of(bad)])
+        layout = make.write_folder(tmp_path / f"l{number}", make.layout_files([built]))
+        async with room.opened(tmp_path / f"r{number}") as images:
+            with pytest.raises(BadImage, match="out of range"):
+                await images.load(layout, "x:1")
+
+
+async def test_remains_of_downloads_expire(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    async with room.opened(root) as images:
+        await loaded(images, tmp_path, simple(), "x:1")
+        old = root / "blobs/sha256" / ("1" * 64 + ".partial")
+        old.write_bytes(b"part")
+        os.utime(old, (1, 1))
+        await images.remove("x:1")
+    assert room.remains(root) == set()
+
+
+async def test_a_compressed_archive_that_is_a_bomb(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    (tmp_path / "bomb.tar.gz").write_bytes(make.compress(bytes(8 << 20), "gzip"))
+    async with room.opened(root, limits=Limits(size=2 << 20)) as images:
+        with pytest.raises(BadImage, match="refused as a bomb"):
+            await images.load(tmp_path / "bomb.tar.gz")
     assert room.remains(root) == set()
