@@ -37,6 +37,7 @@ TRUE = {
     "user": {"uid": 0, "gid": 0},
 }
 WIDTH = 8
+_SETTLE = 0.03
 NAMESPACES = ("mount", "pid")
 """As in a pod, whose containers join the others. A container that makes its own network namespace
 waits for the kernel to take down that of the one before: tens of milliseconds of noise."""
@@ -87,6 +88,11 @@ class Stand:
         process.close()
         assert code == 0, (words, code)
 
+    async def clear(self, id: str) -> None:
+        """Delete it, and let the kernel finish: it takes namespaces down in the background."""
+        await commands.delete(self.handler, id, force=True)
+        await asyncio.sleep(_SETTLE)
+
     async def own_create(self) -> tuple[str, Path, conmon.Created]:
         id, path = self.bundle()
         launch = conmon.Launch(id, path, self.handler, str(path / "log"), path / "persist")
@@ -101,21 +107,41 @@ async def timed(job: Awaitable[Any]) -> float:
     return (time.perf_counter() - begin) * 1000
 
 
-async def bring_up(stand: Stand, rounds: int, watcher: ExitWatcher) -> tuple[Pair, list[float]]:
-    """create + start of the same container; and the time from SIGKILL to its reported exit."""
-    pair, stops = Pair(), []
-    for _ in range(rounds):
-        id, path = stand.bundle()
-        bare = await timed(stand.bare("create", "--bundle", str(path), id))
-        pair.bare.append(bare + await timed(stand.bare("start", id)))
-        await commands.delete(stand.handler, id, force=True)
+async def bring_up(stand: Stand, rounds: int) -> Pair:
+    """create + start of the same container, in turns of either order."""
+    pair = Pair()
 
+    async def bare() -> None:
+        id, path = stand.bundle()
         begin = time.perf_counter()
-        id, path, made = await stand.own_create()
+        await stand.bare("create", "--bundle", str(path), id)
+        await stand.bare("start", id)
+        pair.bare.append((time.perf_counter() - begin) * 1000)
+        await stand.clear(id)
+
+    async def own() -> None:
+        begin = time.perf_counter()
+        id, _, _ = await stand.own_create()
         pair.own.append((time.perf_counter() - begin) * 1000)
-        stops.append(await timed(stop(watcher, id, path, made)))
-        await commands.delete(stand.handler, id)
-    return pair, stops
+        await stand.clear(id)
+
+    for turn in range(rounds):
+        for job in (bare, own) if turn % 2 else (own, bare):
+            await job()
+    return pair
+
+
+async def stops(stand: Stand, rounds: int) -> list[float]:
+    """From SIGKILL to the reported exit."""
+    figures = []
+    async with Tasks() as tasks:
+        watcher = ExitWatcher(tasks)
+        for _ in range(rounds):
+            id, path, made = await stand.own_create()
+            figures.append(await timed(stop(watcher, id, path, made)))
+            await stand.clear(id)
+        watcher.close()
+    return figures
 
 
 async def stop(watcher: ExitWatcher, id: str, path: Path, made: conmon.Created) -> None:
@@ -168,17 +194,16 @@ async def measure(kind: str, rounds: int) -> dict[str, Any]:
         stand = Stand(kind, place, handler)
         async with Tasks() as tasks:
             tasks.start(reaping.Orphans().run(0.5), "orphans")
-            watcher = ExitWatcher(tasks)
-            up, stops = await bring_up(stand, rounds, watcher)
+            up = await bring_up(stand, rounds)
+            ends = await stops(stand, rounds)
             single, wide = await exec_true(stand, rounds)
-            watcher.close()
         return {
             "runtime": kind,
             "version": handler.features.version,
             "rounds": rounds,
             "probe_ms": round(statistics.median(probes), 1),
             "create_start": up.summary(),
-            "exit_after_kill_ms": round(statistics.median(stops), 2),
+            "exit_after_kill_ms": round(statistics.median(ends), 2),
             "exec": single.summary(),
             f"exec_{WIDTH}_at_once": wide.summary(),
         }

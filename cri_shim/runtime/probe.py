@@ -1,5 +1,6 @@
 """Choosing a handler by trying it: no list of host quirks is as good as one real container."""
 
+import contextlib
 import json
 import os
 import secrets
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cri_shim.host import processes
+from cri_shim.host.cgroups import detection
 from cri_shim.host.files import remove_tree
 from cri_shim.model.errors import BerthError, RuntimeFailure
 from cri_shim.runtime import commands, features, words
@@ -59,13 +61,17 @@ async def _try(handler: Handler, folder: Path, cgroups_path: str) -> None:
     """Create, start and delete a container of one static program."""
     id = f"berth-probe-{secrets.token_hex(6)}"
     bundle = folder / id
+    group = cgroups_path or f"/{id}"
     try:
-        _write_bundle(bundle, cgroups_path or f"/{id}", known_init())
+        _write_bundle(bundle, group, known_init())
         await _create(handler, id, bundle)
         await commands.start(handler, id)
     finally:
         await commands.delete(handler, id, force=True)
         remove_tree(bundle)
+        if not handler.systemd_cgroup:
+            with contextlib.suppress(OSError):  # crun leaves it where it could not join it
+                detection.detect().remove(group)
 
 
 def known_init() -> str:

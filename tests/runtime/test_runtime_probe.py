@@ -14,14 +14,16 @@ async def test_a_working_runtime_leaves_nothing_but_its_folders(
 ) -> None:
     folder = place / "probing"
     folder.mkdir(exist_ok=True)
-    found = await probe.probe("default", handler.binary, place / "probed" / handler.kind, folder)
+    group = f"{place.name}-probe"
+    root = place / "probed" / handler.kind
+    found = await probe.probe("default", handler.binary, root, folder, cgroups_path=f"/{group}")
     assert found.kind == handler.kind
     assert found.features.version
     assert found.features.recursive_readonly
     assert list(folder.iterdir()) == []
     assert commands.list_ids(found) == []
     assert list(found.scratch.iterdir()) == []
-    assert not list(Path("/sys/fs/cgroup").glob("*/berth-probe-*"))
+    assert not list(Path("/sys/fs/cgroup").glob(f"*/{group}"))
 
 
 async def test_the_default_is_one_that_works(place: Path) -> None:
