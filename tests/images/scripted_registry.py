@@ -20,6 +20,8 @@ class Script:
     blobs: dict[str, bytes] = field(default_factory=dict)
     break_after: list[int] = field(default_factory=list)
     """One number for each coming blob request: the connection dies after so many bytes."""
+    hang_after: dict[str, int] = field(default_factory=dict)
+    """So many bytes of a blob are sent, and no more as long as the blob stands here."""
     ranges: bool = True
     failures: list[int] = field(default_factory=list)
     """Statuses of the coming requests, before any is served."""
@@ -121,13 +123,18 @@ class _Server:
         asked = request.headers.get("Range", "")
         if script.ranges and asked:
             data, status = data[int(asked.removeprefix("bytes=").rstrip("-")) :], 206
+        assert request.transport is not None
         response = web.StreamResponse(status=status)
         response.content_length = script.sizes.get(target, len(data))
         await response.prepare(request)
         if script.break_after:
             await response.write(data[: script.break_after.pop(0)])
-            assert request.transport is not None
             request.transport.close()
+            return response
+        if target in script.hang_after:
+            await response.write(data[: script.hang_after[target]])
+            while target in script.hang_after and not request.transport.is_closing():
+                await asyncio.sleep(0.01)
             return response
         await response.write(data)
         return response
