@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from nodeagent.allocator.requirement.errors import RequirementError
 from nodeagent.allocator.requirement.parser import parse
+from nodeagent.allocator.requirement.sections import Key, OrderKey, Phase, Requirement, Usage
 from nodeagent.allocator.requirement.syntax import (
     AllOf,
     Among,
@@ -17,16 +18,11 @@ from nodeagent.allocator.requirement.syntax import (
     Defined,
     Expression,
     Int,
-    Key,
     Name,
     Negative,
     Not,
     Operation,
-    OrderKey,
-    Phase,
-    Requirement,
     Text,
-    Usage,
 )
 from nodeagent.allocator.requirement.tokens import MAX_TEXT
 

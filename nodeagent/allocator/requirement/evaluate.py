@@ -17,6 +17,7 @@ from nodeagent.allocator.requirement.attributes import (
     type_name,
 )
 from nodeagent.allocator.requirement.errors import RequirementError
+from nodeagent.allocator.requirement.sections import OrderKey, Requirement
 from nodeagent.allocator.requirement.syntax import (
     AllOf,
     Among,
@@ -32,8 +33,6 @@ from nodeagent.allocator.requirement.syntax import (
     Negative,
     Not,
     Operation,
-    OrderKey,
-    Requirement,
     Text,
     children,
 )

@@ -2,9 +2,9 @@
 
 from nodeagent.allocator.requirement.cursor import SUFFIXES, Cursor
 from nodeagent.allocator.requirement.errors import RequirementError
+from nodeagent.allocator.requirement.names import RESERVED
 from nodeagent.allocator.requirement.syntax import (
     MAX_DEPTH,
-    RESERVED,
     AllOf,
     Among,
     AnyOf,

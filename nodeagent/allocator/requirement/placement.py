@@ -6,7 +6,7 @@ from itertools import combinations, islice
 
 from nodeagent.allocator.requirement.attributes import Attributes, Value, known
 from nodeagent.allocator.requirement.evaluate import ordered, selects
-from nodeagent.allocator.requirement.syntax import Key, Requirement
+from nodeagent.allocator.requirement.sections import Key, Requirement
 
 MAX_TRIES = 64
 """Sets of places tried for one span section; beyond it the request counts as not placeable."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from itertools import pairwise
 
 from nodeagent.allocator.requirement.errors import RequirementError
-from nodeagent.allocator.requirement.syntax import Phase
+from nodeagent.allocator.requirement.sections import Phase
 
 
 def check(phases: tuple[Phase, ...]) -> None:

@@ -1,20 +1,12 @@
-"""The syntax tree of a requirement: frozen values whose `str` is the canonical text.
+"""The syntax tree of an expression: frozen values whose `str` is the canonical text.
 
 `parse(str(tree)) == tree` for every tree within the bounds; positions do not count in `==`.
 """
 
-import re
 from dataclasses import dataclass, field
 from enum import Enum
 
-SECTIONS = ("select", "order", "rusage", "affinity", "antiaffinity", "span", "same")
-RESERVED = frozenset((*SECTIONS, "in", "true", "false", "defined", "duration", "decay"))
-"""Words that mean something by themselves; as a name they stand in backquotes."""
-
-_PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*\Z")
-_PLAIN_KEY = re.compile(
-    r"[A-Za-z_][A-Za-z0-9_.]*(?:[/-](?:[A-Za-z_][A-Za-z0-9_.]*|[0-9]+[A-Za-z]*))*\Z"
-)
+from nodeagent.allocator.requirement.names import written
 
 
 class Comparison(Enum):
@@ -37,7 +29,8 @@ class Operation(Enum):
     DIVIDE = "/"
 
 
-def _position() -> int:
+def position_field() -> int:
+    """Where a node stands in its text; it does not count in `==`."""
     return field(default=0, compare=False, repr=False, kw_only=True)
 
 
@@ -46,7 +39,7 @@ class Int:
     """An integer literal, not negative; `8Gi` is read as its value."""
 
     value: int
-    position: int = _position()
+    position: int = position_field()
 
     def __str__(self) -> str:
         return str(self.value)
@@ -57,7 +50,7 @@ class Bool:
     """`true` or `false`."""
 
     value: bool
-    position: int = _position()
+    position: int = position_field()
 
     def __str__(self) -> str:
         return "true" if self.value else "false"
@@ -68,7 +61,7 @@ class Text:
     """A string literal; also how addresses, networks and topology paths are written."""
 
     value: str
-    position: int = _position()
+    position: int = position_field()
 
     def __str__(self) -> str:
         escaped = self.value.replace("\\", "\\\\").replace('"', '\\"')
@@ -80,10 +73,10 @@ class Name:
     """The value of an attribute."""
 
     name: str
-    position: int = _position()
+    position: int = position_field()
 
     def __str__(self) -> str:
-        return _named(self.name, _PLAIN_NAME)
+        return written(self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,10 +84,10 @@ class Defined:
     """Whether an attribute has a value that is not stale."""
 
     name: str
-    position: int = _position()
+    position: int = position_field()
 
     def __str__(self) -> str:
-        return f"defined({_named(self.name, _PLAIN_NAME)})"
+        return f"defined({written(self.name)})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +95,7 @@ class Not:
     """`!term`."""
 
     term: "Expression"
-    position: int = _position()
+    position: int = position_field()
 
     def __str__(self) -> str:
         return "!" + _wrapped(self.term, _UNARY)
@@ -113,7 +106,7 @@ class Negative:
     """`-term`."""
 
     term: "Expression"
-    position: int = _position()
+    position: int = position_field()
 
     def __str__(self) -> str:
         return "-" + _wrapped(self.term, _UNARY)
@@ -126,7 +119,7 @@ class Arithmetic:
     operation: Operation
     left: "Expression"
     right: "Expression"
-    position: int = _position()
+    position: int = position_field()
 
     def __str__(self) -> str:
         level = _level(self)
@@ -141,7 +134,7 @@ class Compare:
     comparison: Comparison
     left: "Expression"
     right: "Expression"
-    position: int = _position()
+    position: int = position_field()
 
     def __str__(self) -> str:
         left, right = _wrapped(self.left, _SUM), _wrapped(self.right, _SUM)
@@ -154,7 +147,7 @@ class Among:
 
     item: "Expression"
     options: tuple["Expression", ...]
-    position: int = _position()
+    position: int = position_field()
 
     def __str__(self) -> str:
         return f"{_wrapped(self.item, _SUM)} in ({', '.join(map(str, self.options))})"
@@ -165,7 +158,7 @@ class AllOf:
     """`a && b && …`, two terms or more."""
 
     terms: tuple["Expression", ...]
-    position: int = _position()
+    position: int = position_field()
 
     def __str__(self) -> str:
         return " && ".join(_wrapped(term, _COMPARED) for term in self.terms)
@@ -176,7 +169,7 @@ class AnyOf:
     """`a || b || …`, two terms or more."""
 
     terms: tuple["Expression", ...]
-    position: int = _position()
+    position: int = position_field()
 
     def __str__(self) -> str:
         return " || ".join(_wrapped(term, _ALL) for term in self.terms)
@@ -250,87 +243,3 @@ def too_deep(root: Expression) -> Expression | None:
 
 def _wrapped(node: Expression, least: int) -> str:
     return str(node) if _level(node) >= least else f"({node})"
-
-
-def _named(name: str, plain: re.Pattern[str]) -> str:
-    return name if plain.match(name) and name not in RESERVED else f"`{name}`"
-
-
-@dataclass(frozen=True, slots=True)
-class OrderKey:
-    """An attribute to sort by, ascending unless `descending`."""
-
-    name: str
-    descending: bool = False
-    position: int = _position()
-
-    def __str__(self) -> str:
-        return ("-" if self.descending else "") + _named(self.name, _PLAIN_KEY)
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """How much of a resource, in thousandths of the unit users write (cpu=500m: 500)."""
-
-    resource: str
-    thousandths: int
-    position: int = _position()
-
-    def __str__(self) -> str:
-        whole, rest = divmod(self.thousandths, 1000)
-        amount = f"{self.thousandths}m" if rest else str(whole)
-        return f"{_named(self.resource, _PLAIN_KEY)}={amount}"
-
-
-@dataclass(frozen=True, slots=True)
-class Phase:
-    """What is used for `duration` seconds (None: until the end); `decay` gives it back evenly."""
-
-    usages: tuple[Usage, ...]
-    duration: int | None = None
-    decay: bool = False
-    position: int = _position()
-
-    def __str__(self) -> str:
-        parts = [str(usage) for usage in self.usages]
-        if self.duration is not None:
-            parts.append(f"duration={self.duration}")
-            if self.decay:
-                parts.append("decay=1")
-        return ":".join(parts)
-
-
-@dataclass(frozen=True, slots=True)
-class Key:
-    """The attribute of an affinity, antiaffinity or same section."""
-
-    name: str
-    position: int = _position()
-
-    def __str__(self) -> str:
-        return _named(self.name, _PLAIN_KEY)
-
-
-@dataclass(frozen=True, slots=True)
-class Requirement:
-    """A whole requirement; an absent section is None or empty."""
-
-    select: Expression | None = None
-    order: tuple[OrderKey, ...] = ()
-    rusage: tuple[Phase, ...] = ()
-    affinity: Key | None = None
-    antiaffinity: Key | None = None
-    span: int | None = None
-    same: Key | None = None
-
-    def __str__(self) -> str:
-        sections = {
-            "select": self.select,
-            "order": ":".join(map(str, self.order)) or None,
-            "rusage": ", ".join(map(str, self.rusage)) or None,
-            "affinity": self.affinity,
-            "antiaffinity": self.antiaffinity,
-            "span": self.span,
-            "same": self.same,
-        }
-        return " ".join(f"{name}({it})" for name, it in sections.items() if it is not None)
