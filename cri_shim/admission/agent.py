@@ -42,7 +42,7 @@ class AgentAdmission:
         self._socket = socket
         self._mode = mode
         self._channel = grpc.aio.insecure_channel(f"unix:{socket}", options=_OPTIONS)
-        self._stub = PodAdmissionStub(self._channel)  # type: ignore[no-untyped-call]  # generated
+        self._stub = PodAdmissionStub(self._channel)
         self._pods: dict[str, AdmitRequest] = {}
         self._asking: dict[str, int] = {}
         self._revoked: dict[str, str] = {}

@@ -22,7 +22,7 @@ def agent(socket: Path) -> Iterator[Any]:
     """The stub of berth.node.v1; errors of its calls become CallFailed."""
     with grpc.insecure_channel(f"unix:{socket}") as channel:
         try:
-            yield NodeAllocatorStub(channel)  # type: ignore[no-untyped-call]  # generated
+            yield NodeAllocatorStub(channel)
         except grpc.RpcError as error:
             raise CallFailed(_words(socket, error)) from error
 

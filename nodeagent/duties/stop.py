@@ -20,7 +20,7 @@ class PodStopper:
 
     def __init__(self, cri_socket: Path) -> None:
         self._channel = grpc.aio.insecure_channel(f"unix:{cri_socket}")
-        self._stub: Any = RuntimeServiceStub(self._channel)  # type: ignore[no-untyped-call]  # generated
+        self._stub: Any = RuntimeServiceStub(self._channel)
 
     async def stop(self, uid: str) -> bool:
         """Kill the pod's containers and stop its ready sandboxes; False if there are none.

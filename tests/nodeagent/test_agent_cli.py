@@ -77,7 +77,7 @@ def admit(config: Path, uid: str, consumer: str, slots: int) -> str:
             labels={"berth.dev/consumer": consumer},
             requested={"slots": slots},
         )
-        stub = PodAdmissionStub(channel)  # type: ignore[no-untyped-call]  # generated
+        stub = PodAdmissionStub(channel)
         return str(stub.Admit(request, timeout=5).WhichOneof("answer"))
 
 
