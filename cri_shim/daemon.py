@@ -125,7 +125,11 @@ async def build(config: Config, stack: contextlib.AsyncExitStack) -> Context:
         exits=exits,
         events=Events(time.time_ns),
         admission=admission_for(config.admission.mode, config.admission.socket, tasks),
-        settings=Settings(choose_driver(config.cgroup_driver), config.runtime.create_timeout),
+        settings=Settings(
+            driver=choose_driver(config.cgroup_driver),
+            create_timeout=config.runtime.create_timeout,
+            cdi_dirs=config.runtime.cdi_dirs,
+        ),
         host=host_facts.read(cgroups),
         boot=boot_id(),
         clock=time.time_ns,

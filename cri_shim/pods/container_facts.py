@@ -35,7 +35,6 @@ from cri_shim.pods.sandbox_init import pid_namespace
 from cri_shim.pods.sandbox_namespaces import own_kinds
 from cri_shim.pods.sandbox_network import host_name
 
-CDI_FOLDERS = ("/etc/cdi", "/var/run/cdi")
 LIMIT = 16 << 20
 """Bytes read at most of a container's passwd or group file, or of a profile."""
 
@@ -52,7 +51,7 @@ def gather(
     spec = container.spec
     host = ctx.host
     privileged = spec.security.privileged
-    edits = _cdi_edits(spec)
+    edits = _cdi_edits(spec, ctx.settings.cdi_dirs)
     return Facts(
         rootfs=rootfs,
         image=image.config,
@@ -176,19 +175,19 @@ def _localhost_profile(profile: Profile | None) -> bytes | None:
     return data
 
 
-def _cdi_edits(spec: ContainerSpec) -> Edits:
+def _cdi_edits(spec: ContainerSpec, folders: tuple[str, ...]) -> Edits:
     """What the CDI devices that the container names change; the folders are read anew."""
     names = requested(spec.cdi_devices, spec.annotations)
     if not names:
         return Edits()
     documents = [
         (entry.path, files.read_bytes(entry.path) or b"")
-        for folder in map(Path, CDI_FOLDERS)
+        for folder in map(Path, folders)
         if folder.is_dir()
         for entry in sorted(os.scandir(folder), key=lambda e: e.name)
         if entry.name.endswith((".json", ".yaml", ".yml"))
     ]
-    return Catalog.build(CDI_FOLDERS, documents).resolve(names)
+    return Catalog.build(folders, documents).resolve(names)
 
 
 def _cdi_nodes(edits: Edits) -> dict[str, DeviceNode]:

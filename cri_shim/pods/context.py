@@ -51,6 +51,8 @@ class Settings:
     driver: Driver
     create_timeout: float
     """Seconds for the OCI runtime to make a container."""
+    cdi_dirs: tuple[str, ...]
+    """Folders of CDI specifications; a later one wins."""
 
 
 @dataclass(slots=True)
