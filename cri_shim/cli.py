@@ -84,6 +84,8 @@ def _parser() -> argparse.ArgumentParser:
     pull = add("pull", _image_pull, "pull an image from its registry", images)
     pull.add_argument("reference")
     add("ls", _image_ls, "list images", images)
+    remove = add("rm", _image_rm, "remove an image with all its names", images)
+    remove.add_argument("reference")
     return parser
 
 
@@ -153,6 +155,14 @@ def _image_save(options: argparse.Namespace) -> int:
 
     with client.connect(_load(options).listen) as shim:
         client.save_image(shim, options.reference, options.path)
+    return 0
+
+
+def _image_rm(options: argparse.Namespace) -> int:
+    from cri_shim import client
+
+    with client.connect(_load(options).listen) as shim:
+        client.remove_image(shim, options.reference)
     return 0
 
 

@@ -80,6 +80,10 @@ def save_image(stubs: Stubs, reference: str, path: Path) -> None:
     stubs.shim.SaveImage(shim.SaveImageRequest(reference=reference, path=str(path.absolute())))
 
 
+def remove_image(stubs: Stubs, reference: str) -> None:
+    stubs.images.RemoveImage(cri.RemoveImageRequest(image=cri.ImageSpec(image=reference)))
+
+
 def print_table(header: Row, rows: Sequence[Row]) -> None:
     widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
     for row in [header, *rows]:

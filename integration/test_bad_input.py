@@ -32,7 +32,7 @@ def clean(shim: Shim) -> object:
 
 
 def cgroups() -> list[str]:
-    return sorted(str(p) for p in Path("/sys/fs/cgroup").glob("*/berth/*"))
+    return sorted(str(p) for p in Path("/sys/fs/cgroup").glob("*/berth-pod*"))
 
 
 @pytest.mark.parametrize(

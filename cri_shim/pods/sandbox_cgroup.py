@@ -14,7 +14,7 @@ def default_parent(driver: Driver, sandbox_id: str) -> str:
     """The parent of containers where CRI gives none."""
     if driver is Driver.SYSTEMD:
         return f"berth-pod{sandbox_id[:32]}.slice"
-    return f"/berth/pod{sandbox_id}"
+    return f"/berth-pod{sandbox_id}"
 
 
 async def make_cgroup(ctx: Context, sandbox: Sandbox) -> Sandbox:
