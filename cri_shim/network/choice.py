@@ -1,18 +1,22 @@
 """Which implementation gives a pod its network; the one that gave it also takes it back."""
 
+import logging
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
+from typing import Any
 
 from cri_shim.host.tasks import Tasks
-from cri_shim.model.errors import InvalidArgument
+from cri_shim.model.errors import InvalidArgument, RuntimeFailure
 from cri_shim.network import subnets
 from cri_shim.network.bridge.bridge import BridgeSettings, NativeBridge
 from cri_shim.network.cni.network import CniNetwork, CniSettings
 from cri_shim.network.hostports import Claims
 from cri_shim.network.none import NoNetwork
 from cri_shim.network.pod import Attachment, Documents, Finding, PodNet, PodNetwork
+
+log = logging.getLogger(__name__)
 
 
 class Mode(Enum):
@@ -125,5 +129,33 @@ def build(
     claims = Claims()
     bridge = None
     if mode in (Mode.AUTO, Mode.BRIDGE) or leases.all():
-        bridge = NativeBridge(bridge_settings, leases, claims, tasks)
+        try:
+            bridge = NativeBridge(bridge_settings, leases, claims, tasks)
+        except OSError as error:
+            if mode is Mode.BRIDGE:
+                raise RuntimeFailure(f"the native bridge cannot work here: {error}") from error
+            log.warning("no native bridge on this host: %s", error)
     return Networks(mode, CniNetwork(cni_settings, attachments, claims, tasks), bridge, NoNetwork())
+
+
+async def inspect(config: NetworkConfig) -> list[Finding]:
+    """What is wrong with this host's network for pods, without a daemon and changing nothing."""
+    async with Tasks() as tasks:
+        network = build(config, _Nothing(), _Nothing(), tasks)
+        try:
+            return await network.findings()
+        finally:
+            await network.close()
+
+
+class _Nothing:
+    """`Documents` of a node without pods."""
+
+    def put(self, key: str, document: dict[str, Any], durable: bool = False) -> None:
+        raise AssertionError("an inspection attaches no pod")
+
+    def delete(self, key: str) -> None:
+        return None
+
+    def all(self) -> dict[str, dict[str, Any]]:
+        return {}

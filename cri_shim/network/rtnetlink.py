@@ -27,6 +27,12 @@ _RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_TABLE = 1, 4, 5, 15
 _TABLE_MAIN, _PROTOCOL_BOOT, _SCOPE_UNIVERSE, _TYPE_UNICAST = 254, 3, 0, 1
 _IFF_UP = 1
 
+_NEWQDISC, _TCA_KIND, _TCA_OPTIONS, _ROOT = 36, 1, 2, 0xFFFFFFFF
+_TBF_PARAMETERS, _TBF_RATE64, _TBF_BURST, _LINKLAYER_ETHERNET = 1, 4, 6, 1
+_U32 = 0xFFFFFFFF
+_TRAFFIC = struct.Struct("=BxxxiIII")
+_RATE = struct.Struct("=BBHhHI")
+
 _LINK = struct.Struct("=BxHiII")
 _ADDR = struct.Struct("=BBBBI")
 _ROUTE = struct.Struct("=BBBBBBBBI")
@@ -159,6 +165,25 @@ def add_address(index: int, address: Interface) -> Message:
     return Message(f"add address {address}", _NEWADDR, body, ACK | CREATE | REPLACE)
 
 
+def limit_rate(index: int, bits: int, mtu: int) -> Message:
+    """At most so many bits per second leave by this link: a token bucket filter (tc-tbf(8)) that
+    lets a burst of 10 ms or ten packets through and holds 50 ms back."""
+    rate = bits // 8
+    burst = min(max(rate // 100, 10 * mtu), _U32)
+    waiting = min(burst + rate // 20, _U32)
+    no_peak = _RATE.pack(0, 0, 0, 0, 0, 0)
+    steady = _RATE.pack(0, _LINKLAYER_ETHERNET, 0, 0, 0, min(rate, _U32))
+    options = netlink.nest(
+        _TCA_OPTIONS,
+        netlink.attribute(_TBF_PARAMETERS, steady + no_peak + struct.pack("=III", waiting, 0, 0)),
+        netlink.u32(_TBF_BURST, burst),
+        netlink.attribute(_TBF_RATE64, struct.pack("=Q", rate)),
+    )
+    body = _TRAFFIC.pack(0, index, 0, _ROOT, 0) + netlink.text(_TCA_KIND, "tbf") + options
+    words = f"limit link {index} to {bits} bit/s"
+    return Message(words, _NEWQDISC, body, ACK | CREATE | REPLACE)
+
+
 def add_default_route(index: int, gateway: Address) -> Message:
     head = _ROUTE.pack(
         _family(gateway), 0, 0, 0, _TABLE_MAIN, _PROTOCOL_BOOT, _SCOPE_UNIVERSE, _TYPE_UNICAST, 0
@@ -170,9 +195,19 @@ def add_default_route(index: int, gateway: Address) -> Message:
 def is_up(connection: Netlink, name: str) -> bool:
     """Whether packets pass the link. Being asked, the kernel (since 6.8) first does what it has
     put off since the carrier came: only then the bridge forwards to a new port."""
+    answer = _look(connection, name)
+    return netlink.attributes(answer[_LINK.size :]).get(_IFLA_OPERSTATE) == _OPER_UP
+
+
+def index_of(connection: Netlink, name: str) -> int:
+    index: int = _LINK.unpack_from(_look(connection, name))[2]
+    return index
+
+
+def _look(connection: Netlink, name: str) -> bytes:
     body = _LINK.pack(0, 0, 0, 0, 0) + netlink.text(_IFLA_IFNAME, name)
     (answer,) = connection.ask(Message(f"look at link {name}", _GETLINK, body))
-    return netlink.attributes(answer.body[_LINK.size :]).get(_IFLA_OPERSTATE) == _OPER_UP
+    return answer.body
 
 
 def links(connection: Netlink) -> list[Link]:

@@ -11,8 +11,10 @@ from network_hosts import Hosts, ask, echo, port, refused, sh, until, wire
 
 from cri_shim.host import namespaces
 from cri_shim.model.errors import InvalidArgument, ResourceExhausted, RuntimeFailure
+from cri_shim.model.namespaces import IdMapping
 from cri_shim.model.sandbox import Protocol
 from cri_shim.network.bridge.bridge import NativeBridge
+from cri_shim.network.pod import PodNet
 
 HOST, HOST6 = "192.0.2.1", "2001:db8::1"
 OTHER, OTHER6 = "192.0.2.2", "2001:db8::2"
@@ -334,6 +336,45 @@ async def test_mtu_follows_the_uplink_and_no_router_is_believed(
     assert "mtu 1400" in sh(pod.netns, "ip link show eth0")
     assert sh(pod.netns, "cat /proc/sys/net/ipv6/conf/eth0/accept_ra") == "0\n"
     assert "berth pod default/pod1" in sh(hosts.host, "ip link show bv000000000001")
+
+
+async def test_bandwidth_comes_from_annotations(hosts: Hosts, bridges: Bridges) -> None:
+    network = await bridges.start()
+    rates = {"kubernetes.io/ingress-bandwidth": "10M", "kubernetes.io/egress-bandwidth": "40G"}
+    pod = hosts.pod(1, annotations=rates)
+    attachment = await network.attach(pod)
+    assert "rate 10Mbit burst 14000b" in sh(hosts.host, "tc qdisc show dev bv000000000001")
+    assert "rate 40Gbit" in sh(pod.netns, "tc qdisc show dev eth0")
+    with echo(pod.netns, 80):
+        assert ask(hosts.host, attachment.ips[0], 80) == b"hello"
+    with pytest.raises(InvalidArgument, match="ingress-bandwidth='fast'"):
+        await network.attach(hosts.pod(2, annotations={"kubernetes.io/ingress-bandwidth": "fast"}))
+    assert links(hosts) == {"bv000000000001"}
+
+
+async def test_ipv6_alone(hosts: Hosts, bridges: Bridges) -> None:
+    network = await bridges.start(subnet=("fd77::/64",))
+    pod = hosts.pod(1, port(80, 8080))
+    attachment = await network.attach(pod)
+    assert attachment.ips == ("fd77::2",)
+    with echo(pod.netns, 80), echo(hosts.other, 99):
+        assert ask(hosts.other, HOST6, 8080) == b"hello"
+        assert ask(pod.netns, OTHER6, 99) == b"hello"
+
+
+async def test_a_pod_in_a_user_namespace(hosts: Hosts, bridges: Bridges) -> None:
+    network = await bridges.start()
+    folder = hosts.folder / "pod1"
+    folder.mkdir()
+    ids = [IdMapping(0, 100_000, 65_536)]
+    userns = namespaces.pin_user(ids, ids, folder)
+    hosts.made.append(userns)
+    netns = namespaces.pin(["net"], folder, userns=userns)["net"]
+    hosts.made.append(netns)
+    pod = PodNet("1" * 64, "pod1", "default", "uid", str(netns), (port(80, 8080),))
+    await network.attach(pod)
+    with echo(pod.netns, 80):
+        assert ask(hosts.other, HOST, 8080) == b"hello"
 
 
 async def test_a_hundred_pods_eight_at_a_time(hosts: Hosts, bridges: Bridges) -> None:

@@ -1,4 +1,4 @@
-"""Which network a pod gets, dialing into it, and its counters."""
+"""Which network a pod gets, and dialing into it."""
 
 import asyncio
 import json
@@ -10,9 +10,9 @@ from network_hosts import FileDocuments, Hosts, ask, echo, port, sh
 
 from cri_shim.host.tasks import Tasks
 from cri_shim.model.errors import InvalidArgument, NotFound, ResourceExhausted, Unavailable
-from cri_shim.network import statistics
-from cri_shim.network.choice import NetworkConfig, Networks, build
+from cri_shim.network.choice import NetworkConfig, Networks, build, inspect
 from cri_shim.network.dial import dial
+from cri_shim.network.pod import Level
 
 
 class Nodes:
@@ -157,15 +157,21 @@ async def test_dialing_a_pod_on_the_hosts_network() -> None:
             assert connection.getpeername() == ("127.0.0.1", at)
 
 
-async def test_counters_of_a_pod(hosts: Hosts, nodes: Nodes) -> None:
-    network = await nodes.start("bridge")
-    pod = hosts.pod(1)
-    attachment = await network.attach(pod)
-    (before,) = await statistics.read(pod.netns)
-    with echo(pod.netns, 80):
-        ask(hosts.host, attachment.ips[0], 80)
-    (after,) = await statistics.read(pod.netns)
-    assert after.name == "eth0"
-    assert after.rx_bytes >= before.rx_bytes + 5
-    assert after.tx_packets > before.tx_packets
-    assert (after.rx_errors, after.tx_errors) == (0, 0)
+async def test_an_inspection_changes_nothing(hosts: Hosts, nodes: Nodes) -> None:
+    sh(
+        hosts.host,
+        "nft 'add table ip filter; add chain ip filter FORWARD "
+        "{ type filter hook forward priority 0; policy drop; }'",
+    )
+    before = sh(hosts.host, "ip link; nft list ruleset")
+    config = NetworkConfig(conf_dir=nodes.conf, netns=hosts.host)
+    texts = [found.text for found in await inspect(config)]
+    assert [text for text in texts if "forwarding of IPv4 is off" in text]
+    assert [text for text in texts if "policy of chain ip filter FORWARD" in text]
+    assert len(texts) == 2
+    nodes.add_conflist()
+    missing = NetworkConfig(conf_dir=nodes.conf, bin_dirs=(nodes.conf,), netns=hosts.host)
+    (found,) = await inspect(missing)
+    assert found.level is Level.ERROR
+    assert "plugin bridge is in none of" in found.text
+    assert sh(hosts.host, "ip link; nft list ruleset") == before

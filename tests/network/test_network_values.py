@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from cri_shim.model.errors import InvalidArgument, ResourceExhausted, RuntimeFailure
 from cri_shim.model.sandbox import PortMapping, Protocol
-from cri_shim.network import netlink, statistics, subnets
+from cri_shim.network import netlink, subnets
 from cri_shim.network.bridge.leases import Lease, Leases, link_name
 from cri_shim.network.bridge.ruleset import Element, elements, render
 from cri_shim.network.choice import Mode, NetworkConfig
@@ -240,19 +240,6 @@ def test_attributes_come_back(parts: dict[int, bytes]) -> None:
 def test_no_answer_breaks_the_reader(data: bytes) -> None:
     netlink.attributes(data)
     list(netlink.read(data))
-
-
-def test_counters_are_read() -> None:
-    text = (
-        "Inter-|   Receive                                                |  Transmit\n"
-        " face |bytes    packets errs drop fifo frame compressed multicast|bytes ...\n"
-        "    lo:     1  1 0 0 0 0 0 0 1 1 0 0 0 0 0 0\n"
-        "  eth0:  1000 10 1 2 0 0 0 3     2000 20 4 5 0 0 0 0\n"
-        "eth0:1:3 3 0 0 0 0 0 0 4 4 0 0 0 0 0 0\n"
-    )
-    first, second = statistics.parse(text)
-    assert first == statistics.LinkCounters("eth0", 1000, 10, 1, 2, 2000, 20, 4, 5)
-    assert (second.name, second.rx_bytes, second.tx_bytes) == ("eth0:1", 3, 4)
 
 
 @pytest.mark.parametrize(

@@ -13,11 +13,13 @@ from dataclasses import dataclass
 
 from cri_shim.host.tasks import Tasks
 from cri_shim.model.errors import BerthError, RuntimeFailure
+from cri_shim.network import bandwidth
 from cri_shim.network.bridge import preflight, veth
 from cri_shim.network.bridge.device import Bridge, Device
 from cri_shim.network.bridge.firewall import Firewall
-from cri_shim.network.bridge.leases import LINK_PREFIX, Lease, Leases, link_name
+from cri_shim.network.bridge.leases import LINK_PREFIX, Leases, link_name
 from cri_shim.network.bridge.ruleset import elements
+from cri_shim.network.bridge.veth import Pair
 from cri_shim.network.hostports import Claims
 from cri_shim.network.netlink import NetlinkError
 from cri_shim.network.pod import Attachment, Documents, Finding, PodNet
@@ -63,11 +65,12 @@ class NativeBridge:
     async def attach(self, pod: PodNet) -> Attachment:
         if self._leases.get(pod.sandbox_id):
             await self.detach(pod, {})
+        rates = bandwidth.of(pod.annotations)
         bridge = self._bridge or await self._prepare()
         try:
             ports = self._claims.take(pod.sandbox_id, str(pod), pod.published)
             lease = self._leases.grant(pod, ports)
-            await self._wire(pod, bridge, lease)
+            await self._wire(bridge, Pair(pod.netns, lease, rates))
             await self._firewall.publish(pod.sandbox_id, elements(lease.addresses, ports))
         except OSError as error:
             await self._undo(pod)
@@ -154,22 +157,22 @@ class NativeBridge:
             self._problem = None
             return self._bridge
 
-    async def _wire(self, pod: PodNet, bridge: Bridge, lease: Lease) -> None:
+    async def _wire(self, bridge: Bridge, pair: Pair) -> None:
         """A bridge that somebody deleted comes back; a link of our name is a leftover and goes."""
         try:
-            await self._threads.call(lambda: self._wire_now(pod, bridge, lease))
+            await self._threads.call(lambda: self._wire_now(bridge, pair))
         except NetlinkError as error:
             if error.errno not in (errno.ENODEV, errno.EINVAL, errno.EEXIST):
                 raise
-            await self._threads.call(lambda: self._device.cut_off([lease.link]))
+            await self._threads.call(lambda: self._device.cut_off([pair.name]))
             await self._threads.call(self._device.reap)
             again = await self._prepare()
-            await self._threads.call(lambda: self._wire_now(pod, again, lease))
+            await self._threads.call(lambda: self._wire_now(again, pair))
 
-    def _wire_now(self, pod: PodNet, bridge: Bridge, lease: Lease) -> None:
-        veth.join(self._device.links, bridge, pod.netns, lease)
-        veth.set_up(pod.netns, lease, self._settings.subnets)
-        veth.wait_until_up(self._device.links, lease.link, self._settings.name)
+    def _wire_now(self, bridge: Bridge, pair: Pair) -> None:
+        veth.join(self._device.links, bridge, pair)
+        veth.set_up(bridge, pair, self._settings.subnets)
+        veth.open_up(self._device.links, bridge, pair)
 
     def _cut_off_leftovers(self) -> None:
         known = [lease.link for lease in self._leases]

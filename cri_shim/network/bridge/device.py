@@ -40,6 +40,7 @@ _ACCEPT_RA = "net/ipv6/conf/{0}/accept_ra"
 class Bridge:
     """As it stands in the kernel."""
 
+    name: str
     index: int
     mtu: int
 
@@ -60,12 +61,6 @@ class Device:
     def close(self) -> None:
         self.links.close()
         self._reaper.close()
-
-    def find(self) -> Bridge | None:
-        for link in rtnetlink.links(self.links):
-            if link.name == self.name:
-                return Bridge(link.index, link.mtu)
-        return None
 
     def ensure(self, pods: Iterable[str] = ()) -> Bridge:
         """The bridge, with its addresses and settings, and the links named `pods` in it."""
@@ -88,7 +83,7 @@ class Device:
         if changes:
             self.links.send(changes)
         inside(self._netns, self._set)
-        return Bridge(bridge.index, bridge.mtu)
+        return Bridge(bridge.name, bridge.index, bridge.mtu)
 
     def leftovers(self, prefix: str, known: Iterable[str]) -> list[str]:
         """Names of links with this prefix that are not in `known`."""

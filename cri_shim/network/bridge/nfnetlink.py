@@ -19,14 +19,16 @@ _NFTABLES, _CONNTRACK = 10, 1
 _INET = 1
 _BATCH_BEGIN, _BATCH_END = 0x10, 0x11
 _NEW_ELEMENTS, _DELETE_ELEMENTS = _NFTABLES << 8 | 12, _NFTABLES << 8 | 14
-_GET_TABLE, _GET_RULES = _NFTABLES << 8 | 1, _NFTABLES << 8 | 7
-_NEW_RULE = _NFTABLES << 8 | 6
+_GET_RULES = _NFTABLES << 8 | 7
 _DELETIONS = frozenset(_NFTABLES << 8 | kind for kind in (2, 5, 8, 11, 14))
 """Table, chain, rule, set, element deleted."""
 _LIST_TABLE, _LIST_SET, _LIST_ELEMENTS, _LIST_ELEMENT = 1, 2, 3, 1
 _ELEMENT_KEY, _ELEMENT_DATA, _DATA_VALUE = 1, 2, 1
 _TABLE_ATTRIBUTE = 1
 """The table's name has this number in every nf_tables message."""
+_GET_CHAIN, _CHAIN_NAME, _CHAIN_HOOK, _CHAIN_POLICY = _NFTABLES << 8 | 4, 3, 4, 5
+_HOOK_NUMBER, _FORWARD, _DROP = 1, bytes([0, 0, 0, 2]), bytes(4)
+_FAMILY_NAMES = {1: "inet", 2: "ip", 10: "ip6"}
 _GET_ENTRIES, _DELETE_ENTRY = _CONNTRACK << 8 | 1, _CONNTRACK << 8 | 2
 _TUPLE_ORIGINAL, _TUPLE_PROTOCOL, _PROTOCOL_NUMBER, _PROTOCOL_TO, _ENTRY_ID = 1, 2, 1, 3, 12
 _UDP = 17
@@ -72,6 +74,20 @@ def rules(connection: Netlink, table: str) -> int:
 def is_deletion(answer: Answer, table: str) -> bool:
     """Whether somebody took something out of our table."""
     return answer.kind in _DELETIONS and _concerns(answer, table)
+
+
+def dropping_forward_chains(connection: Netlink) -> list[str]:
+    """Family, table and name of each chain whose policy drops what the host forwards."""
+    head = _HEAD.pack(0, 0, 0)
+    found = []
+    for answer in connection.dump(_GET_CHAIN, head, "list chains"):
+        parts = netlink.attributes(answer.body[_HEAD.size :])
+        hook = netlink.attributes(parts.get(_CHAIN_HOOK, b"")).get(_HOOK_NUMBER)
+        family = _FAMILY_NAMES.get(answer.body[0])
+        if family and hook == _FORWARD and parts.get(_CHAIN_POLICY) == _DROP:
+            names = (parts[kind].rstrip(b"\0").decode() for kind in (_TABLE_ATTRIBUTE, _CHAIN_NAME))
+            found.append(" ".join((family, *names)))
+    return found
 
 
 def forget_flows(connection: Netlink, ports: Iterable[int]) -> None:

@@ -1,8 +1,9 @@
 """What would keep the native bridge from working on this host, in words."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from cri_shim.network import rtnetlink
+from cri_shim.network.bridge import nfnetlink
 from cri_shim.network.bridge.device import forwards
 from cri_shim.network.bridge.firewall import nft_missing
 from cri_shim.network.pod import Finding, Level
@@ -25,6 +26,7 @@ def findings(bridge: str, subnets: Sequence[Subnet], netns: str | None) -> list[
         found.append(Finding(Level.ERROR, why, "apt-get install nftables"))
     found += [_not_forwarding(s.version) for s in subnets if not forwards(netns, bridge, s.version)]
     found += inside(netns, lambda: _overlaps(bridge, subnets))
+    found += inside(netns, _dropping)
     return found
 
 
@@ -38,7 +40,7 @@ def _not_forwarding(version: int) -> Finding:
     )
 
 
-def _overlaps(bridge: str, subnets: Sequence[Subnet]) -> Iterable[Finding]:
+def _overlaps(bridge: str, subnets: Sequence[Subnet]) -> list[Finding]:
     connection = rtnetlink.connect()
     try:
         names = {link.index: link.name for link in rtnetlink.links(connection)}
@@ -55,6 +57,23 @@ def _overlaps(bridge: str, subnets: Sequence[Subnet]) -> Iterable[Finding]:
         for subnet in subnets
         for route in routes
         if names.get(route.link) != bridge and _meets(route, subnet)
+    ]
+
+
+def _dropping() -> list[Finding]:
+    connection = nfnetlink.connect()
+    try:
+        chains = nfnetlink.dropping_forward_chains(connection)
+    finally:
+        connection.close()
+    return [
+        Finding(
+            Level.WARNING,
+            f"the firewall drops what this host forwards (policy of chain {chain}): pods reach "
+            "nothing outside the node unless a rule there lets them",
+            f"let the pods' subnet through in chain {chain}, or give the chain the policy accept",
+        )
+        for chain in chains
     ]
 
 

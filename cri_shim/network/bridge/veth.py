@@ -5,12 +5,14 @@ import os
 import socket
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from cri_shim.host import namespaces
 from cri_shim.network import rtnetlink
+from cri_shim.network.bandwidth import Bandwidth
 from cri_shim.network.bridge.device import Bridge
 from cri_shim.network.bridge.leases import Lease
-from cri_shim.network.netlink import Netlink
+from cri_shim.network.netlink import Message, Netlink
 from cri_shim.network.pod import INTERFACE
 from cri_shim.network.subnets import Subnet, mac_of
 
@@ -25,24 +27,46 @@ _SETTINGS = {
 }
 
 
-def join(links: Netlink, bridge: Bridge, netns: str, lease: Lease) -> None:
-    """Make the pair: one end in the bridge, the other in the pod's namespace, still down."""
-    mac = mac_of(lease.addresses)
-    pod_side = os.open(netns, os.O_RDONLY | os.O_CLOEXEC)
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """What is to be made: one end in the bridge, the other in the pod's namespace at `netns`."""
+
+    netns: str
+    lease: Lease
+    rates: Bandwidth
+
+    @property
+    def name(self) -> str:
+        """Of the host's end."""
+        return self.lease.link
+
+
+def join(links: Netlink, bridge: Bridge, pair: Pair) -> None:
+    """Make both ends; the pod's is still down."""
+    mac = mac_of(pair.lease.addresses)
+    netns = os.open(pair.netns, os.O_RDONLY | os.O_CLOEXEC)
     try:
         links.send(
             [
-                rtnetlink.add_veth(lease.link, bridge.index, INTERFACE, pod_side, mac, bridge.mtu),
-                rtnetlink.set_port(lease.link, f"berth pod {lease.pod}"),
+                rtnetlink.add_veth(pair.name, bridge.index, INTERFACE, netns, mac, bridge.mtu),
+                rtnetlink.set_port(pair.name, f"berth pod {pair.lease.pod}"),
             ]
         )
     finally:
-        os.close(pod_side)
+        os.close(netns)
 
 
-def set_up(netns: str, lease: Lease, subnets: Sequence[Subnet]) -> None:
+def set_up(bridge: Bridge, pair: Pair, subnets: Sequence[Subnet]) -> None:
     """Addresses and default routes inside the pod; `lo` and the interface come up."""
-    namespaces.run_inside(netns, lambda: _set_up_here(lease, subnets))
+    namespaces.run_inside(pair.netns, lambda: _set_up_here(bridge, pair, subnets))
+
+
+def open_up(links: Netlink, bridge: Bridge, pair: Pair) -> None:
+    """Wait until packets pass on the host's side, and limit what the pod receives."""
+    wait_until_up(links, pair.name, bridge.name)
+    if pair.rates.ingress:
+        index = rtnetlink.index_of(links, pair.name)
+        links.send([rtnetlink.limit_rate(index, pair.rates.ingress, bridge.mtu)])
 
 
 def wait_until_up(links: Netlink, *names: str) -> None:
@@ -55,25 +79,28 @@ def wait_until_up(links: Netlink, *names: str) -> None:
             time.sleep(_LOOK_S)
 
 
-def _set_up_here(lease: Lease, subnets: Sequence[Subnet]) -> None:
+def _set_up_here(bridge: Bridge, pair: Pair, subnets: Sequence[Subnet]) -> None:
     with contextlib.suppress(FileNotFoundError):
         namespaces.write_sysctls(_SETTINGS)
     index = socket.if_nametoindex(INTERFACE)
-    pairs = [
-        (subnet, address)
-        for subnet in subnets
-        for address in lease.addresses
-        if address.version == subnet.version
-    ]
     links = rtnetlink.connect()
     try:
         links.send([rtnetlink.set_up(_LOOPBACK), rtnetlink.set_up(index)])
         wait_until_up(links, INTERFACE)
-        links.send(
-            [
-                *(rtnetlink.add_address(index, s.interface(address)) for s, address in pairs),
-                *(rtnetlink.add_default_route(index, s.gateway) for s, _ in pairs),
-            ]
-        )
+        links.send(_addressing(index, bridge, pair, subnets))
     finally:
         links.close()
+
+
+def _addressing(index: int, bridge: Bridge, pair: Pair, subnets: Sequence[Subnet]) -> list[Message]:
+    own = [
+        (subnet, address)
+        for subnet in subnets
+        for address in pair.lease.addresses
+        if address.version == subnet.version
+    ]
+    messages = [rtnetlink.add_address(index, s.interface(address)) for s, address in own]
+    messages += [rtnetlink.add_default_route(index, subnet.gateway) for subnet, _ in own]
+    if pair.rates.egress:
+        messages.append(rtnetlink.limit_rate(index, pair.rates.egress, bridge.mtu))
+    return messages

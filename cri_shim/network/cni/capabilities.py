@@ -1,20 +1,13 @@
 """What plugins are told about the pod: arguments, and the runtime configuration they ask for."""
 
-import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from cri_shim.model.errors import InvalidArgument
+from cri_shim.network import bandwidth
 from cri_shim.network.pod import PodNet
 
-_INGRESS = "kubernetes.io/ingress-bandwidth"
-_EGRESS = "kubernetes.io/egress-bandwidth"
 _BURST_BITS = 2**31 - 1
 """Kubernetes gives no burst; the largest keeps the plugin's bucket from being the limit."""
-_LEAST, _MOST = 1_000, 10**15
-_QUANTITY = re.compile(r"(\d+(?:\.\d+)?)([kMGTPE]i?|Ki|)\Z")
-_SCALE = {"": 1, "k": 10**3} | {unit: 10 ** (3 * i) for i, unit in enumerate("MGTPE", 2)}
-_SCALE |= {f"{unit}i": 1024**i for i, unit in enumerate("KMGTPE", 1)}
 
 
 def arguments(pod: PodNet) -> str:
@@ -49,22 +42,12 @@ def _port_mappings(pod: PodNet) -> list[dict[str, Any]]:
 
 def _bandwidth(pod: PodNet) -> dict[str, int]:
     """Bits per second."""
-    config = {}
-    for key, name in ((_INGRESS, "ingress"), (_EGRESS, "egress")):
-        if key in pod.annotations:
-            config[f"{name}Rate"] = _bits(key, pod.annotations[key])
-            config[f"{name}Burst"] = _BURST_BITS
+    rates = bandwidth.of(pod.annotations)
+    config: dict[str, int] = {}
+    for name, rate in (("ingress", rates.ingress), ("egress", rates.egress)):
+        if rate:
+            config |= {f"{name}Rate": rate, f"{name}Burst": _BURST_BITS}
     return config
-
-
-def _bits(key: str, text: str) -> int:
-    match = _QUANTITY.match(text.strip())
-    rate = int(float(match[1]) * _SCALE[match[2]]) if match and match[2] in _SCALE else -1
-    if not _LEAST <= rate <= _MOST:
-        raise InvalidArgument(
-            f"annotation {key}={text!r} is not a rate in bits per second from 1k to 1P, such as 10M"
-        )
-    return rate
 
 
 def _dns(pod: PodNet) -> dict[str, list[str]]:
