@@ -46,6 +46,32 @@ class Books:
                 delta = upward - (old if old > floor else floor)
         return True
 
+    def post_if_fits(self, leaf: int, pairs: Pairs) -> bool:
+        """Post a vector if it fits; one walk instead of two, for the case that it does."""
+        path = self.paths[leaf]
+        for count, (resource, delta) in enumerate(pairs):
+            weight, hold, cap = self.weight[resource], self.hold[resource], self.cap[resource]
+            for node in path:
+                old, floor = weight[node], hold[node]
+                new = weight[node] = old + delta
+                if new < floor:
+                    new = floor
+                if new > cap[node]:
+                    weight[node] = old
+                    self._undo(path, node, resource, pairs[count][1])
+                    self.post(leaf, pairs[:count], -1)
+                    return False
+                delta = new - (old if old > floor else floor)
+        return True
+
+    def _undo(self, path: tuple[int, ...], stop: int, resource: int, amount: int) -> None:
+        """Take an amount off the nodes of a path before `stop`."""
+        weight, hold = self.weight[resource], self.hold[resource]
+        for node in path[: path.index(stop)]:
+            old, floor = weight[node], hold[node]
+            new = weight[node] = old - amount
+            amount = max(old, floor) - max(new, floor)
+
     def post(self, leaf: int, pairs: Pairs, sign: int = 1) -> None:
         """Add the vector to the leaf and its ancestors, or take it away with sign -1."""
         path = self.paths[leaf]

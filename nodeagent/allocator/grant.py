@@ -13,6 +13,28 @@ def grant(pool: Pool, turn: Turn, allocation: Allocation, vector: Vector) -> Non
     settle_grant(pool, turn, allocation, vector)
 
 
+def grant_whole(pool: Pool, turn: Turn, allocation: Allocation) -> bool:
+    """Give a new inelastic allocation all it asks for if it fits: the common case, shortest."""
+    number = pool.number
+    pairs = tuple((number[name], amount) for name, amount in allocation.target.items())
+    if not pool.post_if_fits(allocation.leaf, pairs):
+        return False
+    allocation.held = dict(allocation.target)
+    allocation.pairs = pairs
+    allocation.granted_at, allocation.seq = turn.now, turn.seq
+    allocation.state = State.GRANTED
+    pool.members[allocation.leaf][allocation.id] = allocation
+    turn.report(
+        EventType.GRANTED,
+        allocation,
+        vector=allocation.held,
+        held=allocation.held,
+        missing={},
+        borrowed=borrowed(pool, allocation.leaf, allocation.held),
+    )
+    return True
+
+
 def settle_grant(pool: Pool, turn: Turn, allocation: Allocation, vector: Vector) -> None:
     """Give a vector that the books have already."""
     first = not allocation.held
@@ -51,9 +73,10 @@ def report_grant(pool: Pool, turn: Turn, allocation: Allocation, vector: Vector)
 def borrowed(pool: Pool, leaf: int, vector: Vector) -> dict[str, int]:
     """What a leaf is above its plan, in the resources of a vector."""
     above = {}
+    weight, entitlements, number = pool.booked.weight, pool.entitlements, pool.number
     for name in sorted(vector):
-        resource = pool.number[name]
-        more = pool.booked.weight[resource][leaf] - pool.entitlements[resource].deserved[leaf]
+        resource = number[name]
+        more = weight[resource][leaf] - entitlements[resource].deserved[leaf]
         if more > 0:
             above[name] = more
     return above

@@ -54,6 +54,7 @@ class Ledger:
         self.expiring: dict[str, Allocation] = {}
         self.policies = dict(policies or {})
         self.clock = clock
+        self._guard = PolicyGuard(self.policies, clock)
         self.pools = {
             group.name: Pool(group, capacity.get(group.name, {})) for group in plan.groups
         }
@@ -79,7 +80,8 @@ class Ledger:
             raise OperationRefused("seq", f"{seq} was given before", f"more than {self.seq}")
         prepared = check(self, operation)
         replayed = None if fallbacks is None else frozenset(fallbacks)
-        guard = PolicyGuard(self.policies, self.clock, replayed)
+        guard = self._guard
+        guard.begin(replayed)
         now = max(now, self.now)
         turn = Turn(self.now, seq, self.allocations, guard, self.expiring)
         pass_time(self, turn, now)

@@ -39,7 +39,21 @@ def _whole(name: str, value: object, low: int, high: int) -> None:
         raise OperationRefused(name, "is out of range", f"a whole number from {low} to {high}")
 
 
+def _plain_vector(value: object) -> bool:
+    """Whether a vector is beyond doubt right; what is not is looked at again to say why."""
+    if not isinstance(value, dict):
+        return False
+    for resource, amount in value.items():
+        if resource.__class__ is not str or not 0 < len(resource) <= _MAX_TEXT:
+            return False
+        if amount.__class__ is not int or not 0 <= amount < _MAX:
+            return False
+    return True
+
+
 def _vector(name: str, value: object, *, signed: bool = False) -> None:
+    if _plain_vector(value):
+        return
     if not isinstance(value, Mapping):
         raise OperationRefused(name, "is no vector", "whole base units by resource name")
     for resource, amount in value.items():

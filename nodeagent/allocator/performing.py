@@ -42,21 +42,22 @@ _GONE = Verdict(Answer.DONE, "ended before")
 def check(ledger: "Ledger", operation: Operation) -> Plan | None:
     """Refuse what names nothing that exists, before anything changes; the plan to be applied."""
     match operation:
+        case Request():
+            if operation.group:
+                _pool(ledger, operation.group)
+        case Release():
+            known = operation.id in ledger.allocations
+            if not known and not any(operation.id in row.system for row in ledger.pools.values()):
+                _known(ledger, operation.id)
         case ApplyPlan():
             return read_plan(ledger, operation.document)
         case Modify() | Cancel() | Stopping():
             _known(ledger, operation.id)
-        case Release():
-            if not any(operation.id in pool.system for pool in ledger.pools.values()):
-                _known(ledger, operation.id)
         case Offer():
             if notice_of(ledger, operation.notice) is None:
                 raise OperationRefused("notice", "is no open notice", "the id of an open notice")
         case Block() | Unblock() | SetCapacity():
             _pool(ledger, operation.group)
-        case Request():
-            if operation.group:
-                _pool(ledger, operation.group)
         case Tick():
             pass
         case _:
@@ -112,13 +113,9 @@ def perform(ledger: "Ledger", turn: Turn, operation: Operation, prepared: Plan |
 
 
 def _release(ledger: "Ledger", turn: Turn, operation: Release) -> Verdict:
-    for pool in ledger.pools.values():
-        if pool.system.pop(operation.id, None) is not None:
-            turn.emit(EventType.FREED, id=operation.id, consumer=SYSTEM, group=pool.group.name)
-            return _laid_out(pool, turn)
     allocation = ledger.allocations.get(operation.id)
     if allocation is None:
-        return _GONE
+        return _release_system(ledger, turn, operation)
     pool = ledger.pools[allocation.group]
     freed = release(pool, turn, allocation, operation.vector, operation.autoadjust)
     if operation.block and freed:
@@ -127,6 +124,14 @@ def _release(ledger: "Ledger", turn: Turn, operation: Release) -> Verdict:
     if pool.claims or pool.waiting:
         settle(pool, turn)
     return _DONE
+
+
+def _release_system(ledger: "Ledger", turn: Turn, operation: Release) -> Verdict:
+    for pool in ledger.pools.values():
+        if pool.system.pop(operation.id, None) is not None:
+            turn.emit(EventType.FREED, id=operation.id, consumer=SYSTEM, group=pool.group.name)
+            return _laid_out(pool, turn)
+    return _GONE
 
 
 def _laid_out(pool: Pool, turn: Turn) -> Verdict:

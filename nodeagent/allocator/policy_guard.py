@@ -52,6 +52,12 @@ class PolicyGuard:
     failed: list[int] = field(default_factory=list)
     _calls: int = 0
 
+    def begin(self, replayed: frozenset[int] | None) -> None:
+        """Begin another operation."""
+        self.replayed, self._calls = replayed, 0
+        if self.failed:
+            self.fallbacks, self.failed = [], []
+
     def knows(self, name: str) -> bool:
         """Whether a policy of that name is built in or plugged in."""
         return name in BUILT_IN or name in self.plugins

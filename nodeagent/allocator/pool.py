@@ -178,6 +178,16 @@ class Pool:
             return False
         return self.physical is self.booked or self.physical.fits(leaf, pairs)
 
+    def post_if_fits(self, leaf: int, pairs: Pairs) -> bool:
+        """Enter a vector in both books if it fits in both."""
+        if self.physical is not self.booked and not self.physical.fits(leaf, pairs):
+            return False
+        if not self.booked.post_if_fits(leaf, pairs):
+            return False
+        if self.physical is not self.booked:
+            self.physical.post(leaf, pairs)
+        return True
+
     def post(self, leaf: int, pairs: Pairs, sign: int = 1) -> None:
         """Enter a vector in both books."""
         self.booked.post(leaf, pairs, sign)

@@ -143,4 +143,4 @@ def covers(left: Vector, right: Vector) -> bool:
 
 def ordered(vector: Vector) -> dict[str, int]:
     """The vector in canonical form: names sorted, no zeros; equal vectors print equal."""
-    return {name: vector[name] for name in sorted(vector) if vector[name]}
+    return {name: amount for name in sorted(vector) if (amount := vector[name])}

@@ -2,7 +2,7 @@
 
 from nodeagent.allocator.admission import admit, refused, standing
 from nodeagent.allocator.allocation import Allocation, State
-from nodeagent.allocator.event import Answer, Verdict
+from nodeagent.allocator.event import Answer, EventType, Verdict
 from nodeagent.allocator.grant import free
 from nodeagent.allocator.noticing import settle_state, withdraw
 from nodeagent.allocator.pool import Pool
@@ -18,6 +18,13 @@ def release(
     All of it with `autoadjust` forgets the allocation. Without, what was freed is asked for again
     from now on, behind those who ask already.
     """
+    if (
+        vector is None
+        and autoadjust
+        and not pool.claims
+        and allocation.id in pool.members[allocation.leaf]
+    ):
+        return _end(pool, turn, allocation)
     freed = dict(allocation.held)
     if vector is not None:
         freed = {name: min(amount, vector.get(name, 0)) for name, amount in freed.items()}
@@ -34,6 +41,21 @@ def release(
     settle_state(pool, allocation)
     if not allocation.target:
         forget(pool, turn, allocation)
+    return freed
+
+
+def _end(pool: Pool, turn: Turn, allocation: Allocation) -> dict[str, int]:
+    """All of an allocation is free while nothing is being reclaimed: the common case."""
+    freed = allocation.held
+    pool.booked.post(allocation.leaf, allocation.pairs, -1)
+    turn.report(EventType.FREED, allocation, vector=freed)
+    if allocation.missing:
+        pool.stop_waiting(allocation)
+    del pool.members[allocation.leaf][allocation.id]
+    allocation.state = State.FREED
+    if allocation.expires is not None:
+        turn.expire(allocation, None)
+    del turn.allocations[allocation.id]
     return freed
 
 

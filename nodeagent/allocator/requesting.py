@@ -4,8 +4,9 @@ from typing import TYPE_CHECKING
 
 from nodeagent.allocator.admission import admit, standing
 from nodeagent.allocator.allocation import Allocation, State
+from nodeagent.allocator.consumer import Order
 from nodeagent.allocator.event import Answer, EventType, Verdict
-from nodeagent.allocator.grant import report_grant
+from nodeagent.allocator.grant import grant_whole, report_grant
 from nodeagent.allocator.naming import admits
 from nodeagent.allocator.operation import Request
 from nodeagent.allocator.pool import Pool
@@ -17,6 +18,7 @@ from nodeagent.allocator.turn import ASK_TTL, Turn
 if TYPE_CHECKING:
     from nodeagent.allocator.ledger import Ledger
 
+GRANTED = Verdict(Answer.GRANTED)
 SYSTEM = "system"
 """The consumer of static, mirror and system-critical pods: always admitted, off the capacity."""
 
@@ -37,6 +39,10 @@ def request(ledger: "Ledger", turn: Turn, operation: Request) -> Verdict:
         return _refuse(turn, operation, reason)
     allocation = _allocation(pool, leaf, turn, operation)
     ledger.allocations[operation.id] = allocation
+    if _simple(pool, allocation) and grant_whole(pool, turn, allocation):
+        if pool.waiting:
+            settle(pool, turn)
+        return GRANTED
     verdict = admit(pool, turn, allocation)
     if verdict.answer is Answer.REFUSED:
         del ledger.allocations[operation.id]
@@ -47,6 +53,17 @@ def request(ledger: "Ledger", turn: Turn, operation: Request) -> Verdict:
         return verdict
     settle(pool, turn)
     return standing(pool, allocation)
+
+
+def _simple(pool: Pool, allocation: Allocation) -> bool:
+    """Whether a request may be granted for no other reason than that it fits."""
+    return (
+        allocation.maximum == 1
+        and not allocation.firm
+        and not pool.lending.restricted
+        and pool.group.order is Order.BORROW_FIRST
+        and allocation.unit.keys() <= pool.number.keys()
+    )
 
 
 def _find(ledger: "Ledger", operation: Request) -> tuple[Pool | None, int | None]:
@@ -73,7 +90,7 @@ def _refuse(turn: Turn, operation: Request, reason: str) -> Verdict:
 
 
 def _allocation(pool: Pool, leaf: int, turn: Turn, operation: Request) -> Allocation:
-    unit = {name: amount for name, amount in operation.vector.items() if amount}
+    unit = ordered(operation.vector)
     return Allocation(
         id=operation.id,
         group=pool.group.name,

@@ -1,0 +1,186 @@
+"""How fast the allocator decides, in memory, on one core; rates also as a ratio to plain counting.
+
+The tree is 156 consumers (5 × 5 × 5 leaves below 31 inner ones, the root included) and 6 resources,
+500 allocations. Times are those of the process, so that neighbours on the machine count less.
+"""
+
+from collections.abc import Callable
+from statistics import median
+from time import process_time
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from nodeagent.allocator.ledger import Ledger
+from nodeagent.allocator.operation import ApplyPlan, Cancel, Release, Request
+from nodeagent.allocator.plan_reading import parse_spec
+
+Result = dict[str, Any]
+
+RESOURCES = ("cpu", "ephemeral-storage", "hugepages-2Mi", "memory", "nvidia.com/gpu", "pids")
+CAPACITY = dict.fromkeys(RESOURCES, 1_000_000)
+VECTOR = dict.fromkeys(RESOURCES, 2)
+ROUNDS = 5
+
+
+def _plan(share: int, own: int) -> dict[str, Any]:
+    """A plan of 5 × 5 × 5 leaves, every level owning a part of what is above."""
+    top = []
+    for one in range(5):
+        middle = []
+        for two in range(5):
+            leaves = [
+                {
+                    "name": f"c{one}-{two}-{three}",
+                    "share": 1 + (three + share) % 3,
+                    "own": _own(own),
+                }
+                for three in range(5)
+            ]
+            middle.append({"name": f"c{one}-{two}", "consumers": leaves, "own": _own(own * 5)})
+        top.append({"name": f"c{one}", "consumers": middle, "own": _own(own * 25)})
+    return {"groups": [{"name": "default", "windows": [{"when": "always", "consumers": top}]}]}
+
+
+def _own(amount: int) -> dict[str, Any]:
+    rows: dict[str, Any] = dict.fromkeys(RESOURCES, amount)
+    rows["cpu"] = f"{amount}m"
+    return rows
+
+
+def _ledger(capacity: dict[str, int], own: int) -> Ledger:
+    plan = parse_spec(_plan(0, own), ZoneInfo)
+    return Ledger(plan, {"default": capacity}, 0, zones=ZoneInfo)
+
+
+def _leaves() -> list[str]:
+    return [f"c{one}-{two}-{three}" for one in range(5) for two in range(5) for three in range(5)]
+
+
+def _counting(rounds: int) -> float:
+    """Seconds of a loop that does nothing but count six resources up and down in a dict."""
+    counters = dict.fromkeys(RESOURCES, 0)
+    start = process_time()
+    for _ in range(rounds):
+        for name, amount in VECTOR.items():
+            counters[name] += amount
+        for name, amount in VECTOR.items():
+            counters[name] -= amount
+    return process_time() - start
+
+
+def _result(name: str, value: float, unit: str, target: str, spread: tuple[float, float]) -> Result:
+    return {
+        "name": name,
+        "value": value,
+        "unit": unit,
+        "target": target,
+        "spread": f"{spread[0]:.3g}–{spread[1]:.3g}",
+    }
+
+
+def admit_and_release() -> list[Result]:
+    """Admissions with their releases a second, with 500 allocations held, and the ratio."""
+    ledger = _ledger(CAPACITY, 1000)
+    leaves, seq = _leaves(), 0
+    for number in range(500):
+        seq += 1
+        ledger.apply(Request(f"held{number}", leaves[number % 125], VECTOR), 0, seq)
+    rates, ratios = [], []
+    for turn in range(ROUNDS):
+        count = 4000
+        start = process_time()
+        for number in range(count):
+            seq += 2
+            ledger.apply(Request(f"p{turn}.{number}", leaves[number % 125], VECTOR), 0, seq - 1)
+            ledger.apply(Release(f"p{turn}.{number}"), 0, seq)
+        spent = process_time() - start
+        rates.append(count / spent)
+        ratios.append(spent / _counting(count))
+    return [
+        _result(
+            "admit+release, 156 consumers × 6 resources",
+            median(rates),
+            "1/s",
+            "≥ 20,000",
+            (min(rates), max(rates)),
+        ),
+        {
+            "name": "admit+release, times a counting loop",
+            "ratio": median(ratios),
+            "unit": "×",
+            "target": "",
+            "spread": f"{min(ratios):.3g}–{max(ratios):.3g}",
+        },
+    ]
+
+
+def _crowded() -> tuple[Ledger, int]:
+    """500 allocations that fill the node, all of them with half of the consumers."""
+    capacity = dict.fromkeys(RESOURCES, 1000)
+    ledger = _ledger(capacity, 8)
+    leaves, seq = _leaves(), 0
+    for number in range(500):
+        seq += 1
+        ledger.apply(Request(f"held{number}", leaves[number % 62], VECTOR), 0, seq)
+    return ledger, seq
+
+
+def claim() -> list[Result]:
+    """A claim that takes back from borrowers among 500 allocations, called off again each time."""
+    ledger, seq = _crowded()
+    leaves = _leaves()
+    times = []
+    document = ledger.to_document()
+    for number in range(200):
+        if number % 20 == 0:
+            ledger = Ledger.from_document(document, zones=ZoneInfo)
+            seq = document["seq"]
+        seq += 1
+        start = process_time()
+        verdict = ledger.apply(Request(f"o{number}", leaves[63 + number % 60], VECTOR), 0, seq)
+        times.append((process_time() - start) * 1000)
+        assert verdict.verdict.answer.value == "RECLAIMING"
+        seq += 1
+        ledger.apply(Cancel(f"o{number}"), 0, seq)
+    times.sort()
+    p99 = times[len(times) * 99 // 100 - 1]
+    name = "claim among 500 allocations, p99"
+    return [_result(name, p99, "ms", "≤ 10", (median(times), times[-1]))]
+
+
+def _timed(name: str, target: str, act: Callable[[], object]) -> list[Result]:
+    times = []
+    for _ in range(ROUNDS):
+        start = process_time()
+        act()
+        times.append((process_time() - start) * 1000)
+    return [_result(name, median(times), "ms", target, (min(times), max(times)))]
+
+
+def rebuild() -> list[Result]:
+    """A ledger of 500 allocations read back from its document."""
+    document = _crowded()[0].to_document()
+    return _timed(
+        "rebuild of 500 allocations",
+        "≤ 100",
+        lambda: Ledger.from_document(document, zones=ZoneInfo),
+    )
+
+
+def switch() -> list[Result]:
+    """Another plan for 156 consumers put in force while 500 allocations run."""
+    ledger, seq = _crowded()
+    header = {"apiVersion": "berth.dev/v1alpha1", "kind": "ConsumerPlan"}
+    plans = [{**header, "spec": _plan(share, 7)} for share in range(2)]
+    numbers = iter(range(seq + 1, seq + 1000))
+
+    def act() -> None:
+        number = next(numbers)
+        ledger.apply(ApplyPlan(plans[number % 2]), 0, number)
+
+    return _timed("plan switch, 156 consumers × 6 resources", "≤ 50", act)
+
+
+def run() -> list[Result]:
+    """Every measurement."""
+    return [*admit_and_release(), *claim(), *rebuild(), *switch()]
