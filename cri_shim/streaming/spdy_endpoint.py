@@ -8,7 +8,8 @@ from cri_shim.streaming.lanes import Backlog, Lane, LaneClosed
 from cri_shim.wire import spdy_events as events
 from cri_shim.wire.spdy_frames import ResetStatus, Settings
 from cri_shim.wire.spdy_headers import Headers
-from cri_shim.wire.spdy_session import Role, SpdySession, StreamGone
+from cri_shim.wire.spdy_session import Role, SpdySession
+from cri_shim.wire.spdy_streams import StreamGone
 
 Offered = Callable[["SpdyLane", Headers], bool]
 """Asked for each stream the client opens; False refuses it."""

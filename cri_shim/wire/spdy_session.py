@@ -22,13 +22,14 @@ from cri_shim.wire import spdy_frames as frames
 from cri_shim.wire.spdy_cutter import DataPiece, FrameCutter
 from cri_shim.wire.spdy_events import Event
 from cri_shim.wire.spdy_frames import GoAwayStatus, ResetStatus, SettingId
-from cri_shim.wire.spdy_headers import HeaderDecoder, HeaderEncoder, HeaderError, Headers
+from cri_shim.wire.spdy_headers import HeaderDecoder, HeaderEncoder, HeaderError
 from cri_shim.wire.spdy_streams import (
     INITIAL_WINDOW,
     MAX_WINDOW,
     Step,
     Stream,
-    StreamState,
+    StreamGone,
+    StreamTable,
     Window,
 )
 
@@ -43,10 +44,6 @@ class Role(Enum):
     CLIENT = 1
 
 
-class StreamGone(Exception):
-    """The stream is closed, or its state forbids the step: the peer may have reset it just now."""
-
-
 class SpdySession:
     """A session after the HTTP upgrade. Not thread-safe; nothing here waits."""
 
@@ -56,15 +53,11 @@ class SpdySession:
         self._cutter = FrameCutter()
         self._encoder = HeaderEncoder()
         self._decoder = HeaderDecoder()
-        self._streams: dict[int, Stream] = {}
-        self._next_id = 1 if role is Role.CLIENT else 2
-        self._next_ping = self._next_id
-        self._highest_peer_id = 0
+        self._streams = StreamTable(role.value)
+        self._next_ping = 2 - role.value
         self._outgoing = Window()
         self._incoming = Window()
         self._unreturned = 0
-        self._peer_initial_window = INITIAL_WINDOW
-        self._own_initial_window = INITIAL_WINDOW
         self._out: list[bytes] = []
         self.failed = False
         self.left = False
@@ -97,15 +90,13 @@ class SpdySession:
         """Offer a stream to the peer; its id."""
         if self.failed or self.left or self.peer_left:
             raise StreamGone("the session is ending: no new streams")
-        stream_id, self._next_id = self._next_id, self._next_id + 2
-        state = StreamState.REQUESTED_SHUT if fin else StreamState.REQUESTED
-        self._streams[stream_id] = self._new_stream(stream_id, state)
+        stream_id = self._streams.open_own(fin)
         self._send(frames.SynStream(stream_id, self._encoder.encode(headers), fin))
         return stream_id
 
     def accept(self, stream_id: int, headers: Iterable[tuple[bytes, bytes]] = ()) -> None:
         """Reply to a stream which the peer offered."""
-        self._step(stream_id, Step.SEND_REPLY)
+        self._streams.step(stream_id, Step.SEND_REPLY)
         self._send(frames.SynReply(stream_id, self._encoder.encode(headers)))
 
     def data_header(self, stream_id: int, length: int, fin: bool = False) -> bytes:
@@ -114,11 +105,11 @@ class SpdySession:
         The caller writes both itself, after `data_to_send`, so that the payload is not copied.
         `length` may not pass `room`.
         """
-        stream = self._step(stream_id, Step.SEND_DATA)
+        stream = self._streams.step(stream_id, Step.SEND_DATA)
         stream.outgoing.take(length)
         self._outgoing.take(length)
         if fin:
-            self._finish(stream, Step.SEND_FIN)
+            self._streams.step(stream_id, Step.SEND_FIN)
         return frames.data_header(stream_id, length, fin)
 
     def send_data(self, stream_id: int, payload: bytes, fin: bool = False) -> None:
@@ -129,12 +120,12 @@ class SpdySession:
         """Shut our half of the stream; nothing if it is shut already or gone."""
         stream = self._streams.get(stream_id)
         if stream is not None and stream.may(Step.SEND_FIN):
-            self._finish(stream, Step.SEND_FIN)
+            self._streams.step(stream_id, Step.SEND_FIN)
             self._out.append(frames.data_header(stream_id, 0, True))
 
     def reset(self, stream_id: int, status: ResetStatus) -> None:
         """End a stream at once in both directions; nothing if it is gone."""
-        if self._streams.pop(stream_id, None) is not None:
+        if self._streams.drop(stream_id):
             self._send(frames.RstStream(stream_id, status))
 
     def ping(self) -> int:
@@ -147,11 +138,11 @@ class SpdySession:
         """Say that no new streams are taken. Go peers stop reading here: send it last."""
         if not self.left:
             self.left = True
-            self._send(frames.GoAway(self._highest_peer_id, status))
+            self._send(frames.GoAway(self._streams.highest_peer_id, status))
 
     def announce_window(self, size: int) -> None:
         """Tell a peer that keeps windows how much each stream may send ahead; before any stream."""
-        self._own_initial_window = size
+        self._streams.own_window = size
         self._send(frames.Settings(((SettingId.INITIAL_WINDOW_SIZE, size),)))
 
     def room(self, stream_id: int) -> int:
@@ -173,7 +164,7 @@ class SpdySession:
         if stream is None:
             return
         stream.unreturned += length
-        if stream.unreturned >= self._own_initial_window // 2:
+        if stream.unreturned >= self._streams.own_window // 2:
             self._return_window(stream_id, stream.incoming, stream.unreturned)
             stream.unreturned = 0
 
@@ -183,7 +174,7 @@ class SpdySession:
 
     def is_open(self, stream_id: int) -> bool:
         """At least one half of the stream is not finished."""
-        return stream_id in self._streams
+        return self._streams.get(stream_id) is not None
 
     @property
     def open_streams(self) -> int:
@@ -202,7 +193,7 @@ class SpdySession:
             case frames.HeadersFrame():
                 yield from self._on_headers(item)
             case frames.RstStream(stream_id, status):
-                if self._streams.pop(stream_id, None) is not None:
+                if self._streams.drop(stream_id):
                     yield events.StreamReset(stream_id, status, by_peer=True)
             case frames.Settings(values):
                 yield from self._on_settings(values)
@@ -221,7 +212,7 @@ class SpdySession:
         if stream is None:
             self.consumed(0, length)
             # Pieces may still be on the way for a stream that is closed: drop them silently.
-            if piece.first and not self._was_open(piece.stream_id):
+            if piece.first and not self._streams.was_open(piece.stream_id):
                 self._send(frames.RstStream(piece.stream_id, ResetStatus.INVALID_STREAM))
             return
         if not stream.may(Step.RECEIVE_DATA):
@@ -230,7 +221,7 @@ class SpdySession:
             return
         stream.incoming.take(length)
         if piece.fin:
-            self._finish(stream, Step.RECEIVE_FIN)
+            self._streams.step(piece.stream_id, Step.RECEIVE_FIN)
         if length or piece.fin:
             yield events.DataReceived(piece.stream_id, piece.payload, piece.fin)
 
@@ -239,22 +230,21 @@ class SpdySession:
         if self.left:
             return
         known = self._streams.get(frame.stream_id)
-        if known is not None and self._is_peers(frame.stream_id):
+        if known is not None and self._streams.is_peers(frame.stream_id):
             yield self._reset_for_error(known, ResetStatus.PROTOCOL_ERROR)
             return
-        if not self._is_peers(frame.stream_id) or frame.stream_id <= self._highest_peer_id:
+        if (
+            not self._streams.is_peers(frame.stream_id)
+            or frame.stream_id <= self._streams.highest_peer_id
+        ):
             yield self._fail(f"the peer cannot open stream {frame.stream_id} now")
             return
-        self._highest_peer_id = frame.stream_id
+        self._streams.highest_peer_id = frame.stream_id
         if len(self._streams) >= self._max_streams or frame.unidirectional:
             self._send(frames.RstStream(frame.stream_id, ResetStatus.REFUSED_STREAM))
             return
-        yield self._offered(frame.stream_id, headers, frame.fin)
-
-    def _offered(self, stream_id: int, headers: Headers, fin: bool) -> Event:
-        state = StreamState.OFFERED_SHUT if fin else StreamState.OFFERED
-        self._streams[stream_id] = self._new_stream(stream_id, state)
-        return events.StreamOpened(stream_id, headers, fin)
+        self._streams.open_peers(frame.stream_id, frame.fin)
+        yield events.StreamOpened(frame.stream_id, headers, frame.fin)
 
     def _on_syn_reply(self, frame: frames.SynReply) -> Iterator[Event]:
         headers = self._decoder.decode(frame.block)
@@ -264,9 +254,9 @@ class SpdySession:
         if not stream.may(Step.RECEIVE_REPLY):
             yield self._reset_for_error(stream, ResetStatus.STREAM_IN_USE)
             return
-        stream.move(Step.RECEIVE_REPLY)
+        self._streams.step(frame.stream_id, Step.RECEIVE_REPLY)
         if frame.fin:
-            self._finish(stream, Step.RECEIVE_FIN)
+            self._streams.step(frame.stream_id, Step.RECEIVE_FIN)
         yield events.StreamReplied(frame.stream_id, headers, frame.fin)
 
     def _on_headers(self, frame: frames.HeadersFrame) -> Iterator[Event]:
@@ -278,7 +268,7 @@ class SpdySession:
             yield self._reset_for_error(stream, ResetStatus.STREAM_ALREADY_CLOSED)
             return
         if frame.fin:
-            self._finish(stream, Step.RECEIVE_FIN)
+            self._streams.step(frame.stream_id, Step.RECEIVE_FIN)
         yield events.HeadersReceived(frame.stream_id, headers, frame.fin)
 
     def _on_settings(self, values: tuple[tuple[int, int], ...]) -> Iterator[Event]:
@@ -289,9 +279,7 @@ class SpdySession:
                 yield self._fail(f"initial window of {value} bytes is over 2^31 - 1")
                 return
             self.peer_keeps_windows = True
-            for stream in self._streams.values():
-                stream.outgoing.room += value - self._peer_initial_window
-            self._peer_initial_window = value
+            self._streams.set_peer_window(value)
             yield events.WindowOpened(0)
 
     def _on_ping(self, ping_id: int) -> Iterator[Event]:
@@ -316,35 +304,11 @@ class SpdySession:
 
     # Bookkeeping
 
-    def _new_stream(self, stream_id: int, state: StreamState) -> Stream:
-        outgoing, incoming = Window(self._peer_initial_window), Window(self._own_initial_window)
-        return Stream(stream_id, state, outgoing, incoming)
-
-    def _step(self, stream_id: int, step: Step) -> Stream:
-        stream = self._streams.get(stream_id)
-        if stream is None or not stream.may(step):
-            state = stream.state.value if stream else "gone"
-            raise StreamGone(f"stream {stream_id} is {state}: cannot {step.value}")
-        stream.move(step)
-        return stream
-
-    def _finish(self, stream: Stream, step: Step) -> None:
-        stream.move(step)
-        if stream.state is StreamState.CLOSED:
-            del self._streams[stream.stream_id]
-
     def _known(self, stream_id: int) -> Stream | None:
         stream = self._streams.get(stream_id)
-        if stream is None and not self._was_open(stream_id):
+        if stream is None and not self._streams.was_open(stream_id):
             self._send(frames.RstStream(stream_id, ResetStatus.INVALID_STREAM))
         return stream
-
-    def _is_peers(self, stream_id: int) -> bool:
-        return stream_id > 0 and stream_id % 2 != self._role.value
-
-    def _was_open(self, stream_id: int) -> bool:
-        last = self._highest_peer_id if self._is_peers(stream_id) else self._next_id - 2
-        return stream_id <= last
 
     def _return_window(self, stream_id: int, window: Window, length: int) -> None:
         window.give(length)

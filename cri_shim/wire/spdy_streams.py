@@ -96,3 +96,75 @@ class Stream:
 
     def move(self, step: Step) -> None:
         self.state = MOVES[self.state, step]
+
+
+class StreamGone(Exception):
+    """The stream is closed, or its state forbids the step: the peer may have reset it just now."""
+
+
+class StreamTable:
+    """The streams of one session that are not closed, and which ids were given so far.
+
+    One end gives even ids, the other odd ones; each counts up.
+    """
+
+    def __init__(self, own_parity: int) -> None:
+        self._own_parity = own_parity
+        self._open: dict[int, Stream] = {}
+        self._next_id = 2 - own_parity
+        self.highest_peer_id = 0
+        self.peer_window = INITIAL_WINDOW
+        """What the peer grants each new stream; `own_window` is what we grant."""
+        self.own_window = INITIAL_WINDOW
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def get(self, stream_id: int) -> Stream | None:
+        return self._open.get(stream_id)
+
+    def open_own(self, fin: bool) -> int:
+        """A stream that we offer; its id."""
+        stream_id, self._next_id = self._next_id, self._next_id + 2
+        self._add(stream_id, StreamState.REQUESTED_SHUT if fin else StreamState.REQUESTED)
+        return stream_id
+
+    def open_peers(self, stream_id: int, fin: bool) -> None:
+        """A stream that the peer offers."""
+        self._add(stream_id, StreamState.OFFERED_SHUT if fin else StreamState.OFFERED)
+
+    def step(self, stream_id: int, step: Step) -> Stream:
+        """Move a stream; StreamGone where the table has no such arrow."""
+        stream = self._open.get(stream_id)
+        if stream is None or not stream.may(step):
+            state = stream.state.value if stream else "gone"
+            raise StreamGone(f"stream {stream_id} is {state}: cannot {step.value}")
+        stream.move(step)
+        if stream.state is StreamState.CLOSED:
+            del self._open[stream_id]
+        return stream
+
+    def drop(self, stream_id: int) -> bool:
+        """Close at once; False if it was closed."""
+        return self._open.pop(stream_id, None) is not None
+
+    def clear(self) -> None:
+        self._open.clear()
+
+    def is_peers(self, stream_id: int) -> bool:
+        return stream_id > 0 and stream_id % 2 != self._own_parity
+
+    def was_open(self, stream_id: int) -> bool:
+        """The id was given at some time."""
+        last = self.highest_peer_id if self.is_peers(stream_id) else self._next_id - 2
+        return stream_id <= last
+
+    def set_peer_window(self, size: int) -> None:
+        """The peer's new initial window, which also counts for streams that are open."""
+        for stream in self._open.values():
+            stream.outgoing.room += size - self.peer_window
+        self.peer_window = size
+
+    def _add(self, stream_id: int, state: StreamState) -> None:
+        windows = Window(self.peer_window), Window(self.own_window)
+        self._open[stream_id] = Stream(stream_id, state, *windows)

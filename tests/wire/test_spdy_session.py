@@ -18,8 +18,8 @@ from cri_shim.wire.spdy_headers import (
     HeaderError,
     pack_headers,
 )
-from cri_shim.wire.spdy_session import Role, SpdySession, StreamGone
-from cri_shim.wire.spdy_streams import INITIAL_WINDOW, MOVES, Step, StreamState
+from cri_shim.wire.spdy_session import Role, SpdySession
+from cri_shim.wire.spdy_streams import INITIAL_WINDOW, MOVES, Step, StreamGone, StreamState
 
 HEADERS = ((b"streamtype", b"stdin"),)
 
