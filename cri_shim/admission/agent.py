@@ -25,8 +25,8 @@ log = logging.getLogger(__name__)
 
 DEADLINE = 2.0
 """Seconds the agent has for an answer."""
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
-_OPTIONS = [("grpc.max_reconnect_backoff_ms", 2000), ("grpc.initial_reconnect_backoff_ms", 100)]
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 1.0
+_OPTIONS = [("grpc.max_reconnect_backoff_ms", 1000), ("grpc.initial_reconnect_backoff_ms", 100)]
 
 
 class AgentAdmission:

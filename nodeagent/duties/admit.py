@@ -1,5 +1,6 @@
 """Admitting pods: asked by the runtime before a pod is made, told by it which pods run."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -11,6 +12,8 @@ from nodeagent.allocator.requesting import SYSTEM
 from nodeagent.duties.keeper import Keeper
 from nodeagent.duties.pods import REQUEST_PREFIX, Pod, PodRefused, consumer, is_firm, quantities
 from nodeagent.duties.release import release
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +62,10 @@ async def account(keeper: Keeper, pod: Pod, queues: Mapping[str, str]) -> None:
         return
     await release(keeper, pod.uid)
     vector = _known(keeper, SYSTEM, dict(pod.requested))
-    await keeper.perform(Request(pod.uid, SYSTEM, vector), pod=_note(pod, SYSTEM))
+    try:
+        await keeper.perform(Request(pod.uid, SYSTEM, vector), pod=_note(pod, SYSTEM))
+    except OperationRefused as error:
+        log.error("pod %s/%s runs and cannot be accounted: %s", pod.namespace, pod.name, error)
 
 
 def _runs(keeper: Keeper, uid: str) -> bool:

@@ -25,13 +25,14 @@ class PodStopper:
     async def stop(self, uid: str) -> bool:
         """Kill the pod's containers and stop its ready sandboxes; False if there are none.
 
+        A pod without a uid goes by its sandbox's id.
         Raises StopFailed if the runtime is away or refuses.
         """
         try:
             ready = cri.PodSandboxStateValue(state=cri.SANDBOX_READY)
             request = cri.ListPodSandboxRequest(filter=cri.PodSandboxFilter(state=ready))
             listed = await self._stub.ListPodSandbox(request, timeout=_LIST_SECONDS)
-            found = [item.id for item in listed.items if item.metadata.uid == uid]
+            found = [it.id for it in listed.items if uid in (it.metadata.uid, it.id)]
             for sandbox in found:
                 stop = cri.StopPodSandboxRequest(pod_sandbox_id=sandbox)
                 await self._stub.StopPodSandbox(stop, timeout=_STOP_SECONDS)
