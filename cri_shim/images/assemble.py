@@ -74,7 +74,7 @@ class Assembler:
         chains = chain_ids(config.diff_ids)
         work = _Work(manifest, config, chains, fetch, board)
         try:
-            with self._blobs.hold(manifest.blobs), self._layers.hold(chains):
+            with self._blobs.holds.hold(manifest.blobs), self._layers.holds.hold(chains):
                 self._blobs.add(manifest.raw, manifest.digest)
                 self._blobs.add(raw_config, manifest.config.digest)
                 layers = await self._obtain_all(work)

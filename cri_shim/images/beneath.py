@@ -9,12 +9,12 @@ import os
 import re
 import stat
 from collections import OrderedDict
+from pathlib import Path
 
-from cri_shim.host.files import open_beneath
+from cri_shim.host.files import open_beneath, safe_join
 from cri_shim.images.errors import BadImage
 
 _MAX_OPEN = 64
-_MAX_LINKS = 40
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 OPAQUE = "trusted.overlay.opaque"
 _PLAIN = re.compile(r"[^./\0][^/\0]*(?:/[^./\0][^/\0]*)*\Z")
@@ -53,6 +53,7 @@ class Root:
     """The folder being filled; knows which of its folders no entry has described yet."""
 
     def __init__(self, path: str) -> None:
+        self._path = Path(path)
         self.fd = os.open(path, _FOLDER | os.O_NOFOLLOW)
         self._folders: OrderedDict[str, tuple[int, str]] = OrderedDict()
         self.implied: set[str] = {"."}
@@ -85,47 +86,21 @@ class Root:
     def _open(self, path: str) -> tuple[int, str]:
         real = self._resolve(path)
         try:
-            return open_beneath(self.fd, real, _FOLDER), real
+            return open_beneath(self.fd, real or ".", _FOLDER), real
         except FileNotFoundError:
             pass
         except NotADirectoryError:
             self._unhide(real)
         self._make(real)
         try:
-            return open_beneath(self.fd, real, _FOLDER), real
+            return open_beneath(self.fd, real or ".", _FOLDER), real
         except NotADirectoryError:
             raise BadImage(f"{path!r} should be a folder and is a file of the same layer") from None
 
     def _resolve(self, path: str) -> str:
-        """The path without links: what a chroot into the root would see."""
-        done: list[str] = []
-        rest = path.split("/")[::-1]
-        links = 0
-        while rest:
-            part = rest.pop()
-            if part in ("", "."):
-                continue
-            if part == "..":
-                del done[-1:]
-                continue
-            target = self._link("/".join([*done, part]))
-            if target is None:
-                done.append(part)
-                continue
-            links += 1
-            if links > _MAX_LINKS:
-                raise BadImage(f"{path!r} runs in a circle of symbolic links")
-            if target.startswith("/"):
-                done.clear()
-            rest += target.split("/")[::-1]
-        return "/".join(done)
-
-    def _link(self, path: str) -> str | None:
-        """Target of a link whose parents are no links; None for anything else."""
-        try:
-            return os.readlink(path, dir_fd=self.fd)
-        except OSError:
-            return None
+        """The path without links, as a chroot into the root sees it; `` for the root."""
+        real = safe_join(self._path, path).relative_to(self._path)
+        return "" if real == Path() else str(real)
 
     def _make(self, real: str) -> None:
         """Make the missing folders of a resolved path."""

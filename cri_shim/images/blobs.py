@@ -7,13 +7,12 @@ broken download leaves is taken up by the next one, or removed when it is a day 
 import contextlib
 import hashlib
 import time
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from cri_shim.images.errors import BadImage
-from cri_shim.images.locks import NamedLocks
+from cri_shim.images.locks import Holds, NamedLocks
 from cri_shim.images.manifest import Descriptor
 from cri_shim.model.errors import RuntimeFailure
 from cri_shim.model.ids import Digest
@@ -83,12 +82,12 @@ class Writing:
 
 
 class Blobs:
-    """Blobs by digest. `hold` keeps some from being collected while an image is being made."""
+    """Blobs by digest. `holds` keep some from being collected while an image is being made."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
         self.locks = NamedLocks()
-        self._held: Counter[Digest] = Counter()
+        self.holds = Holds()
         for algorithm in ("sha256", "sha512"):
             (root / algorithm).mkdir(parents=True, exist_ok=True, mode=0o700)
 
@@ -151,21 +150,10 @@ class Blobs:
                 writing.write(chunk)
                 left -= len(chunk)
 
-    @contextlib.contextmanager
-    def hold(self, digests: Iterable[Digest]) -> Iterator[None]:
-        """Keep these blobs for the time of the block, whether an image names them or not."""
-        kept = tuple(digests)
-        self._held.update(kept)
-        try:
-            yield
-        finally:
-            self._held.subtract(kept)
-            self._held += Counter()
-
     def discard(self, digests: Iterable[Digest], resumable: bool = False) -> None:
         """Remove blobs that nobody holds; `resumable` keeps their content for a next attempt."""
         for digest in set(digests):
-            if self._held[digest]:
+            if digest in self.holds:
                 continue
             if resumable:
                 with contextlib.suppress(FileNotFoundError):

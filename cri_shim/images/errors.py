@@ -1,16 +1,17 @@
 """Errors of images that callers tell apart."""
 
-from cri_shim.model.errors import RuntimeFailure, Unavailable
+from cri_shim.model.errors import RuntimeFailure
 
 
 class BadImage(RuntimeFailure):
     """The image's content is broken, hostile or not for this node; a retry will not help."""
 
 
-class RegistryUnavailable(Unavailable):
+class RegistryUnavailable(RuntimeFailure):
     """No endpoint of the registry answered.
 
-    The kubelet shows a pull error to users by its first word, so the text begins with it.
+    The kubelet knows the error by its first word, and looks at the bare text only where the gRPC
+    code is UNKNOWN: hence the base class.
     """
 
     def __init__(self, text: str) -> None:

@@ -8,12 +8,11 @@ next start; a record without its folder is dropped, with the images that need it
 import contextlib
 import ctypes
 import os
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from cri_shim.host.files import remove_tree
-from cri_shim.images.locks import NamedLocks
+from cri_shim.images.locks import Holds, NamedLocks
 from cri_shim.images.parents import inherit
 from cri_shim.images.records import Documents, Layer
 from cri_shim.model.ids import Digest
@@ -28,7 +27,7 @@ class Layers:
         self._root = root
         self._table = table
         self.locks = NamedLocks()
-        self._held: Counter[Digest] = Counter()
+        self.holds = Holds()
         self._good: dict[Digest, Layer] = {}
         self._fresh: dict[Digest, Layer] = {}
         self._implied: dict[Digest, tuple[str, ...]] = {}
@@ -96,17 +95,6 @@ class Layers:
                 self._table.put(layer.chain, layer.to_document())
                 self._good[layer.chain] = layer
 
-    @contextlib.contextmanager
-    def hold(self, chains: Iterable[Digest]) -> Iterator[None]:
-        """Keep these layers for the time of the block, whether an image names them or not."""
-        kept = tuple(chains)
-        self._held.update(kept)
-        try:
-            yield
-        finally:
-            self._held.subtract(kept)
-            self._held += Counter()
-
     def retire(self, chains: Iterable[Digest]) -> list[Layer]:
         """Take layers that nobody holds out of use; their folders are then `remove`d.
 
@@ -116,7 +104,7 @@ class Layers:
         retired = []
         for chain in chains:
             layer = self.get(chain)
-            if layer is None or self._held[chain]:
+            if layer is None or chain in self.holds:
                 continue
             with contextlib.suppress(FileNotFoundError):
                 path = self.path(layer)

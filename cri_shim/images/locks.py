@@ -1,12 +1,16 @@
-"""One lock for each name, for as long as somebody holds or awaits it."""
+"""By name: locks, and holds that keep a thing from being collected."""
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable, Iterator
 
 
 class NamedLocks:
-    """Who comes second finds the first one's work done, or does it if the first one failed."""
+    """A lock lives as long as somebody holds or awaits it.
+
+    Who comes second finds the first one's work done, or does it if the first one failed.
+    """
 
     def __init__(self) -> None:
         self._locks: dict[str, tuple[asyncio.Lock, int]] = {}
@@ -24,3 +28,22 @@ class NamedLocks:
                 del self._locks[name]
             else:
                 self._locks[name] = (lock, users - 1)
+
+
+class Holds:
+    """Names that somebody needs just now; several may hold the same."""
+
+    def __init__(self) -> None:
+        self._held: Counter[str] = Counter()
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._held
+
+    @contextlib.contextmanager
+    def hold(self, names: Iterable[str]) -> Iterator[None]:
+        kept = tuple(names)
+        self._held.update(kept)
+        try:
+            yield
+        finally:
+            self._held -= Counter(kept)

@@ -52,7 +52,29 @@ def _texts(source: Mapping[str, Any], key: str, what: str) -> tuple[str, ...]:
     items: list[Any] = _get(source, key, list, [], what)
     if not all(isinstance(item, str) for item in items):
         raise BadImage(f"{what}: {key} is not a list of texts")
+    try:
+        "".join(items).encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        raise BadImage(f"{what}: {key} has half a character (a lone surrogate)") from None
     return tuple(items)
+
+
+def _text(source: Mapping[str, Any], key: str, what: str) -> str:
+    """A text that goes into messages, and so must be UTF-8."""
+    text = _get(source, key, str, "", what)
+    if _shown(text) != text:
+        raise BadImage(f"{what}: {key} is not UTF-8")
+    return text
+
+
+def _mapping(source: Mapping[str, Any], key: str, what: str) -> dict[str, str]:
+    """Labels and annotations: decoration, made fit for messages."""
+    found: dict[str, Any] = _get(source, key, dict, {}, what)
+    return {_shown(name): _shown(str(value)) for name, value in found.items()}
+
+
+def _shown(text: str) -> str:
+    return text.encode("utf-8", "replace").decode()
 
 
 def _digest(text: str, what: str) -> Digest:
@@ -85,7 +107,7 @@ class Descriptor:
             _digest(_get(source, "digest", str, "", what), what),
             size,
             _platform(platform, what) if platform else None,
-            _get(source, "annotations", dict, {}, what) or None,
+            _mapping(source, "annotations", what) or None,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -141,7 +163,7 @@ def parse(raw: bytes, media_type: str, what: str) -> Manifest | Index:
         kind,
         config,
         tuple(Descriptor.from_json(layer, f"{what}: layers") for layer in layers),
-        _get(source, "annotations", dict, {}, what),
+        _mapping(source, "annotations", what),
     )
     _check_types(manifest, what)
     return manifest
@@ -225,17 +247,16 @@ class Configuration:
 
 
 def _image_config(source: Mapping[str, Any], what: str) -> ImageConfig:
-    labels: dict[str, Any] = _get(source, "Labels", dict, {}, what)
     volumes: dict[str, Any] = _get(source, "Volumes", dict, {}, what)
     return ImageConfig(
         entrypoint=_texts(source, "Entrypoint", what),
         cmd=_texts(source, "Cmd", what),
         env=_texts(source, "Env", what),
-        working_dir=_get(source, "WorkingDir", str, "", what),
-        user=_get(source, "User", str, "", what),
-        stop_signal=_get(source, "StopSignal", str, "", what),
-        volumes=tuple(sorted(volumes)),
-        labels={key: str(value) for key, value in labels.items()},
+        working_dir=_text(source, "WorkingDir", what),
+        user=_text(source, "User", what),
+        stop_signal=_text(source, "StopSignal", what),
+        volumes=tuple(sorted(_shown(path) for path in volumes)),
+        labels=_mapping(source, "Labels", what),
     )
 
 

@@ -192,7 +192,7 @@ class Images:
     async def save(self, reference: str, path: Path) -> None:
         """Write an image as an archive that OCI tools and docker read alike."""
         stored = self._found(reference)
-        with self._blobs.hold(stored.blobs), self._layers.hold(stored.image.layers):
+        with self._blobs.holds.hold(stored.blobs), self._layers.holds.hold(stored.image.layers):
             layers = [self._layers.get(chain) for chain in stored.image.layers]
             await asyncio.to_thread(save_image, stored, layers, self._blobs, path)
 

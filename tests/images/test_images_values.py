@@ -180,10 +180,14 @@ def test_configurations() -> None:
     assert found.config.env == ("A=\udcff\udcfe",)
     assert found.config.volumes == ("/a", "/b")
     assert found.config.cmd == ()
+    labels = Configuration.parse(b'{"config":{"Labels":{"a":"\xff","b":1}}}', "it").config.labels
+    assert labels == {"a": "?", "b": "1"}
     for bad, text in (
         (b'{"config":{"Cmd":"sh"}}', "Cmd is not of type list"),
         (b'{"config":{"Env":[1]}}', "Env is not a list of texts"),
         (b'{"rootfs":{"diff_ids":["md5:x"]}}', "digest 'md5:x'"),
+        (b'{"config":{"User":"\xff"}}', "User is not UTF-8"),
+        (b'{"config":{"Cmd":["\\ud800"]}}', "half a character"),
     ):
         with pytest.raises(BadImage, match=text):
             Configuration.parse(bad, "it")
