@@ -38,13 +38,20 @@ class Detached:
         self._pidfd = os.pidfd_open(pid)
         self._loop = asyncio.get_running_loop()
         self._ended: asyncio.Future[int] = self._loop.create_future()
-        self._loop.add_reader(self._pidfd, self._reap)
+        code = reaping.reap(self._pidfd)
+        if code is not None:  # a short command ends before its runtime does
+            self._settle(code)
+        else:
+            self._loop.add_reader(self._pidfd, self._reap)
 
     def _reap(self) -> None:
         code = reaping.reap(self._pidfd)
         self._loop.remove_reader(self._pidfd)
+        self._settle(255 if code is None else code)
+
+    def _settle(self, code: int) -> None:
         os.close(self._pidfd)
-        self._ended.set_result(255 if code is None else code)
+        self._ended.set_result(code)
 
     @property
     def ended(self) -> bool:
@@ -52,7 +59,7 @@ class Detached:
 
     async def wait(self) -> int:
         """The exit code; 128 + n where signal n killed it."""
-        return await asyncio.shield(self._ended)
+        return await (self._ended if self.ended else asyncio.shield(self._ended))
 
     def kill(self) -> None:
         """SIGKILL it with its session and descendants; nothing where it has ended."""

@@ -9,6 +9,9 @@ from conftest import Boxes, until
 from cri_shim.runtime import logs
 
 
+TURNS = 500
+
+
 async def test_long_lines_come_in_tagged_pieces(boxes: Boxes) -> None:
     box = await boxes.run("sh", "-c", "head -c 40000 /dev/zero | tr '\\0' x; echo; echo short")
     await box.end()
@@ -46,7 +49,7 @@ async def test_no_line_is_lost_in_rotations_at_full_speed(boxes: Boxes) -> None:
     box = boxes.new()
     await box.run("sh", "-c", script, box.id)
     assert box.created is not None
-    for turn in range(150):
+    for turn in range(TURNS):
         size = box.log.stat().st_size
         await until(lambda size=size: box.log.stat().st_size > size)
         box.log.rename(box.log.with_suffix(f".{turn}"))
@@ -54,11 +57,11 @@ async def test_no_line_is_lost_in_rotations_at_full_speed(boxes: Boxes) -> None:
         assert box.log.exists()
     (box.rootfs / "tmp" / f"stop-{box.id}").touch()
     await box.end()
-    files = [*(box.log.with_suffix(f".{turn}") for turn in range(150)), box.log]
+    files = [*(box.log.with_suffix(f".{turn}") for turn in range(TURNS)), box.log]
     text = "".join(file.read_text() for file in files)
     numbers = [int(line.rsplit(" ", 1)[1]) for line in joined(text)]
     assert numbers == list(range(1, len(numbers) + 1))
-    assert len(numbers) > 150
+    assert len(numbers) > TURNS
 
 
 async def test_reopening_what_was_not_rotated_keeps_it(boxes: Boxes) -> None:
