@@ -145,7 +145,8 @@ def test_pod_of_its_own_network_has_loopback_and_hostname(
     pod_id = pods.run_pod(shim, config, handler)
     container = pods.run_container(shim, pod_id, pods.container_config(image), config)
     script = (
-        "hostname; cat /etc/hostname /etc/resolv.conf; ping -c1 -W1 127.0.0.1 >/dev/null && echo up;"
+        "hostname; cat /etc/hostname /etc/resolv.conf; "
+        "ping -c1 -W1 127.0.0.1 >/dev/null && echo up;"
         "cat /proc/sys/net/ipv4/ip_unprivileged_port_start; df -k /dev/shm | tail -1"
     )
     answer = pods.execute(shim, container, "/bin/sh", "-c", script).stdout.decode()

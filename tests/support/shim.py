@@ -49,7 +49,8 @@ class Shim:
     def log(self) -> Path:
         return self.folder / "shim.log"
 
-    def command(self) -> list[str]:
+    def flags(self) -> list[str]:
+        """The configuration of this daemon as flags of the command."""
         settings = {
             "root": str(self.root),
             "state": str(self.state),
@@ -57,10 +58,13 @@ class Shim:
             "network.mode": "none",
             **self.settings,
         }
-        sets = [word for k, v in settings.items() for word in ("--set", f"{k}={v}")]
         config = self.folder / "shim.toml"
         config.touch()
-        return [*self.prefix, *self.program, "serve", "--config", str(config), *sets]
+        sets = [word for k, v in settings.items() for word in ("--set", f"{k}={v}")]
+        return ["--config", str(config), *sets]
+
+    def command(self) -> list[str]:
+        return [*self.prefix, *self.program, "serve", *self.flags()]
 
     def start(self) -> None:
         """Start it and wait until it serves; what it logged is in the error if it ends."""

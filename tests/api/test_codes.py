@@ -1,0 +1,23 @@
+"""Every class of error has one gRPC code, and nothing but words reaches a client."""
+
+import grpc
+
+from cri_shim.api.codes import CODES, status_of
+from cri_shim.images.errors import RegistryUnavailable
+from cri_shim.model import errors
+
+
+def test_every_error_has_a_code() -> None:
+    classes = set(errors.BerthError.__subclasses__())
+    assert classes == set(CODES)
+
+
+def test_a_kind_of_an_error_has_its_code() -> None:
+    code, text = status_of(RegistryUnavailable("no answer"))
+    assert (code, text) == (grpc.StatusCode.UNKNOWN, "RegistryUnavailable: no answer")
+
+
+def test_an_accident_tells_no_traceback() -> None:
+    code, text = status_of(KeyError("secret"))
+    assert code is grpc.StatusCode.INTERNAL
+    assert "secret" not in text and "KeyError" in text

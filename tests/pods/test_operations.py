@@ -1,0 +1,82 @@
+"""Creates that join: one work, many clients, and results kept for who comes back."""
+
+import asyncio
+
+import pytest
+
+from cri_shim.host.tasks import Tasks
+from cri_shim.model.errors import RuntimeFailure
+from cri_shim.pods.operations import Operations, Stage
+
+
+class Work:
+    """A create that ends when told; counts how often it ran."""
+
+    def __init__(self) -> None:
+        self.runs = 0
+        self.go = asyncio.Event()
+        self.error: Exception | None = None
+
+    async def __call__(self, stage: Stage) -> str:
+        self.runs += 1
+        stage.enter("middle")
+        await self.go.wait()
+        if self.error:
+            raise self.error
+        return f"id-{self.runs}"
+
+
+async def turns(count: int = 5) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+async def test_a_retry_joins_the_create_in_flight() -> None:
+    async with Tasks() as tasks:
+        operations: Operations[str] = Operations(tasks)
+        work = Work()
+        clients = [asyncio.ensure_future(operations.join("n", "make n", work)) for _ in range(3)]
+        await turns()
+        [stage] = operations.in_flight()
+        assert (stage.what, stage.name) == ("make n", "middle")
+        work.go.set()
+        assert await asyncio.gather(*clients) == ["id-1"] * 3
+        assert operations.in_flight() == []
+
+
+async def test_a_client_that_leaves_does_not_stop_it_and_the_retry_gets_its_result() -> None:
+    async with Tasks() as tasks:
+        operations: Operations[str] = Operations(tasks)
+        work = Work()
+        client = asyncio.ensure_future(operations.join("n", "make n", work))
+        await turns()
+        client.cancel()
+        await turns()
+        work.go.set()
+        await turns()
+        assert await operations.join("n", "make n", work) == "id-1"
+        assert work.runs == 1
+
+
+async def test_a_result_that_was_taken_is_not_given_twice() -> None:
+    async with Tasks() as tasks:
+        operations: Operations[str] = Operations(tasks)
+        work = Work()
+        work.go.set()
+        assert await operations.join("n", "make n", work) == "id-1"
+        assert await operations.join("n", "make n", work) == "id-2"
+
+
+async def test_a_failure_is_told_to_all_and_forgotten() -> None:
+    async with Tasks() as tasks:
+        operations: Operations[str] = Operations(tasks)
+        work = Work()
+        work.error = RuntimeFailure("no")
+        clients = [asyncio.ensure_future(operations.join("n", "make n", work)) for _ in range(2)]
+        await turns()
+        work.go.set()
+        for client in clients:
+            with pytest.raises(RuntimeFailure, match="no"):
+                await client
+        work.error = None
+        assert await operations.join("n", "make n", work) == "id-2"
