@@ -2,6 +2,8 @@
 
 import json
 
+from google.protobuf.json_format import MessageToJson
+
 from cri_shim.api import encode, messages
 from cri_shim.api.messages import required
 from cri_shim.api.status import Status
@@ -68,7 +70,12 @@ class RuntimeService:
         view = self._ctx.store.view
         sandbox = queries.sandbox(view, required(request.pod_sandbox_id, "pod_sandbox_id"))
         containers = queries.containers(view, sandbox_id=sandbox.id)
-        info = {"network": json.dumps(dict(sandbox.network)), "netns": sandbox.netns}
+        info = {
+            "network": json.dumps(dict(sandbox.network)),
+            "netns": sandbox.netns,
+            "overhead": MessageToJson(sandbox.spec.overhead.to_cri()),
+            "resources": MessageToJson(sandbox.spec.resources.to_cri()),
+        }
         return cri.PodSandboxStatusResponse(
             status=encode.sandbox_status(sandbox),
             info=info if request.verbose else None,

@@ -70,7 +70,7 @@ class LinuxResources:
 def _check_ranges(message: cri.LinuxContainerResources, where: str) -> None:
     ranges = {
         "cpu_period": (0, 1_000_000),
-        "cpu_quota": (-1, 2**62),
+        "cpu_quota": (-1, 2**44 - 1),  # kernel/sched/core.c, MAX_BW
         "cpu_shares": (0, 262_144),
         "memory_limit_in_bytes": (-1, 2**62),
         "memory_swap_limit_in_bytes": (-1, 2**62),

@@ -33,6 +33,12 @@ def resources(wanted: LinuxResources, cgroup: CgroupFacts) -> Json:
     Raises InvalidArgument for values that contradict each other, FailedPrecondition where the
     controller that a limit needs is missing.
     """
+    if wanted.cpu_quota < 0:  # a new group has no quota, and crun 1.8 cannot write -1 on v1
+        wanted = replace(wanted, cpu_quota=0)
+    return _resources(wanted, cgroup)
+
+
+def _resources(wanted: LinuxResources, cgroup: CgroupFacts) -> Json:
     found: Json = {
         "cpu": _cpu(wanted, cgroup),
         "memory": _memory(wanted, cgroup),
@@ -53,7 +59,7 @@ def resources_update(wanted: LinuxResources, cgroup: CgroupFacts) -> Json:
     Give it the merged wish (`merged`), for what is left out falls back to a default where another
     field depends on it (swap on memory).
     """
-    return resources(wanted, cgroup)
+    return _resources(wanted, cgroup)
 
 
 def merged(current: LinuxResources, change: LinuxResources) -> LinuxResources:

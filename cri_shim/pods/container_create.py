@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from cri_shim.host import files
+from cri_shim.host.cgroups import naming
 from cri_shim.model.container import Container, ContainerSpec
 from cri_shim.model.errors import FailedPrecondition, NotFound
 from cri_shim.model.events import EventType
@@ -15,7 +16,7 @@ from cri_shim.model.lifecycle import ContainerState, SandboxState
 from cri_shim.model.sandbox import Sandbox
 from cri_shim.oci import document
 from cri_shim.oci.signals import stop_signal
-from cri_shim.pods import container_mounts, exits
+from cri_shim.pods import container_mounts, exits, resource_checks
 from cri_shim.pods.cgroup_path import container_cgroup
 from cri_shim.pods.container_checks import check
 from cri_shim.pods.container_facts import gather
@@ -36,6 +37,8 @@ async def create_container(
     """
     sandbox = _ready_sandbox(ctx, sandbox_id)
     check(spec, sandbox, ctx.handlers.get(sandbox.handler))
+    parent = naming.pod_path(ctx.settings.driver, sandbox.cgroup)
+    resource_checks.check(ctx.cgroups, spec.resources, parent, "config.linux.resources")
     image = ctx.images.get(spec.image)
     if image is None:
         raise NotFound(f"image {spec.image!r} is not on this node: pull it first")

@@ -1,22 +1,22 @@
 """UpdateContainerResources and UpdatePodSandboxResources."""
 
 import dataclasses
-import json
 
+from cri_shim.host.cgroups import naming
 from cri_shim.model.container import Container
 from cri_shim.model.errors import FailedPrecondition, InvalidArgument
 from cri_shim.model.lifecycle import ContainerState
 from cri_shim.model.resources import LinuxResources
-from cri_shim.oci.resources import merged, resources_update
-from cri_shim.pods import queries
+from cri_shim.oci.resources import merged
+from cri_shim.pods import limit_writing, queries, resource_checks
 from cri_shim.pods.context import Context
-from cri_shim.runtime import commands
 
 
 async def update_container(ctx: Context, id_: str, wanted: LinuxResources) -> None:
     """Change the limits of a created or running container; what is not given stays.
 
-    FailedPrecondition for any other state; InvalidArgument for a memory limit below the use.
+    FailedPrecondition for any other state; InvalidArgument for a memory limit below the use, or a
+    limit that the pod's own rules out. After a failure the kernel has what it had before.
     """
     container = queries.container(ctx.store.view, id_)
     if container.state not in (ContainerState.CREATED, ContainerState.RUNNING):
@@ -24,13 +24,25 @@ async def update_container(ctx: Context, id_: str, wanted: LinuxResources) -> No
             f"container {container.name} is {container.state.value}: "
             "only a created or running one can be updated"
         )
-    _check_memory(ctx, container, wanted)
     resources = merged(container.resources, wanted)
-    document = resources_update(resources, ctx.host.cgroup)
-    handler = ctx.handlers.get(container.handler)
-    await commands.update(handler, container.id, json.dumps(document).encode())
+    _check_room(ctx, container, wanted, resources)
+    _check_memory(ctx, container, wanted)
+    await limit_writing.write(ctx, container, resources)
     now = ctx.store.view.containers[container.id]
     ctx.store.put_container(dataclasses.replace(now, resources=resources))
+
+
+def _check_room(
+    ctx: Context, container: Container, wanted: LinuxResources, after: LinuxResources
+) -> None:
+    """Within what the pod has; a quota and its period count together."""
+    sandbox = ctx.store.view.sandboxes[container.sandbox_id]
+    changed = wanted
+    if wanted.cpu_quota or wanted.cpu_period:
+        quota, period = after.cpu_quota, after.cpu_period
+        changed = dataclasses.replace(wanted, cpu_quota=quota, cpu_period=period)
+    parent = naming.pod_path(ctx.settings.driver, sandbox.cgroup)
+    resource_checks.check(ctx.cgroups, changed, parent, "linux")
 
 
 def _check_memory(ctx: Context, container: Container, wanted: LinuxResources) -> None:
@@ -39,7 +51,7 @@ def _check_memory(ctx: Context, container: Container, wanted: LinuxResources) ->
     used = ctx.cgroups.memory(container.cgroup).usage
     if wanted.memory_limit < used:
         raise InvalidArgument(
-            f"memory_limit_in_bytes {wanted.memory_limit} is below what container "
+            f"linux.memory_limit_in_bytes {wanted.memory_limit} is below what container "
             f"{container.name} uses now ({used}): the kernel would kill it"
         )
 

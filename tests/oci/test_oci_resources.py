@@ -28,7 +28,8 @@ def test_nothing_given_is_nothing_said(cgroup: CgroupFacts) -> None:
 @pytest.mark.parametrize("cgroup", [V1, V2])
 def test_cpu(cgroup: CgroupFacts) -> None:
     found = _resources(cgroup, cpu_shares=2, cpu_quota=-1, cpuset_cpus="0-1", cpuset_mems="0")
-    assert found == {"cpu": {"shares": 2, "quota": -1, "cpus": "0-1", "mems": "0"}}
+    assert found == {"cpu": {"shares": 2, "cpus": "0-1", "mems": "0"}}
+    assert resources_update(LinuxResources(cpu_quota=-1), cgroup) == {"cpu": {"quota": -1}}
 
 
 @pytest.mark.parametrize(

@@ -24,9 +24,11 @@ def v1_writes(wanted: Resources, memsw_now: int) -> list[Write]:
 
     The kernel keeps memory ≤ memory plus swap at every moment, so the order follows the change.
     """
-    if wanted.unified:
-        raise ValueError(f"unified keys {sorted(wanted.unified)} need cgroup v2; this host has v1")
     writes: list[Write] = []
+    for key, value in wanted.unified.items():
+        if key != "pids.max":  # the one file that both versions have
+            raise ValueError(f"unified key {key} needs cgroup v2; this host has v1")
+        writes.append(Write("pids", key, value))
     if wanted.cpu_shares:
         writes.append(Write("cpu", "cpu.shares", str(max(2, wanted.cpu_shares))))
     if wanted.cpu_period:

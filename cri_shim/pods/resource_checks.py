@@ -1,0 +1,91 @@
+"""Limits against what the pod's groups have: refused here, in words, before the kernel would."""
+
+from collections.abc import Iterator
+
+from cri_shim.host.cgroups.hierarchy import Cgroups
+from cri_shim.host.files import read_text
+from cri_shim.model.errors import InvalidArgument
+from cri_shim.model.resources import LinuxResources
+
+LEAST_MEMORY = 512 << 10
+"""Bytes below which no OCI runtime's first process lives long enough to start the container's."""
+
+PERIOD = 100_000
+"""Microseconds of a CPU period that nobody set."""
+
+
+def check(cgroups: Cgroups, wanted: LinuxResources, parent: str, where: str) -> None:
+    """Raise InvalidArgument for a limit that the group `parent` and those above it rule out.
+
+    `parent` need not exist yet: the nearest one above that does counts.
+    """
+    if 0 < wanted.memory_limit < LEAST_MEMORY:
+        raise InvalidArgument(
+            f"{where}.memory_limit_in_bytes {wanted.memory_limit} is below {LEAST_MEMORY}: "
+            "no container can start in so little"
+        )
+    for field, name in (("cpuset_cpus", "cpuset.cpus"), ("cpuset_mems", "cpuset.mems")):
+        _check_set(cgroups, getattr(wanted, field), parent, name, f"{where}.{field}")
+    if cgroups.layout != "v2" and wanted.cpu_quota > 0:
+        _check_quota(cgroups, wanted, parent, where)
+
+
+def _upwards(path: str) -> Iterator[str]:
+    """The group and those above it, the root last."""
+    parts = [part for part in path.split("/") if part]
+    for length in range(len(parts), -1, -1):
+        yield "/" + "/".join(parts[:length])
+
+
+def _check_set(cgroups: Cgroups, wanted: str, parent: str, name: str, where: str) -> None:
+    if not wanted:
+        return
+    shown = _present_set(cgroups, parent, name)
+    allowed = set(_numbers(shown))
+    top = max(allowed, default=0)
+    ranges = [_range(part) for part in wanted.split(",")]
+    outside = any(high > top for _, high in ranges) or any(
+        number not in allowed for low, high in ranges for number in range(low, high + 1)
+    )
+    if allowed and outside:
+        raise InvalidArgument(f"{where} {wanted!r}: the pod may use {shown} of this host")
+
+
+def _present_set(cgroups: Cgroups, parent: str, name: str) -> str:
+    """What the nearest group with a set of its own has; empty where the host has no cpusets."""
+    files = (name, f"{name}.effective") if cgroups.layout == "v2" else (name,)
+    for group in _upwards(parent):
+        for file in files:
+            path = cgroups.file("cpuset", group, file)
+            if path and (text := (read_text(path) or "").strip()):
+                return text
+    return ""
+
+
+def _numbers(text: str) -> Iterator[int]:
+    for part in text.split(",") if text else []:
+        low, high = _range(part)
+        yield from range(low, high + 1)
+
+
+def _range(part: str) -> tuple[int, int]:
+    low, _, high = part.partition("-")
+    return int(low), int(high or low)
+
+
+def _check_quota(cgroups: Cgroups, wanted: LinuxResources, parent: str, where: str) -> None:
+    """cgroup v1 refuses a share of CPU above that of any group above; v2 lets the lower win."""
+    mine = _ratio(wanted.cpu_quota, wanted.cpu_period or PERIOD)
+    for group in _upwards(parent):
+        above = cgroups.cpu(group)
+        if above.quota is not None and mine > _ratio(above.quota, above.period or PERIOD):
+            raise InvalidArgument(
+                f"{where}.cpu_quota {wanted.cpu_quota} of {wanted.cpu_period or PERIOD} us is more "
+                f"than the {above.quota} of {above.period} us that cgroup {group} has: raise the "
+                "pod's first"
+            )
+
+
+def _ratio(quota: int, period: int) -> int:
+    """As the kernel rounds it (kernel/sched/core.c, to_ratio)."""
+    return (quota << 20) // period
