@@ -1,11 +1,10 @@
 """Native bridges on a test's host, one at a time."""
 
-from network_hosts import FileDocuments, Hosts
-
 from cri_shim.host.tasks import Tasks
 from cri_shim.network import subnets
 from cri_shim.network.bridge.bridge import BridgeSettings, NativeBridge
 from cri_shim.network.hostports import Claims
+from tests.network.hosts import FileDocuments, Hosts
 
 
 class Bridges:

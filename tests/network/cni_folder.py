@@ -4,11 +4,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from network_hosts import FileDocuments, Hosts
-
 from cri_shim.host.tasks import Tasks
 from cri_shim.network.cni.network import CniNetwork, CniSettings
 from cri_shim.network.hostports import Claims
+from tests.network.hosts import FileDocuments, Hosts
 
 REAL = Path("/usr/lib/cni")
 

@@ -5,11 +5,11 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from network_bridges import Bridges
-from network_cni_folder import CniHost
-from network_hosts import Hosts, wire
 
 from cri_shim.host.tasks import Tasks
+from tests.network.bridges import Bridges
+from tests.network.cni_folder import CniHost
+from tests.network.hosts import Hosts, wire
 
 
 @pytest.fixture

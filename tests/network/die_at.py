@@ -11,8 +11,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from network_hosts import FileDocuments, port
-
 from cri_shim.host.tasks import Tasks
 from cri_shim.model.sandbox import Protocol
 from cri_shim.network import subnets
@@ -20,6 +18,7 @@ from cri_shim.network.bridge import device, firewall, leases, nfnetlink, veth
 from cri_shim.network.bridge.bridge import BridgeSettings, NativeBridge
 from cri_shim.network.hostports import Claims
 from cri_shim.network.pod import PodNet
+from tests.network.hosts import FileDocuments, port
 
 STEPS: dict[str, tuple[Any, str, bool]] = {
     "before the bridge is made": (device.Device, "ensure", False),

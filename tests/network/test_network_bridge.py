@@ -6,8 +6,6 @@ import socket
 from pathlib import Path
 
 import pytest
-from network_bridges import Bridges
-from network_hosts import Hosts, ask, echo, port, refused, sh, until, wire
 
 from cri_shim.host import namespaces
 from cri_shim.model.errors import InvalidArgument, ResourceExhausted, RuntimeFailure
@@ -15,6 +13,8 @@ from cri_shim.model.namespaces import IdMapping
 from cri_shim.model.sandbox import Protocol
 from cri_shim.network.bridge.bridge import NativeBridge
 from cri_shim.network.pod import PodNet
+from tests.network.bridges import Bridges
+from tests.network.hosts import Hosts, ask, echo, port, refused, sh, until, wire
 
 HOST, HOST6 = "192.0.2.1", "2001:db8::1"
 OTHER, OTHER6 = "192.0.2.2", "2001:db8::2"

@@ -6,13 +6,13 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from network_hosts import FileDocuments, Hosts, ask, echo, port, sh
 
 from cri_shim.host.tasks import Tasks
 from cri_shim.model.errors import InvalidArgument, NotFound, ResourceExhausted, Unavailable
 from cri_shim.network.choice import NetworkConfig, Networks, build, inspect
 from cri_shim.network.dial import dial
 from cri_shim.network.pod import Level
+from tests.network.hosts import FileDocuments, Hosts, ask, echo, port, sh
 
 
 class Nodes:

@@ -4,11 +4,11 @@ import asyncio
 import json
 
 import pytest
-from network_cni_folder import CniHost
-from network_hosts import Hosts, ask, echo, port, refused, sh, until, wire
 
 from cri_shim.host import namespaces
 from cri_shim.model.errors import ResourceExhausted, RuntimeFailure
+from tests.network.cni_folder import CniHost
+from tests.network.hosts import Hosts, ask, echo, port, refused, sh, until, wire
 
 
 @pytest.mark.parametrize("version", ["0.3.1", "0.4.0", "1.0.0"])

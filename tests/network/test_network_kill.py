@@ -6,9 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from network_bridges import Bridges
-from network_die_at import STEPS
-from network_hosts import Hosts, ask, echo, port, sh
+
+from tests.network.bridges import Bridges
+from tests.network.die_at import STEPS
+from tests.network.hosts import Hosts, ask, echo, port, sh
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -17,8 +18,8 @@ ROOT = HERE.parents[1]
 def die(hosts: Hosts, step: str, netns: str, sandbox: str) -> None:
     folder = hosts.folder / "leases"
     done = subprocess.run(
-        [sys.executable, HERE / "network_die_at.py", step, folder, hosts.host, netns, sandbox],
-        env=os.environ | {"PYTHONPATH": f"{ROOT}:{HERE}"},
+        [sys.executable, HERE / "die_at.py", step, folder, hosts.host, netns, sandbox],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
         timeout=30,
         check=False,

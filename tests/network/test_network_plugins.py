@@ -5,12 +5,12 @@ import json
 import time
 
 import pytest
-from network_cni_folder import RESULT, CniHost, answer
-from network_hosts import Hosts, port, until
 
 from cri_shim.model.errors import DeadlineExceeded, FailedPrecondition, InvalidArgument
 from cri_shim.model.errors import RuntimeFailure as Failure
 from cri_shim.model.sandbox import DnsConfig
+from tests.network.cni_folder import RESULT, CniHost, answer
+from tests.network.hosts import Hosts, port, until
 
 ON_ADD = '[ "$CNI_COMMAND" = ADD ] || exit 0; '
 
