@@ -4,7 +4,7 @@ The server runs in this process, the client and the pod's TCP server in processe
 client speaks SPDY to open its streams and then reads or writes raw frames, so that what is measured
 is the server. The ratio is to the same bytes through a loopback socket with nobody between.
 
-    python -m bench.streaming [MIB]
+    python -m bench streaming
 """
 
 import asyncio
@@ -15,10 +15,10 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from urllib.parse import urlsplit
 
+from bench.result import Result, ratio, value
 from cri_shim.host.processes import Process, spawn
 from cri_shim.streaming.server import StreamingServer
 from cri_shim.streaming.sessions import (
@@ -33,6 +33,8 @@ from cri_shim.wire.spdy_session import Role, SpdySession
 
 BLOCK = 128 * 1024
 PIPE = 256 * 1024
+TARGET = 300
+"""MB/s that exec and port-forward over SPDY should reach, each way."""
 
 
 class PipeExec:
@@ -149,7 +151,11 @@ def pour(sock: socket.socket, length: int, header: bytes) -> None:
 
 
 def client(kind: str, url: str, port: str, length: int) -> None:
-    """`out` reads so many bytes from the server, `in` sends them and waits for the answer."""
+    """`out` reads so many bytes from the server, `in` sends them and waits for the answer.
+
+    Says on stdout how many seconds that took, without the start of Python.
+    """
+    begin = time.perf_counter()
     header = data_header(3, BLOCK, False)
     end = data_header(3, 0, True)
     if kind.startswith("websocket"):
@@ -169,6 +175,7 @@ def client(kind: str, url: str, port: str, length: int) -> None:
         sock.settimeout(60)
         while b"done" not in (got := sock.recv(1 << 20)):
             assert got, "the server hung up"
+    print(time.perf_counter() - begin)
     sock.close()
 
 
@@ -189,7 +196,7 @@ def pod(mode: str, length: int) -> None:
 
 
 def start(*arguments: str) -> "subprocess.Popen[bytes]":
-    me = [sys.executable, str(Path(__file__))]
+    me = [sys.executable, "-m", "bench.streaming"]
     return subprocess.Popen([*me, *arguments], stdout=subprocess.PIPE)
 
 
@@ -210,7 +217,7 @@ async def bare(length: int) -> float:
 
 
 async def through(server: StreamingServer, kind: str, length: int) -> tuple[float, float]:
-    """MB/s, and the share of one core that the server used."""
+    """MB/s as the client saw it, and MB for each second of the server's CPU time."""
     port, target = "", None
     if kind.startswith("forward"):
         target = start("pod", kind.split("-")[1], str(length))
@@ -218,38 +225,50 @@ async def through(server: StreamingServer, kind: str, length: int) -> tuple[floa
         port = target.stdout.readline().decode().strip()
         url = server.url(PortForwardRequest("pod", ()))
     else:
-        script = (
-            f"head -c {length} /dev/zero" if kind.endswith("out") else "cat >/dev/null; printf done"
-        )
+        script = f"head -c {length} /dev/zero" if kind.endswith("out") else DRAIN
         command = (b"sh", b"-c", script.encode())
         url = server.url(ExecRequest("c", command, Wanted(False, True, True, False)))
-    before, begin = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
+    before = resource.getrusage(resource.RUSAGE_SELF)
     process = start("client", kind, url, port, str(length))
-    await asyncio.to_thread(process.wait)
-    wall = time.perf_counter() - begin
+    said, _ = await asyncio.to_thread(process.communicate)
     after = resource.getrusage(resource.RUSAGE_SELF)
     if target:
         target.wait()
     busy = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return length / wall / 1e6, busy / wall
+    return length / float(said) / 1e6, length / busy / 1e6
 
 
+DRAIN = "cat >/dev/null; printf done"
 KINDS = ("exec-out", "exec-in", "forward-out", "forward-in", "websocket-out", "websocket-in")
 
 
-async def measure(mebibytes: int) -> None:
-    length = mebibytes << 20
+async def measure(rounds: int, length: int) -> list[Result]:
+    """All kinds, interleaved with the bare socket, so that a busy moment hits both."""
     server = StreamingServer(PipeSessions())
     await server.start()
-    kernel = await bare(length)
-    print(f"{'':14}{'MB/s':>8}{'ratio':>8}{'server CPU':>12}")
-    print(f"{'bare loopback':14}{kernel:8.0f}{1:8.2f}")
-    for kind in KINDS:
-        rate, busy = await through(server, kind, length)
-        print(f"{kind:14}{rate:8.0f}{rate / kernel:8.2f}{busy:11.0%}")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"peak memory of the server process: {peak:.0f} MiB")
+    kernel: list[float] = []
+    rates: dict[str, list[float]] = {kind: [] for kind in KINDS}
+    costs: dict[str, list[float]] = {kind: [] for kind in KINDS}
+    for _ in range(rounds):
+        kernel.append(await bare(length))
+        for kind in KINDS:
+            rate, cost = await through(server, kind, length)
+            rates[kind].append(rate)
+            costs[kind].append(cost)
     await server.close()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    results = [value("streaming: bare loopback socket", kernel, "MB/s")]
+    for kind in KINDS:
+        wanted = None if kind.startswith("websocket") else TARGET
+        results.append(value(f"streaming: {kind}", rates[kind], "MB/s", at_least=wanted))
+        results.append(ratio(f"streaming: {kind} to bare loopback", rates[kind], kernel))
+        results.append(value(f"streaming: {kind}, a core of the server", costs[kind], "MB/s"))
+    results.append(value("streaming: peak memory of the server's process", [peak], "MiB"))
+    return results
+
+
+def run() -> list[Result]:
+    return asyncio.run(measure(rounds=3, length=512 << 20))
 
 
 MODES: dict[str, Callable[[list[str]], None]] = {
@@ -258,13 +277,5 @@ MODES: dict[str, Callable[[list[str]], None]] = {
 }
 
 
-def main(words: list[str]) -> None:
-    if words and words[0] in MODES:
-        MODES[words[0]](words[1:])
-    else:
-        run: Awaitable[None] = measure(int(words[0]) if words else 1024)
-        asyncio.run(run)  # type: ignore[arg-type] # measure is a coroutine
-
-
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    MODES[sys.argv[1]](sys.argv[2:])

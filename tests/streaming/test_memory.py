@@ -95,29 +95,27 @@ async def test_a_reader_that_stops_holds_the_process_back(
 
 
 async def test_a_process_that_does_not_read_holds_the_client_back(
-    server: StreamingServer,
+    server: StreamingServer, tmp_path: Path
 ) -> None:
-    script = "read go < $0; exec cat > /dev/null"
-    fifo = f"/tmp/berth-test-{os.getpid()}"
+    fifo = tmp_path / "go"
     os.mkfifo(fifo)
-    try:
-        url = server.url(command("sh", "-c", script, fifo, stdin=True))
-        run = await Exec.start(url, "error stdin stdout stderr")
-        (connection,) = server._connections
-        peak = Peak()
-        piece = bytes(1 << 20)
-        sent = 0
-        while "input" not in connection._holds:
-            await run.send(piece)
-            sent += len(piece)
-            await asyncio.sleep(0)
-            assert sent < 64 << 20
-        assert peak.growth() < MOST
-        Path(fifo).write_text("go\n")
-        await run.send(piece, fin=True)
-        assert await run.code() == 0
-    finally:
-        Path(fifo).unlink()
+    url = server.url(
+        command("sh", "-c", "read go < $0; exec cat > /dev/null", str(fifo), stdin=True)
+    )
+    run = await Exec.start(url, "error stdin stdout stderr")
+    (connection,) = server._connections
+    peak = Peak()
+    piece = bytes(1 << 20)
+    sent = 0
+    while "input" not in connection._holds:
+        await run.send(piece)
+        sent += len(piece)
+        assert sent < 64 << 20
+        await asyncio.sleep(0)
+    assert peak.growth() < MOST
+    fifo.write_text("go\n")
+    await run.send(piece, fin=True)
+    assert await run.code() == 0
 
 
 async def test_a_client_that_asks_and_never_reads_is_not_read_for_ever(
