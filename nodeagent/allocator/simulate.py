@@ -21,14 +21,8 @@ from nodeagent.allocator.operation import (
 )
 from nodeagent.allocator.plan_reading import Zones
 from nodeagent.allocator.quantity import Unit, Vector, render_quantity, unit_of
-from nodeagent.allocator.scenario import (
-    Happening,
-    Load,
-    Scenario,
-    Wish,
-    read_scenario,
-    read_scenario_plan,
-)
+from nodeagent.allocator.scenario import Load, Scenario, read_scenario, read_scenario_plan
+from nodeagent.allocator.scenario_events import Happening, Wish
 from nodeagent.allocator.status import deserved, held, pending
 
 _MOST_STEPS = 200_000
@@ -98,11 +92,13 @@ class Replay:
                 self._request(happening.value, now)
             case "modify":
                 wish: Wish = happening.value
-                self._apply(Modify(wish.id, vector=wish.vector), now)
+                for name in self.parts.get(wish.id, []):
+                    if name in self.ledger.allocations:
+                        self._apply(Modify(name, vector=wish.vector), now)
             case "cancel":
                 self._cancel(happening.value, now)
             case "release":
-                self._end(self.parts.get(happening.value, []), now)
+                self._end(self.parts.pop(happening.value, []), now)
             case "capacity":
                 for group, vector in happening.value.items():
                     self._apply(SetCapacity(vector, group), now)
