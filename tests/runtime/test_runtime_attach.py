@@ -4,10 +4,10 @@ import asyncio
 import socket
 
 import pytest
-from conftest import Boxes, until
 
 from cri_shim.model.errors import FailedPrecondition
 from cri_shim.runtime import attach
+from tests.support.containers import Boxes, until
 
 STDOUT, STDERR = 2, 3
 

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Boxes, until
 
 from cri_shim.host import processes
 from cri_shim.model.errors import DeadlineExceeded, RuntimeFailure
 from cri_shim.runtime import commands, conmon
 from cri_shim.runtime.handler import Handler
+from tests.support.containers import Boxes, until
 
 
 async def test_a_container_waits_for_start_and_ends_with_its_code(boxes: Boxes) -> None:

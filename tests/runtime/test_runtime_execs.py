@@ -6,10 +6,10 @@ import re
 from pathlib import Path
 
 import pytest
-from conftest import Boxes, process, until
 
 from cri_shim.model.errors import DeadlineExceeded, RuntimeFailure
 from cri_shim.runtime import execs
+from tests.support.containers import Boxes, process, until
 
 
 async def read(fd: int | None, wanted: bytes, seconds: float = 10) -> bytes:

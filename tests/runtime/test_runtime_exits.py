@@ -6,11 +6,10 @@ import signal
 import time
 from pathlib import Path
 
-from conftest import Boxes, until
-
 from cri_shim.host.tasks import Tasks
 from cri_shim.runtime import commands, conmon, reaping
 from cri_shim.runtime.exits import UNKNOWN_CODE, Exit, ExitWatcher
+from tests.support.containers import Boxes, until
 
 
 async def test_one_that_ended_while_nobody_watched(boxes: Boxes) -> None:

@@ -4,10 +4,8 @@ import asyncio
 import os
 from pathlib import Path
 
-from conftest import Boxes, until
-
 from cri_shim.runtime import logs
-
+from tests.support.containers import Boxes, until
 
 TURNS = 500
 
