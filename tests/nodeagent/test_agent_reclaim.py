@@ -78,6 +78,9 @@ async def test_the_borrower_is_stopped_at_the_deadline_and_the_owner_runs(tmp_pa
         assert (told.pod_uid, told.claimant) == ("b", "owner")
         assert told.deadline == (START + 30_000) * 10**6
         assert await agent.used() == {"borrower": 10}, "used until its processes are gone"
+        assert (await agent.admit("b", "borrower", 10)).text == (
+            "it is being stopped: its units go back to their owner"
+        )
         assert await agent.admit("o", "owner", 8) != "admitted"
         await agent.release("b")
         assert await agent.admit("o", "owner", 8) == "admitted"
