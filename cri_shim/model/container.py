@@ -252,6 +252,8 @@ class Container:
     """Ids of images that this container mounts as volumes: in use until it goes."""
     boot: str = ""
     stopping_since: int = 0
+    oom_kills: int = 0
+    """Kills for want of memory counted in its cgroup before we killed it ourselves."""
     config: bytes = b""
     """The CRI message as it came, for answers that must be unchanged."""
 

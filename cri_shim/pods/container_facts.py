@@ -1,6 +1,8 @@
 """Gather what the document of one container needs to know; every file it reads is read here."""
 
 import contextlib
+import functools
+import logging
 import os
 from pathlib import Path
 
@@ -35,6 +37,8 @@ from cri_shim.pods.sandbox_init import pid_namespace
 from cri_shim.pods.sandbox_namespaces import own_kinds
 from cri_shim.pods.sandbox_network import host_name
 
+log = logging.getLogger(__name__)
+
 LIMIT = 16 << 20
 """Bytes read at most of a container's passwd or group file, or of a profile."""
 
@@ -52,6 +56,8 @@ def gather(
     host = ctx.host
     privileged = spec.security.privileged
     edits = _cdi_edits(spec, ctx.settings.cdi_dirs)
+    if spec.resources.oom_score_adj < host.oom_floor:
+        _tell_of_oom_floor(host.oom_floor)
     return Facts(
         rootfs=rootfs,
         image=image.config,
@@ -76,6 +82,14 @@ def gather(
         cdi=edits,
         cdi_nodes=_cdi_nodes(edits),
         pod_annotations=sandbox.spec.annotations,
+    )
+
+
+@functools.cache
+def _tell_of_oom_floor(floor: int) -> None:
+    """Once: every container of a kubelet asks for such a score."""
+    log.warning(
+        "OOM scores below %d are raised to it: cri-shim has no CAP_SYS_RESOURCE to go lower", floor
     )
 
 

@@ -6,6 +6,7 @@ A later call with a shorter grace overrides an earlier one; a longer one does no
 import asyncio
 import dataclasses
 import os
+import select
 import signal
 from typing import Any
 
@@ -72,6 +73,15 @@ class _Stop:
         if pidfd is not None:
             processes.send_signal(pidfd, sig)
 
+    def _note_oom_kills(self, pidfd: int | None) -> None:
+        """Those so far hit others in the container: this end is ours, not the kernel's."""
+        if pidfd is None or _ended(pidfd):
+            return
+        now = self._ctx.store.view.containers.get(self._container.id)
+        count = self._ctx.cgroups.oom_kills(self._container.cgroup)
+        if now is not None and count > now.oom_kills:
+            self._ctx.store.put_container(dataclasses.replace(now, oom_kills=count))
+
     async def _wait_for_deadline(self) -> None:
         """Until it ends, or the deadline, which may come nearer meanwhile."""
         loop = asyncio.get_running_loop()
@@ -83,6 +93,7 @@ class _Stop:
             shorter.cancel()
 
     async def _kill(self, pidfd: int | None) -> None:
+        self._note_oom_kills(pidfd)
         self._send(pidfd, signal.SIGKILL)
         await asyncio.wait([self._ended], timeout=PATIENCE)
         if not self._ended.done():
@@ -91,6 +102,12 @@ class _Stop:
                 f"{PATIENCE:.0f} s after SIGKILL (its state is {_state(self._container.pid)}): "
                 "look for a dead disk or network mount"
             )
+
+
+def _ended(pidfd: int) -> bool:
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _state(pid: int) -> str:

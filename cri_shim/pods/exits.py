@@ -113,11 +113,18 @@ def record_end(ctx: Context, container: Container, exit_: Exit) -> None:
 
 
 def _reason(ctx: Context, container: Container, exit_: Exit) -> str:
-    """OOMKilled needs both: SIGKILL's code, and an OOM kill counted in the container's cgroup."""
+    """OOMKilled needs both: SIGKILL's code, and an OOM kill that is not accounted for otherwise.
+
+    A child's, or that of a command run by exec, counts in the same cgroup: so what was counted
+    before our own SIGKILL is left out. conmon's mark tells where systemd took the cgroup away.
+    """
     if not exit_.known:
         return "Unknown"
-    if exit_.code == KILLED and ctx.cgroups.oom_kills(container.cgroup) > 0:
-        return "OOMKilled"
+    if exit_.code == KILLED:
+        killed = ctx.cgroups.oom_kills(container.cgroup) > container.oom_kills
+        lost = exit_.oom and not container.oom_kills and not ctx.cgroups.exists(container.cgroup)
+        if killed or lost:
+            return "OOMKilled"
     return "Completed" if exit_.code == 0 else "Error"
 
 

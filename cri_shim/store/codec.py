@@ -23,7 +23,7 @@ _SANDBOX_FIELDS = (
 _CONTAINER_FIELDS = (
     "created_at", "image_name", "handler", "started_at", "finished_at", "exit_code", "reason",
     "message", "pid", "pid_start", "conmon_pid", "conmon_start", "cgroup", "log_path",
-    "stop_signal", "image_mounts", "boot", "stopping_since",
+    "stop_signal", "image_mounts", "boot", "stopping_since", "oom_kills",
 )  # fmt: skip
 
 
