@@ -1,0 +1,123 @@
+"""How fast the agent admits with its journal on the disk, over its socket, and comes back.
+
+The tree is 156 consumers (125 leaves, 30 inner ones, the root) and 6 resources.
+"""
+
+import asyncio
+import tempfile
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import grpc
+import yaml
+
+from bench.result import Result, value
+from cri_shim.pb import admission_v1_pb2 as pb
+from cri_shim.pb.admission_v1_pb2_grpc import PodAdmissionStub
+from nodeagent.allocator.operation import Release, Request
+from nodeagent.config import Config
+from nodeagent.daemon import running
+from nodeagent.duties.keeper import Keeper
+
+RESOURCES = ("cpu", "ephemeral-storage", "hugepages-2Mi", "memory", "nvidia.com/gpu", "pids")
+VECTOR = dict.fromkeys(RESOURCES, 2)
+LEAVES = [f"c{one}-{two}-{three}" for one in range(5) for two in range(5) for three in range(5)]
+ROUNDS = 5
+TOGETHER = 200
+"""Callers that wait for the disk at the same time."""
+
+
+def run() -> list[Result]:
+    """The figures of this room."""
+    with tempfile.TemporaryDirectory() as folder:
+        return asyncio.run(_measure(Path(folder)))
+
+
+async def _measure(folder: Path) -> list[Result]:
+    config = _config(folder)
+    async with running(config) as keeper:
+        rates = [await _pairs_a_second(keeper, turn) for turn in range(ROUNDS)]
+        calls = await _calls(config.socket)
+        for number in range(500):
+            await keeper.perform(_request(f"held-{number}", number))
+    restarts = [await _restart(config) for _ in range(ROUNDS)]
+    return [
+        value("admit + release, journal on disk, 200 at once", rates, "/s", at_least=2000),
+        value("Admit over the socket, one at a time", calls, "ms", at_most=2),
+        value("agent serves again with 500 allocations", restarts, "ms"),
+    ]
+
+
+def _config(folder: Path) -> Config:
+    plan = folder / "plan.yaml"
+    plan.write_text(yaml.safe_dump(_plan()))
+    return Config(
+        socket=folder / "node.sock",
+        state=folder / "state",
+        plan=plan,
+        cri_socket=folder / "cri.sock",
+        capacity=dict.fromkeys(RESOURCES, 1_000_000),
+    )
+
+
+def _plan() -> dict[str, Any]:
+    top = [
+        {
+            "name": f"c{one}",
+            "consumers": [
+                {
+                    "name": f"c{one}-{two}",
+                    "consumers": [{"name": f"c{one}-{two}-{three}"} for three in range(5)],
+                }
+                for two in range(5)
+            ],
+        }
+        for one in range(5)
+    ]
+    groups = [{"name": "default", "windows": [{"when": "always", "consumers": top}]}]
+    header = {"apiVersion": "berth.dev/v1alpha1", "kind": "ConsumerPlan"}
+    return {**header, "metadata": {"name": "bench"}, "spec": {"groups": groups}}
+
+
+def _request(identity: str, number: int) -> Request:
+    return Request(identity, LEAVES[number % len(LEAVES)], VECTOR)
+
+
+async def _pairs_a_second(keeper: Keeper, turn: int) -> float:
+    async def pair(number: int) -> None:
+        identity = f"{turn}-{number}"
+        await keeper.perform(_request(identity, number))
+        await keeper.perform(Release(identity))
+
+    start = perf_counter()
+    for first in range(0, 5 * TOGETHER, TOGETHER):
+        await asyncio.gather(*[pair(number) for number in range(first, first + TOGETHER)])
+    return 5 * TOGETHER / (perf_counter() - start)
+
+
+async def _calls(socket: Path) -> list[float]:
+    """Milliseconds of each call."""
+    async with grpc.aio.insecure_channel(f"unix:{socket}") as channel:
+        stub = PodAdmissionStub(channel)
+        return [
+            await _timed(lambda number=number: stub.Admit(_pod(number))) for number in range(300)
+        ]
+
+
+def _pod(number: int) -> pb.AdmitRequest:
+    consumer = {"berth.dev/consumer": LEAVES[number % len(LEAVES)]}
+    return pb.AdmitRequest(pod_uid=f"u{number}", labels=consumer, requested=VECTOR)
+
+
+async def _timed(call: Callable[[], Awaitable[Any]]) -> float:
+    start = perf_counter()
+    await call()
+    return (perf_counter() - start) * 1000
+
+
+async def _restart(config: Config) -> float:
+    start = perf_counter()
+    async with running(config):
+        return (perf_counter() - start) * 1000
