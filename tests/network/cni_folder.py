@@ -62,20 +62,22 @@ class CniHost:
         content = {"cniVersion": version, "name": "testnet", "plugins": list(plugins)}
         (self.conf / file).write_text(json.dumps(content))
 
-    def real(self, file: str = "10-real.conflist", version: str = "1.0.0") -> None:
+    def plugins(self) -> list[dict[str, Any]]:
+        """The chain of most set-ups."""
         ipam = {
             "type": "host-local",
             "dataDir": str(self.data),
             "ranges": [[{"subnet": "10.78.0.0/24"}], [{"subnet": "fd78::/64"}]],
             "routes": [{"dst": "0.0.0.0/0"}, {"dst": "::/0"}],
         }
-        self.write(
-            file,
+        return [
             {"type": "bridge", "bridge": "cni0", "isGateway": True, "ipMasq": True, "ipam": ipam},
             {"type": "portmap", "capabilities": {"portMappings": True}},
             {"type": "bandwidth", "capabilities": {"bandwidth": True}},
-            version=version,
-        )
+        ]
+
+    def real(self, file: str = "10-real.conflist", version: str = "1.0.0") -> None:
+        self.write(file, *self.plugins(), version=version)
 
     def fake(self, name: str, body: str = "", version: str = "1.0.0") -> dict[str, Any]:
         """A plugin that notes its calls and then does `body`."""
@@ -96,6 +98,13 @@ class CniHost:
         """What host-local has given out."""
         files = (self.data / "testnet").glob("*")
         return sorted(p.name for p in files if p.name[0].isdigit() or p.name.startswith("fd"))
+
+
+# A plugin in the middle of a chain answers with what came before it.
+PASS_ON = (
+    'printf %s "$config" | python3 -c \'import json, sys; '
+    'print(json.dumps(json.load(sys.stdin).get("prevResult", {"cniVersion": "1.0.0"})))\''
+)
 
 
 def answer(result: dict[str, Any] = RESULT) -> str:

@@ -23,19 +23,19 @@ class FileDocuments:
     """`Documents` in a folder, one file each: survives the death of the process."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
 
     def put(self, key: str, document: dict[str, Any], durable: bool = False) -> None:
-        fresh = self._folder / f".{key}"
+        fresh = self.folder / f".{key}"
         fresh.write_text(json.dumps(document))
-        fresh.rename(self._folder / key)
+        fresh.rename(self.folder / key)
 
     def delete(self, key: str) -> None:
-        (self._folder / key).unlink(missing_ok=True)
+        (self.folder / key).unlink(missing_ok=True)
 
     def all(self) -> dict[str, dict[str, Any]]:
-        found = (path for path in self._folder.iterdir() if not path.name.startswith("."))
+        found = (path for path in self.folder.iterdir() if not path.name.startswith("."))
         return {path.name: json.loads(path.read_text()) for path in found}
 
 

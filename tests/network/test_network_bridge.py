@@ -65,7 +65,16 @@ async def test_outbound_traffic_leaves_with_the_hosts_address(
     assert heard.peers == [HOST, HOST6]
 
 
-async def test_a_host_port_is_reached_from_everywhere(hosts: Hosts, bridges: Bridges) -> None:
+@pytest.mark.parametrize("bridged_frames_meet_rules", ["1", "0"])
+async def test_a_host_port_is_reached_from_everywhere(
+    hosts: Hosts, bridges: Bridges, bridged_frames_meet_rules: str
+) -> None:
+    switch = "/proc/sys/net/bridge/bridge-nf-call-ip"
+    sh(
+        hosts.host,
+        f"for f in {switch}tables {switch}6tables; do [ ! -e $f ] || "
+        f"echo {bridged_frames_meet_rules} > $f; done",
+    )
     network = await bridges.start()
     pod, neighbour = hosts.pod(1, port(80, 8080)), hosts.pod(2)
     await network.attach(pod)

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.network.bridges import Bridges
+from tests.network.cni_folder import PASS_ON, CniHost
 from tests.network.die_at import STEPS
-from tests.network.hosts import Hosts, ask, echo, port, sh
+from tests.network.hosts import Hosts, ask, echo, port, sh, until
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -17,8 +18,12 @@ ROOT = HERE.parents[1]
 
 def die(hosts: Hosts, step: str, netns: str, sandbox: str) -> None:
     folder = hosts.folder / "leases"
+    run_until_killed("die_at.py", step, str(folder), hosts.host, netns, sandbox)
+
+
+def run_until_killed(script: str, *arguments: str) -> None:
     done = subprocess.run(
-        [sys.executable, HERE / "die_at.py", step, folder, hosts.host, netns, sandbox],
+        [sys.executable, HERE / script, *arguments],
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
         timeout=30,
@@ -60,3 +65,23 @@ async def test_a_known_sandbox_is_detached_as_ever(
     assert "bv000000000001" not in sh(hosts.host, "ip -o link")
     assert "tcp . 8080" not in sh(hosts.host, "nft list table inet berth")
     assert pod.sandbox_id not in bridges.leases.all()
+
+
+@pytest.mark.parametrize("at", ["ADD", "DEL"])
+@pytest.mark.parametrize("place", [0, 1, 3])
+async def test_a_kill_during_a_plugin_is_taken_back(
+    hosts: Hosts, cni: CniHost, at: str, place: int
+) -> None:
+    """The plugin at this place of the chain kills who called it, before or after the others."""
+    killer = cni.fake("killer", f'[ "$CNI_COMMAND" = {at} ] && kill -9 $PPID; {PASS_ON}')
+    plugins = cni.plugins()
+    cni.write("10.conflist", *plugins[:place], killer, *plugins[place:])
+    pod = hosts.pod(1, port(80, 8080))
+    paths = (str(path) for path in (cni.conf, cni.bin, cni.records.folder))
+    run_until_killed("die_in_plugin.py", *paths, hosts.host, pod.netns, pod.sandbox_id)
+    assert cni.records.all().keys() == {pod.sandbox_id}
+    cni.fake("killer")
+    await cni.start()
+    await until(lambda: cni.records.all() == {})
+    assert cni.addresses() == []
+    assert "8080" not in sh(hosts.host, "iptables -t nat -S")

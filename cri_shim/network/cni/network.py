@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 _NS_GET_NSTYPE = 0xB703
 _FIRST_RETRY_S = 1.0
 _LONGEST_RETRY_S = 60.0
+_AT_ONCE = 8
+"""Deletions in the background: after a reboot every pod of before has one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,7 @@ class CniNetwork:
             sandbox: Record.from_document(sandbox, document)
             for sandbox, document in documents.all().items()
         }
+        self._background = asyncio.Semaphore(_AT_ONCE)
         self._retries: dict[str, asyncio.Task[None]] = {}
         self._unwell: tuple[ConfList, str] | None = None
 
@@ -74,6 +77,7 @@ class CniNetwork:
         conflist = self.folder.current()
         assert conflist is not None  # else there was an obstacle
         runtime = capabilities.runtime_config(pod)
+        _warn_of_ports(pod, conflist)
         ports = self._claims.take(pod.sandbox_id, str(pod), pod.published)
         arguments = capabilities.arguments(pod)
         record = Record(pod.sandbox_id, str(pod), pod.netns, arguments, conflist, runtime, ports)
@@ -233,8 +237,9 @@ class CniNetwork:
         while (record := self._records.get(sandbox)) is not None:
             await asyncio.sleep(pause)
             try:
-                self._keep(record.at(Stage.DELETING))
-                await self._delete(record)
+                async with self._background:
+                    self._keep(record.at(Stage.DELETING))
+                    await self._delete(record)
             except BerthError as error:
                 pause = min(max(2 * pause, self._settings.retry), _LONGEST_RETRY_S)
                 log.warning("%s; next try in %g s", error, pause)
@@ -246,7 +251,11 @@ class CniNetwork:
             retry.cancel()
             await asyncio.wait([retry])
         if record := self._records.get(sandbox):
-            await self._delete(record)
+            try:
+                await self._delete(record)
+            except BerthError:
+                self._retry(sandbox, self._settings.retry)
+                raise
 
     async def _collect(self, conflist: ConfList) -> None:
         """GC (1.1.0): plugins drop what belongs to no attachment of ours."""
@@ -263,6 +272,14 @@ class CniNetwork:
                 await run()
             except BerthError as error:
                 log.warning("%s", error)
+
+
+def _warn_of_ports(pod: PodNet, conflist: ConfList) -> None:
+    if pod.published and not any("portMappings" in p.capabilities for p in conflist.plugins):
+        log.warning(
+            "pod %s asks for host port %d, but no plugin of %s publishes ports (capability "
+            "portMappings)", pod, pod.published[0].host_port, conflist.path
+        )  # fmt: skip
 
 
 def _call(record: Record) -> Call:
