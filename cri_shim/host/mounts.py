@@ -117,18 +117,23 @@ def table() -> list[MountPoint]:
     return parse(read_text(MOUNTINFO) or "")
 
 
-def mount_of(path: AnyPath) -> MountPoint:
-    """The mount on which the path lies (the path itself, where something is mounted there)."""
+def mount_of(path: AnyPath, mountinfo: str | None = None) -> MountPoint:
+    """The mount on which the path lies (the path itself, where something is mounted there).
+
+    `mountinfo` is the text of our mount table, for who has read it already. One line of it is
+    parsed, so that a long table costs little.
+    """
     fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
     try:
         info = read_text(f"/proc/self/fdinfo/{fd}") or ""
     finally:
         os.close(fd)
     number = next(int(line.split()[1]) for line in info.splitlines() if line.startswith("mnt_id"))
-    for point in table():
-        if point.id == number:
-            return point
-    raise OSError(errno.ENOENT, "lies on a mount outside of our tree", os.fsdecode(path))
+    text = "\n" + (mountinfo if mountinfo is not None else read_text(MOUNTINFO) or "")
+    begin = text.find(f"\n{number} ") + 1
+    if not begin:
+        raise OSError(errno.ENOENT, "lies on a mount outside of our tree", os.fsdecode(path))
+    return _parse_line(text[begin : text.index("\n", begin)])
 
 
 def mounts_below(path: AnyPath) -> list[str]:

@@ -6,6 +6,7 @@ mounts, a process with a deadline looks, never the daemon (containerd #10828, #1
 
 import asyncio
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +18,8 @@ from cri_shim.model.ids import ContainerId
 from cri_shim.oci.facts import ResolvedMount
 from cri_shim.pods.context import Context
 
-MAY_HANG = ("nfs", "cifs", "smb3", "fuse", "ceph", "9p", "afs", "glusterfs", "lustre", "beegfs")
-"""File systems whose server may be gone (beginnings of type names)."""
+HANGS = re.compile(r" - (nfs|cifs|smb|fuse|ceph|9p|afs|glusterfs|lustre|beegfs)")
+"""Mount table entries of file systems whose server may be gone; others answer at once."""
 
 PATIENCE = 10.0
 """Seconds the look at one source may take."""
@@ -38,47 +39,36 @@ class Mounted:
 
 async def resolve(ctx: Context, id_: ContainerId, specs: Sequence[MountSpec]) -> Mounted:
     """Sources in the order of `specs`; an error names the mount and what is wrong with it."""
-    table = await asyncio.to_thread(mounts.table)
-    found = [await _resolve_one(ctx, id_, spec, i, table) for i, spec in enumerate(specs)]
+    if not specs:
+        return Mounted((), ())
+    table = await asyncio.to_thread(files.read_text, mounts.MOUNTINFO) or ""
+    risky = HANGS.search(table) is not None
+    found = [await _resolve_one(ctx, id_, spec, i, table, risky) for i, spec in enumerate(specs)]
     return Mounted(tuple(r for r, _ in found), tuple(s for _, s in found))
 
 
 async def _resolve_one(
-    ctx: Context,
-    id_: ContainerId,
-    spec: MountSpec,
-    index: int,
-    table: list[mounts.MountPoint],
+    ctx: Context, id_: ContainerId, spec: MountSpec, index: int, table: str, risky: bool
 ) -> tuple[ResolvedMount, MountStatus]:
     where = f"config.mounts[{index}]"
     if spec.image:
         source, image_id = await _image_source(ctx, id_, spec, where)
         return ResolvedMount(spec, source, frozenset({"ro"})), MountStatus(spec, image_id)
-    source = await _host_source(spec.host_path, where, table)
-    point = _mount_of(source, table)
+    source = await _host_source(spec.host_path, where, risky)
+    point = mounts.mount_of(source, table)
     flags = frozenset(point.options) & KEPT_FLAGS
     propagation = "shared" if point.shared else "slave" if point.slave else "private"
     return ResolvedMount(spec, source, flags, propagation), MountStatus(spec)
 
 
-def _mount_of(path: str, table: list[mounts.MountPoint]) -> mounts.MountPoint:
-    """The last mount whose point is the longest beginning of the path."""
-    best = table[0]
-    for point in table:
-        inside = path == point.target or path.startswith(point.target.rstrip("/") + "/")
-        if inside and len(point.target) >= len(best.target):
-            best = point
-    return best
-
-
-async def _host_source(path: str, where: str, table: list[mounts.MountPoint]) -> str:
+async def _host_source(path: str, where: str, risky: bool) -> str:
     """The path without symlinks; NotFound if it is missing."""
     if not path.startswith("/"):
         raise InvalidArgument(f"{where}.host_path {path!r} is not absolute")
     try:
-        if any(point.fstype.startswith(MAY_HANG) for point in table):
+        if risky:
             return await _look_from_outside(path, where)
-        return await asyncio.to_thread(os.path.realpath, path, strict=True)
+        return os.path.realpath(path, strict=True)
     except FileNotFoundError:
         raise NotFound(
             f"{where}: host path {path!r} does not exist: create it, or correct the volume"
