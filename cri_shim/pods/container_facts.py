@@ -201,7 +201,14 @@ def _cdi_edits(spec: ContainerSpec, folders: tuple[str, ...]) -> Edits:
         for entry in sorted(os.scandir(folder), key=lambda e: e.name)
         if entry.name.endswith((".json", ".yaml", ".yml"))
     ]
-    return Catalog.build(folders, documents).resolve(names)
+    edits = Catalog.build(folders, documents).resolve(names)
+    for mount in edits.mounts:
+        if mount.type in ("", "bind") and not os.path.exists(mount.host_path):
+            raise InvalidArgument(
+                f"CDI devices {', '.join(map(str, names))}: {mount.host_path}, which they mount, "
+                "is not on this host: make their specification anew"
+            )
+    return edits
 
 
 def _cdi_nodes(edits: Edits) -> dict[str, DeviceNode]:
