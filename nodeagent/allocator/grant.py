@@ -38,19 +38,20 @@ def grant_whole(pool: Pool, turn: Turn, allocation: Allocation) -> bool:
 def settle_grant(pool: Pool, turn: Turn, allocation: Allocation, vector: Vector) -> None:
     """Give a vector that the books have already."""
     first = not allocation.held
-    allocation.held = plus(allocation.held, vector)
+    allocation.held = ordered(plus(allocation.held, vector))
     allocation.reason = ""
     if first:
         allocation.granted_at = turn.now
         allocation.seq = turn.seq
     missing = allocation.missing
-    if allocation.retry and first and turn.asking != allocation.id:
+    away = first or allocation.expires is not None
+    if allocation.retry and away and turn.asking != allocation.id:
         until = turn.now + RETURN_TTL
         turn.expire(allocation, until)
         allocation.move(State.EARMARKED)
         turn.report(EventType.EARMARKED, allocation, vector=ordered(vector), until=until)
     else:
-        if first and allocation.expires is not None:
+        if allocation.expires is not None:
             turn.expire(allocation, None)
         allocation.move(State.SQUEEZED if missing and not allocation.elastic else State.GRANTED)
         report_grant(pool, turn, allocation, vector)

@@ -30,7 +30,7 @@ Load = Callable[[str], object]
 
 
 def _no_files(name: str) -> object:
-    raise DocumentRefused(())
+    raise OSError(f"{name}: no files are read here")
 
 
 def read_scenario(document: object, zones: Zones, load: Load = _no_files) -> Scenario:
