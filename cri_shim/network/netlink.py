@@ -1,7 +1,7 @@
 """Netlink framing: messages described as data, sent in batches, answered by error or dump.
 
-Raw messages and not pyroute2 on the attach path: building and sending one veth pair takes it
-2.5 times as long, and every socket of it brings an event loop along.
+Raw messages and not pyroute2: on the attach path that takes three times as long, and every socket
+of it brings an event loop along.
 """
 
 import os

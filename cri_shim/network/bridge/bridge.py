@@ -109,12 +109,15 @@ class NativeBridge:
         for lease in self._leases:
             self._claims.put(lease.sandbox, lease.pod, lease.ports)
             self._firewall.expect(lease.sandbox, elements(lease.addresses, lease.ports))
-        await self._threads.call(self._cut_off_leftovers)
+        await self.check()
+        try:
+            await self._threads.call(self._cut_off_leftovers)
+            if not len(self._leases):
+                await self._firewall.clear()
+        except (BerthError, OSError) as error:
+            self._problem = f"what an earlier run left cannot be taken back: {error}"
+            log.error("%s", self._problem)
         self._reap_soon()
-        if len(self._leases):
-            await self.check()
-        else:
-            await self._firewall.clear()
 
     def ready(self) -> str | None:
         return self._problem or preflight.obstacle()
@@ -185,9 +188,13 @@ class NativeBridge:
             self._reaping = self._tasks.start(self._reap(), "deletion of cut off links")
 
     async def _reap(self) -> None:
+        """What cannot be deleted now is cut off already, and goes with the next."""
         while self._doomed:
             self._doomed = False
-            await self._threads.call(self._device.reap)
+            try:
+                await self._threads.call(self._device.reap)
+            except OSError as error:
+                log.error("%s", error)
 
 
 def _failed(pod: PodNet, verb: str, error: OSError) -> RuntimeFailure:
