@@ -56,6 +56,9 @@ log = logging.getLogger("cri_shim")
 GRACE = 5.0
 """Seconds for calls in flight when the daemon stops."""
 
+ORPHANS = 1.0
+"""Seconds between looks for adopted processes that nobody waits for."""
+
 NETWORK_CHECK = 5.0
 """Seconds between looks at the host's network."""
 
@@ -71,6 +74,7 @@ async def serve(config: Config) -> int:
         ctx = await build(config, stack)
         await recover(ctx)
         ctx.tasks.start(_look_after_network(ctx), "network check")
+        ctx.tasks.start(reaping.Orphans().run(ORPHANS), "orphans")
         sessions = Sessions(ctx)
         streaming = _streaming(config, sessions)
         await streaming.start()
@@ -123,7 +127,7 @@ async def build(config: Config, stack: contextlib.AsyncExitStack) -> Context:
         handlers=await _handlers(config, state),
         cgroups=cgroups,
         exits=exits,
-        events=Events(time.time_ns),
+        events=Events(time.time_ns, lambda: store.view),
         admission=admission_for(config.admission.mode, config.admission.socket, tasks),
         settings=Settings(
             driver=choose_driver(config.cgroup_driver),

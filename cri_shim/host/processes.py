@@ -24,6 +24,10 @@ _DRAIN = 0.2
 """Seconds that `run` reads on after the exit, where a grandchild still holds the pipes."""
 
 
+LOST = 255
+"""Exit code of a child that somebody else reaped."""
+
+
 class ProcessTimeout(TimeoutError):
     """A program ran past its time limit and was killed with its process group."""
 
@@ -50,11 +54,17 @@ class Process:
         self._loop.add_reader(self.pidfd, self._reap)
 
     def _reap(self) -> None:
-        found = os.waitid(os.P_PIDFD, self.pidfd, os.WEXITED | os.WNOHANG)
-        if found is None:
+        try:
+            found = os.waitid(os.P_PIDFD, self.pidfd, os.WEXITED | os.WNOHANG)
+        except ChildProcessError:  # somebody else reaped our child: its code is lost
+            self._finish(LOST)
             return
+        if found is not None:
+            killed = found.si_code != os.CLD_EXITED
+            self._finish(found.si_status + (128 if killed else 0))
+
+    def _finish(self, code: int) -> None:
         self._loop.remove_reader(self.pidfd)
-        code = found.si_status if found.si_code == os.CLD_EXITED else 128 + found.si_status
         self._popen.returncode = code  # told, so that Popen neither waits nor warns
         if not self._ended.done():
             self._ended.set_result(code)

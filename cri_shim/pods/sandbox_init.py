@@ -2,7 +2,6 @@
 
 import asyncio
 import dataclasses
-import json
 import os
 import shutil
 import signal
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from cri_shim.host import files, processes
 from cri_shim.model.sandbox import Sandbox
+from cri_shim.oci.document import render
 from cri_shim.oci.init import init_document
 from cri_shim.pods.cgroup_path import container_cgroup
 from cri_shim.pods.context import Context
@@ -59,7 +59,7 @@ def _write_bundle(ctx: Context, sandbox: Sandbox, bundle: Path) -> None:
         user=(str(folder / "user"), options.user) if options.user else None,
         cgroups_path=container_cgroup(ctx, sandbox, sandbox.id)[1],
     )
-    files.atomic_write(bundle / "config.json", json.dumps(document).encode(), durable=False)
+    files.atomic_write(bundle / "config.json", render(document), durable=False)
 
 
 async def stop_init(ctx: Context, sandbox: Sandbox) -> None:

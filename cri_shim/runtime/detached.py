@@ -14,7 +14,8 @@ from cri_shim.host import processes
 from cri_shim.host.files import read_text
 from cri_shim.host.processes import Process
 from cri_shim.model.errors import RuntimeFailure
-from cri_shim.runtime import encoding, reaping, sessions
+from cri_shim.oci.document import render
+from cri_shim.runtime import reaping, sessions
 from cri_shim.runtime.handler import ENVIRONMENT, Handler
 
 _numbers = itertools.count(1)
@@ -91,7 +92,7 @@ async def start(
     pid_file = unique(handler, "pid")
     document = os.memfd_create("process.json", os.MFD_CLOEXEC)
     try:
-        os.write(document, encoding.encode(process))
+        os.write(document, render(dict(process)))
         words = ["exec", "--detach", "--pid-file", str(pid_file)]
         words += ["--process", f"/proc/self/fd/{document}"]
         if console is not None:

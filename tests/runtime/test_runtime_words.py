@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from cri_shim.runtime import encoding, words
+from cri_shim.oci.document import render
+from cri_shim.runtime import words
 
 
 @pytest.mark.parametrize(
@@ -36,4 +37,4 @@ def test_the_cause_is_left(said: bytes, plain: str) -> None:
 
 def test_bytes_that_json_cannot_hold_become_replacement_characters() -> None:
     document = {"args": ["a\udcff\udcfeb", "ö"]}
-    assert json.loads(encoding.encode(document)) == {"args": ["a\ufffd\ufffdb", "ö"]}
+    assert json.loads(render(document)) == {"args": ["a\ufffd\ufffdb", "ö"]}
