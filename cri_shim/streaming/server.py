@@ -33,7 +33,7 @@ class StreamingServer:
     ) -> None:
         """`port` 0 takes a free one. TLS where a certificate (PEM, with its chain) is given."""
         self._sessions = sessions
-        self._host = host
+        self._host = host.strip("[]")
         self._port = port
         self._certificate = certificate
         self._key = key

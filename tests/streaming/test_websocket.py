@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 import os
+import random
 import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -261,3 +262,35 @@ async def test_an_idle_client(start: Start) -> None:
             client.recv()
 
     await in_thread(work)
+
+
+@pytest.mark.parametrize("seed", range(20))
+async def test_garbage_after_the_upgrade(
+    server: StreamingServer, sessions: LocalSessions, seed: int
+) -> None:
+    """The connection ends or goes on, its process ends with it, and the next client is served."""
+    rng = random.Random(seed)
+    garbage = rng.randbytes(rng.randrange(1, 3000))
+    if seed % 2:
+        garbage = (
+            bytes((0x80 | rng.choice((0, 1, 2, 8, 9, 10)), 0x80 | rng.randrange(128))) + garbage
+        )
+    url = server.url(command("cat", stdin=True))
+
+    def work() -> None:
+        client = plain(url, "v5.channel.k8s.io")
+        client.sock.sendall(garbage)
+        client.shutdown()
+
+    await in_thread(work)
+    async with asyncio.timeout(10):
+        while server._connections:
+            await asyncio.sleep(0.001)
+    assert all(session.closed for session in sessions.execs)
+
+    def next_client() -> Any:
+        client = kube(server.url(command("true")))
+        client.run_forever(timeout=10)
+        return client.returncode
+
+    assert await in_thread(next_client) == 0
