@@ -46,6 +46,10 @@ class Admission(Protocol):
         """The pods that run now: told to an agent that comes (back) up."""
         ...
 
+    def revoked(self, pod_uid: str) -> str | None:
+        """Why the pod's grant was taken back; None while it holds."""
+        ...
+
 
 class AdmissionOff:
     """Every pod enters."""
@@ -60,3 +64,6 @@ class AdmissionOff:
 
     def announce(self, pods: Iterable[AdmitRequest]) -> None:
         return
+
+    def revoked(self, pod_uid: str) -> str | None:
+        return None

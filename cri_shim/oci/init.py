@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from cri_shim.model.namespaces import IdMapping, UserNamespace
+from cri_shim.model.namespaces import UserNamespace
+from cri_shim.oci.namespaces import mappings
 
 KINDS = {"net": "network", "ipc": "ipc", "uts": "uts"}
 
@@ -23,8 +24,8 @@ def init_document(
     linux: dict[str, Any] = {"cgroupsPath": cgroups_path, "namespaces": spaces}
     if user is not None:
         spaces.append({"type": "user", "path": user[0]})
-        linux["uidMappings"] = [_mapping(m) for m in user[1].uids]
-        linux["gidMappings"] = [_mapping(m) for m in user[1].gids]
+        linux["uidMappings"] = mappings(user[1].uids)
+        linux["gidMappings"] = mappings(user[1].gids)
     return {
         "ociVersion": "1.0.2",
         "process": {
@@ -38,10 +39,3 @@ def init_document(
         "linux": linux,
     }
 
-
-def _mapping(mapping: IdMapping) -> dict[str, int]:
-    return {
-        "containerID": mapping.container_id,
-        "hostID": mapping.host_id,
-        "size": mapping.length,
-    }

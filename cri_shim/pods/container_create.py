@@ -18,11 +18,12 @@ from cri_shim.oci import document
 from cri_shim.oci.signals import stop_signal
 from cri_shim.pods import container_mounts, exits, resource_checks
 from cri_shim.pods.cgroup_path import container_cgroup
-from cri_shim.pods.container_checks import check
+from cri_shim.pods.container_checks import in_pod
 from cri_shim.pods.container_facts import gather
 from cri_shim.pods.container_teardown import undo
 from cri_shim.pods.context import Context
 from cri_shim.pods.operations import Stage
+from cri_shim.pods.sandbox_admission import check_grant
 from cri_shim.runtime import conmon
 
 
@@ -36,7 +37,7 @@ async def create_container(
     field; nothing is left behind then.
     """
     sandbox = _ready_sandbox(ctx, sandbox_id)
-    check(spec, sandbox, ctx.handlers.get(sandbox.handler))
+    spec = in_pod(spec, sandbox, ctx.handlers.get(sandbox.handler))
     parent = naming.pod_path(ctx.settings.driver, sandbox.cgroup)
     resource_checks.check(ctx.cgroups, spec.resources, parent, "config.linux.resources")
     image = ctx.images.get(spec.image)
@@ -58,6 +59,7 @@ def _ready_sandbox(ctx: Context, id_: str) -> Sandbox:
         raise FailedPrecondition(
             f"pod {sandbox.name} is {sandbox.state.value}: only a ready pod takes containers"
         )
+    check_grant(ctx, sandbox)
     return sandbox
 
 

@@ -7,6 +7,7 @@ from cri_shim.model.errors import BerthError, FailedPrecondition
 from cri_shim.model.events import EventType
 from cri_shim.model.lifecycle import ContainerState, SandboxState
 from cri_shim.pods.context import Context
+from cri_shim.pods.sandbox_admission import check_grant
 from cri_shim.runtime import commands
 
 START_FAILED = 128
@@ -23,8 +24,10 @@ async def start_container(ctx: Context, id_: str) -> None:
         raise FailedPrecondition(
             f"container {container.name} is {container.state.value}: only a created one can start"
         )
-    if ctx.store.view.sandboxes[container.sandbox_id].state is not SandboxState.READY:
+    sandbox = ctx.store.view.sandboxes[container.sandbox_id]
+    if sandbox.state is not SandboxState.READY:
         raise FailedPrecondition(f"container {container.name}: its pod is not ready")
+    check_grant(ctx, sandbox)
     ctx.ends.starting(container.id)
     try:
         await _start(ctx, container)

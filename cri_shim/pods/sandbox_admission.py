@@ -3,6 +3,7 @@
 import dataclasses
 
 from cri_shim.admission.contract import AdmitRequest
+from cri_shim.model.errors import ResourceExhausted
 from cri_shim.model.sandbox import Sandbox
 from cri_shim.pods.context import Context
 
@@ -26,6 +27,13 @@ async def admit(ctx: Context, sandbox: Sandbox) -> Sandbox:
     """ResourceExhausted names consumer, shortage and deadline; the kubelet retries."""
     await ctx.admission.admit(admit_request(sandbox))
     return dataclasses.replace(sandbox, admitted=True) if ctx.admission.enabled else sandbox
+
+
+def check_grant(ctx: Context, sandbox: Sandbox) -> None:
+    """ResourceExhausted where the pod's grant was taken back: nothing new may start in it."""
+    why = ctx.admission.revoked(sandbox.spec.metadata.uid or sandbox.id)
+    if sandbox.admitted and why is not None:
+        raise ResourceExhausted(f"pod {sandbox.name}: its grant was revoked: {why}")
 
 
 async def hand_back(ctx: Context, sandbox: Sandbox) -> None:
