@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from cri_shim.host.files import remove_tree
 from cri_shim.images.blobs import Blobs
 from cri_shim.images.catalog import Catalog
+from cri_shim.images.errors import RegistryUnavailable
 from cri_shim.images.layers import Layers
 from cri_shim.images.manifest import Configuration, Descriptor, Manifest, chain_ids
 from cri_shim.images.platforms import Platform
 from cri_shim.images.progress import Board, LayerState
 from cri_shim.images.records import Layer, StoredImage
 from cri_shim.images.unpackers import Unpackers
-from cri_shim.model.errors import RuntimeFailure, Unavailable
+from cri_shim.model.errors import RuntimeFailure
 from cri_shim.model.ids import Digest, ImageId
 from cri_shim.model.image import Image
 
@@ -81,7 +82,7 @@ class Assembler:
                 await asyncio.to_thread(self._layers.settle, layers)
                 return self._record(work, layers, names)
         except BaseException as error:
-            resumable = isinstance(error, Unavailable | asyncio.CancelledError)
+            resumable = isinstance(error, RegistryUnavailable | asyncio.CancelledError)
             await asyncio.shield(self.collect(chains, manifest.blobs, resumable))
             if isinstance(error, OSError):
                 raise RuntimeFailure(f"the image cannot be stored: {error}") from error

@@ -1,6 +1,7 @@
 """The process that unpacks layers: decompression and hostile archives stay out of the daemon.
 
-It reads one job a line from its standard input and answers each by one line:
+It is started with the daemon's pid and ends with the daemon. It reads one job a line from its
+standard input and answers each by one line:
 
     {"blob": PATH, "target": FOLDER, "diff_id": DIGEST, "limits": {…}}
     {"size": 1, "inodes": 2, "implied": [], "opaque": false} or {"bad": TEXT} or {"failed": TEXT}
@@ -55,6 +56,8 @@ def answer(job: dict[str, Any]) -> dict[str, Any]:
 
 def main() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != int(sys.argv[1]):
+        return  # the daemon died before: its successor may be cleaning up already
     os.umask(0)
     for line in sys.stdin:
         print(json.dumps(answer(json.loads(line))), flush=True)

@@ -39,7 +39,7 @@ class _Worker:
         try:
             fd = theirs.fileno()
             # stderr is the daemon's: a traceback there is a defect and belongs into its log.
-            process = spawn(_ARGV, stdin=fd, stdout=fd, stderr=2)
+            process = spawn((*_ARGV, str(os.getpid())), stdin=fd, stdout=fd, stderr=2)
         except BaseException:
             ours.close()
             raise

@@ -5,6 +5,7 @@ import base64
 import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from urllib.parse import parse_qs
 
 from aiohttp import web
@@ -20,6 +21,9 @@ class Script:
     blobs: dict[str, bytes] = field(default_factory=dict)
     break_after: list[int] = field(default_factory=list)
     """One number for each coming blob request: the connection dies after so many bytes."""
+    arriving: Path | None = None
+    """Root of the puller's store: the connection dies only when what was sent has arrived there,
+    for a client drops what it has not read yet."""
     hang_after: dict[str, int] = field(default_factory=dict)
     """So many bytes of a blob are sent, and no more as long as the blob stands here."""
     ranges: bool = True
@@ -111,6 +115,14 @@ class _Server:
         headers = {"Content-Type": media_type, "Docker-Content-Digest": digest(raw)}
         return web.Response(body=raw, headers=headers)
 
+    async def _arrival(self, target: str, size: int) -> None:
+        if self.script.arriving is None:
+            return
+        blob = self.script.arriving / "blobs" / target.replace(":", "/")
+        partial = blob.with_name(blob.name + ".partial")
+        while partial.exists() and partial.stat().st_size < size:
+            await asyncio.sleep(0.005)
+
     async def _blob(self, request: web.Request, target: str) -> web.StreamResponse:
         script = self.script
         if script.redirect:
@@ -128,12 +140,14 @@ class _Server:
         response.content_length = script.sizes.get(target, len(data))
         await response.prepare(request)
         if script.break_after:
-            await response.write(data[: script.break_after.pop(0)])
+            sent = data[: script.break_after.pop(0)]
+            await response.write(sent)
+            await self._arrival(target, len(script.blobs[target]) - len(data) + len(sent))
             request.transport.close()
             return response
         if target in script.hang_after:
             await response.write(data[: script.hang_after[target]])
-            while target in script.hang_after and not request.transport.is_closing():
+            while target in script.hang_after and request.transport is not None:
                 await asyncio.sleep(0.01)
             return response
         await response.write(data)

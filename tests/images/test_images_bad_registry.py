@@ -38,7 +38,7 @@ async def refused(images: Images, reference: str, kind: type[BerthError], *texts
 
 
 async def test_a_broken_download_goes_on_where_it_broke(tmp_path: Path) -> None:
-    script = Script(break_after=[0, 1_000_000, 100_000, 50_000])
+    script = Script(break_after=[0, 1_000_000, 100_000, 50_000], arriving=tmp_path / "root")
     built = script.add(big())
     # The configuration comes first: it breaks once, and is whole at the second time.
     async with serving(script) as host, room.opened(tmp_path / "root") as images:
@@ -60,7 +60,7 @@ async def test_a_registry_that_stops_half_way_leaves_what_the_next_pull_takes_up
     tmp_path: Path,
 ) -> None:
     root = tmp_path / "root"
-    script = Script(break_after=[1000, *[200_000] * 2, *[0] * 50])
+    script = Script(break_after=[1000, *[200_000] * 2, *[0] * 50], arriving=root)
     built = script.add(big())
     async with room.opened(root) as images:
         async with serving(script) as host:
