@@ -1,9 +1,10 @@
 """The one table from class of error to gRPC code, and the edge around every call."""
 
 import asyncio
+import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import grpc
@@ -82,16 +83,24 @@ async def refuse(
     await context.abort(code, text)
 
 
-def stream_edge(name: str, verb: Callable[[Any], AsyncIterator[Any]]) -> Any:
-    """Wrap a verb that answers many messages."""
+def stream_edge(name: str, verb: Callable[[Any], AsyncGenerator[Any, None]]) -> Any:
+    """Wrap a verb that answers many messages.
+
+    A None among them is no message: it sends the response's headers, so that the client knows that
+    the verb has begun. A client that leaves, even while it is written to, ends the verb at once.
+    """
 
     async def method(
         request: Any, context: grpc.aio.ServicerContext[Any, Any]
     ) -> AsyncIterator[Any]:
         began = time.perf_counter()
         try:
-            async for answer in verb(request):
-                yield answer
+            async with contextlib.aclosing(verb(request)) as answers:
+                async for answer in answers:
+                    if answer is None:
+                        await context.send_initial_metadata(())
+                    else:
+                        yield answer
         except asyncio.CancelledError:
             log.debug("%s: client left", name)
             raise

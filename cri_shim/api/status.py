@@ -64,6 +64,9 @@ class Status:
         operations = ctx.sandbox_operations.in_flight() + ctx.container_operations.in_flight()
         return {
             "config": self._config_text,
+            "events": json.dumps(
+                {"subscribers": ctx.events.subscribers, "dropped": ctx.events.dropped}
+            ),
             "operations": json.dumps([str(stage) for stage in operations]),
             "handlers": json.dumps(
                 {name: f"{h.kind} {h.binary}" for name, h in ctx.handlers.by_name.items()}

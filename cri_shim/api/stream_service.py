@@ -1,12 +1,11 @@
 """The calls of runtime.v1.RuntimeService that answer many messages, and the streaming URLs."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Protocol
 
 from cri_shim.api import encode, messages
 from cri_shim.api.messages import chunks, required
 from cri_shim.model.events import Event
-from cri_shim.model.ids import SandboxId
 from cri_shim.pb import runtime_v1_pb2 as cri
 from cri_shim.pods import queries
 from cri_shim.pods.context import Context
@@ -54,7 +53,7 @@ class StreamService:
 
     async def StreamPodSandboxes(
         self, request: cri.StreamPodSandboxesRequest
-    ) -> AsyncIterator[cri.StreamPodSandboxesResponse]:
+    ) -> AsyncGenerator[cri.StreamPodSandboxesResponse, None]:
         f = request.filter
         found = queries.sandboxes(self._ctx.store.view, f.id, messages.ready(f), f.label_selector)
         for part in chunks(found):
@@ -64,7 +63,7 @@ class StreamService:
 
     async def StreamContainers(
         self, request: cri.StreamContainersRequest
-    ) -> AsyncIterator[cri.StreamContainersResponse]:
+    ) -> AsyncGenerator[cri.StreamContainersResponse, None]:
         f = request.filter
         state = messages.container_state(f)
         view = self._ctx.store.view
@@ -74,23 +73,19 @@ class StreamService:
 
     async def GetContainerEvents(
         self, request: cri.GetEventsRequest
-    ) -> AsyncIterator[cri.ContainerEventResponse]:
-        """Events from now on; one whose pod is gone has no status to give and is left out."""
-        async for event in self._ctx.events.subscribe():
-            message = self._event(event)
-            if message is not None:
-                yield message
+    ) -> AsyncGenerator[cri.ContainerEventResponse | None, None]:
+        """Events from now on."""
+        with self._ctx.events.subscribe() as subscription:
+            yield None  # the client learns that it will miss nothing from here
+            while True:
+                yield _event(await subscription.next())
 
-    def _event(self, event: Event) -> cri.ContainerEventResponse | None:
-        view = self._ctx.store.view
-        sandbox = event.sandbox or view.sandboxes.get(SandboxId(event.sandbox_id))
-        if sandbox is None:
-            return None
-        containers = queries.containers(view, sandbox_id=sandbox.id)
-        return cri.ContainerEventResponse(
-            container_id=event.container_id,
-            container_event_type=cri.ContainerEventType.Name(event.type.value),
-            created_at=event.at,
-            pod_sandbox_status=encode.sandbox_status(sandbox),
-            containers_statuses=[encode.container_status(c) for c in containers],
-        )
+
+def _event(event: Event) -> cri.ContainerEventResponse:
+    return cri.ContainerEventResponse(
+        container_id=event.container_id,
+        container_event_type=cri.ContainerEventType.Name(event.type.value),
+        created_at=event.at,
+        pod_sandbox_status=encode.sandbox_status(event.sandbox),
+        containers_statuses=[encode.container_status(c) for c in event.containers],
+    )

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from enum import Enum
 
+from cri_shim.model.container import Container
 from cri_shim.model.sandbox import Sandbox
 
 
@@ -19,11 +20,12 @@ class EventType(Enum):
 class Event:
     """`container_id` is the sandbox id for events of the pod itself; time is Unix nanoseconds.
 
-    `sandbox` is the pod as it was, where its record is gone by now.
+    `sandbox` is the pod and `containers` are its containers just after it happened: a later look
+    at the records would find other states, or no pod at all.
     """
 
     container_id: str
-    sandbox_id: str
     type: EventType
     at: int
-    sandbox: Sandbox | None = None
+    sandbox: Sandbox
+    containers: tuple[Container, ...]

@@ -1,10 +1,17 @@
-"""Lifecycle events to subscribers: times strictly increasing, queues bounded, drops counted."""
+"""Lifecycle events to subscribers: times strictly increasing, queues bounded, drops counted.
+
+An event carries the records as they were when it happened. The kubelet throws away an event
+without a pod's status (kubelet pleg/evented.go), so none is published without one.
+"""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
+from types import TracebackType
 
 from cri_shim.model.events import Event, EventType
+from cri_shim.model.ids import SandboxId
 from cri_shim.model.sandbox import Sandbox
+from cri_shim.store.view import View, shown_container
 
 QUEUE = 1024
 """Events one slow subscriber may be behind before its oldest are dropped."""
@@ -13,30 +20,65 @@ QUEUE = 1024
 class Events:
     """One publisher, many subscribers; publishing never waits."""
 
-    def __init__(self, clock: Callable[[], int]) -> None:
+    def __init__(self, clock: Callable[[], int], view: Callable[[], View]) -> None:
         self._clock = clock
+        self._view = view
         self._last = 0
-        self._queues: set[asyncio.Queue[Event]] = set()
+        self._subscriptions: set[Subscription] = set()
         self.dropped = 0
+        """Events that subscribers were too slow for, since the start."""
+
+    @property
+    def subscribers(self) -> int:
+        return len(self._subscriptions)
 
     def publish(
         self, container_id: str, sandbox_id: str, type_: EventType, gone: Sandbox | None = None
     ) -> None:
-        """Tell every subscriber; `gone` is a pod whose record is being deleted."""
+        """Tell every subscriber; `gone` is a pod whose record has just been deleted."""
         self._last = max(self._last + 1, self._clock())
-        event = Event(container_id, sandbox_id, type_, self._last, gone)
-        for queue in self._queues:
-            if queue.full():
-                queue.get_nowait()
-                self.dropped += 1
-            queue.put_nowait(event)
+        view = self._view()
+        sandbox = gone or view.sandboxes.get(SandboxId(sandbox_id))
+        if sandbox is None or not self._subscriptions:
+            return
+        records = view.containers_of(sandbox.id).values()
+        shown = tuple(container for container in records if shown_container(container))
+        event = Event(container_id, type_, self._last, sandbox, shown)
+        for subscription in self._subscriptions:
+            self.dropped += subscription.put(event)
 
-    async def subscribe(self) -> AsyncIterator[Event]:
-        """Events from now on, until the subscriber leaves."""
-        queue: asyncio.Queue[Event] = asyncio.Queue(QUEUE)
-        self._queues.add(queue)
-        try:
-            while True:
-                yield await queue.get()
-        finally:
-            self._queues.discard(queue)
+    def subscribe(self) -> "Subscription":
+        """Events from now on; leave the context to end it."""
+        return Subscription(self._subscriptions)
+
+
+class Subscription:
+    """A bounded queue of one subscriber, known to the publisher until it is closed."""
+
+    def __init__(self, known: "set[Subscription]") -> None:
+        self._known = known
+        self._queue: asyncio.Queue[Event] = asyncio.Queue(QUEUE)
+        known.add(self)
+
+    def put(self, event: Event) -> int:
+        """Append; answers how many older events had to go for it (0 or 1)."""
+        full = self._queue.full()
+        if full:
+            self._queue.get_nowait()
+        self._queue.put_nowait(event)
+        return int(full)
+
+    async def next(self) -> Event:
+        """The oldest event not taken yet; waits for one."""
+        return await self._queue.get()
+
+    def __enter__(self) -> "Subscription":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._known.discard(self)
