@@ -1,5 +1,7 @@
 """Rules between a container and its pod."""
 
+import dataclasses
+
 from cri_shim.model.container import ContainerSpec
 from cri_shim.model.errors import InvalidArgument, Unimplemented
 from cri_shim.model.namespaces import NamespaceMode
@@ -9,8 +11,23 @@ from cri_shim.runtime.handler import Handler
 WHERE = "config.linux.security_context"
 
 
+def in_pod(spec: ContainerSpec, sandbox: Sandbox, handler: Handler) -> ContainerSpec:
+    """The spec with the pod's network, IPC and user namespaces: those are never another's.
+
+    Refuses what this pod cannot hold, before anything is made.
+    """
+    check(spec, sandbox, handler)
+    theirs = sandbox.spec.security.namespaces
+    namespaces = dataclasses.replace(
+        spec.security.namespaces, network=theirs.network, ipc=theirs.ipc, user=theirs.user
+    )
+    return dataclasses.replace(
+        spec, security=dataclasses.replace(spec.security, namespaces=namespaces)
+    )
+
+
 def check(spec: ContainerSpec, sandbox: Sandbox, handler: Handler) -> None:
-    """Refuse what this pod cannot hold, before anything is made."""
+    """POD means what the pod has, be it the host's; NODE in a pod with its own is refused."""
     pod = sandbox.spec.security
     if spec.security.privileged and not pod.privileged:
         raise InvalidArgument(
@@ -19,10 +36,10 @@ def check(spec: ContainerSpec, sandbox: Sandbox, handler: Handler) -> None:
     own, theirs = spec.security.namespaces, pod.namespaces
     for name in ("network", "ipc"):
         mine, pods = getattr(own, name), getattr(theirs, name)
-        if mine is not pods:
+        if mine is not pods and mine is not NamespaceMode.POD:
             raise InvalidArgument(
                 f"{WHERE}.namespace_options.{name} is {mine.name}, the pod's is {pods.name}: "
-                "they must be equal"
+                "use POD"
             )
     if own.user is not None and own.user != theirs.user:
         raise InvalidArgument(f"{WHERE}.namespace_options.userns_options differ from the pod's")
