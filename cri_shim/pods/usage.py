@@ -19,6 +19,9 @@ from cri_shim.stats.reading import container_usage, pod_usage
 from cri_shim.stats.sampler import Sampler
 from cri_shim.stats.usage import ContainerUsage, NetworkUsage, PodUsage
 
+FIRST_WALKS = 2.0
+"""Seconds that samples wait for the first look at the disk use of new containers."""
+
 
 class Usage:
     """Readings on demand; CPU rates from an own sampler, disk use from a background walk."""
@@ -78,6 +81,7 @@ class Usage:
     async def samples(self, sandboxes: Sequence[Sandbox]) -> dict[str, list[Sample]]:
         """cAdvisor-shaped series by sandbox id and container id."""
         traffic = await self._traffic(sandboxes)
+        await self._settle(sandboxes)
         found: dict[str, list[Sample]] = {}
         for sandbox in sandboxes:
             used = traffic.get(sandbox.netns)
@@ -89,6 +93,15 @@ class Usage:
                     subject = self._subject(sandbox, container)
                     found[container.id] = container_samples(subject, detail)
         return found
+
+    async def _settle(self, sandboxes: Sequence[Sandbox]) -> None:
+        """Have the disk use of new containers too: a series that is missing looks like a fault."""
+        view = self._ctx.store.view
+        containers = [c for s in sandboxes for c in view.containers_of(s.id).values()]
+        running = [c for c in containers if c.state is ContainerState.RUNNING]
+        for container in running:
+            self._follow(container)
+        await self._layers.settle([c.id for c in running], FIRST_WALKS)
 
     async def _detail(self, container: Container) -> Detail | None:
         if container.state is not ContainerState.RUNNING:

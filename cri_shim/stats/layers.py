@@ -7,7 +7,7 @@ grows with the time the walk took: at most a twentieth of a CPU goes into walkin
 import asyncio
 import os
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
 
 from cri_shim.host.tasks import Tasks
@@ -73,6 +73,13 @@ class Layers:
         if usage is None or time.monotonic() - layer.walked > layer.good_for() * STALE:
             await asyncio.wait([layer.walk])
         return layer.usage
+
+    async def settle(self, keys: Iterable[Hashable], patience: float) -> None:
+        """Wait for the first walks of these layers, at most `patience` seconds for them all."""
+        missing = {key for key in keys if self.known(key) is None}
+        walks = [w for k, layer in self._layers.items() if k in missing and (w := layer.walk)]
+        if walks:
+            await asyncio.wait(walks, timeout=patience)
 
     def _begin(self, key: Hashable, layer: _Layer) -> None:
         if layer.walk is None:
