@@ -75,7 +75,7 @@ def _bind(mount: ResolvedMount, facts: Facts) -> Json:
         "destination": destination(spec.container_path),
         "type": "bind",
         "source": mount.source,
-        "options": _image_options() if spec.image else _options(mount, facts),
+        "options": _image_options(mount) if spec.image else _options(mount, facts),
     }
     if spec.image or not (spec.uids or spec.gids):
         return document
@@ -96,9 +96,10 @@ def _options(mount: ResolvedMount, facts: Facts) -> list[str]:
     return ["rbind", _PROPAGATION[spec.propagation], access, *chosen]
 
 
-def _image_options() -> list[str]:
-    """Images as volumes are data: nothing in them is run or trusted (KEP-4639)."""
-    return ["rbind", "rprivate", "ro", "nosuid", "nodev", "noexec"]
+def _image_options(mount: ResolvedMount) -> list[str]:
+    """Programs in an image volume run (critest has that), but gain nothing from who owns them."""
+    wanted = ["noexec"] if "noexec" in mount.spec.options else []
+    return ["rbind", "rprivate", "ro", "nosuid", "nodev", *wanted]
 
 
 def _recursive(mount: ResolvedMount, facts: Facts) -> str:
