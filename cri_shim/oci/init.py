@@ -8,6 +8,15 @@ from cri_shim.oci.namespaces import mappings
 
 KINDS = {"net": "network", "ipc": "ipc", "uts": "uts"}
 
+_PROC = {"destination": "/proc", "type": "proc", "source": "proc"}
+_DEV = {
+    "destination": "/dev",
+    "type": "tmpfs",
+    "source": "tmpfs",
+    "options": ["nosuid", "noexec", "mode=755", "size=64k"],
+}
+"""Its own: an OCI runtime puts device nodes there, and the root is that of every pod's init."""
+
 
 def init_document(
     root: str,
@@ -35,7 +44,6 @@ def init_document(
             "noNewPrivileges": True,
         },
         "root": {"path": root, "readonly": True},
-        "mounts": [{"destination": "/proc", "type": "proc", "source": "proc"}],
+        "mounts": [_PROC, _DEV],
         "linux": linux,
     }
-
