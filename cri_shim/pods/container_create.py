@@ -97,6 +97,7 @@ def _intent(
         log_path=_log_path(sandbox, spec),
         stop_signal=stop_signal(spec.stop_signal, image.config.stop_signal),
         resources=spec.resources,
+        image_mounts=container_mounts.images(ctx, spec.mounts),
         boot=ctx.boot,
         config=config,
     )
@@ -115,7 +116,7 @@ async def _steps(
     spec = container.spec
     stage.enter("mounts")
     mounted = await container_mounts.resolve(ctx, container.id, spec.mounts)
-    container = dataclasses.replace(container, mounts=mounted.statuses, image_mounts=mounted.images)
+    container = dataclasses.replace(container, mounts=mounted.statuses)
     ctx.store.put_container(container)
     stage.enter("root")
     rootfs = await ctx.images.prepare(image.id, container.id)

@@ -32,9 +32,13 @@ class Mounted:
     resolved: tuple[ResolvedMount, ...]
     statuses: tuple[MountStatus, ...]
 
-    @property
-    def images(self) -> tuple[str, ...]:
-        return tuple(sorted({s.image_id for s in self.statuses if s.image_id}))
+
+def images(ctx: Context, specs: Sequence[MountSpec]) -> tuple[str, ...]:
+    """Ids of the images that `resolve` will mount. Known beforehand, so that a create that fails
+    half-way leaves none mounted.
+    """
+    found = (ctx.images.get(spec.image) for spec in specs if spec.image)
+    return tuple(sorted({image.id for image in found if image is not None}))
 
 
 async def resolve(ctx: Context, id_: ContainerId, specs: Sequence[MountSpec]) -> Mounted:
