@@ -1,9 +1,10 @@
 """Usage to CRI messages."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence, Set
 
 from cri_shim.host.cgroups.readings import Stall, Stalls
 from cri_shim.model.container import Container
+from cri_shim.model.ids import ContainerId
 from cri_shim.model.sandbox import Sandbox
 from cri_shim.pb import runtime_v1_pb2 as cri
 from cri_shim.stats.metrics import Sample
@@ -86,22 +87,62 @@ def _layer(layer: LayerUsage | None) -> cri.FilesystemUsage | None:
 
 def container_stats(container: Container, usage: ContainerUsage | None) -> cri.ContainerStats:
     """`usage` None (it does not run): its attributes alone."""
-    attributes = cri.ContainerAttributes(
+    stats = cri.ContainerStats() if usage is None else _numbers(usage)
+    stats.attributes.CopyFrom(_attributes(container))
+    return stats
+
+
+def _attributes(container: Container) -> cri.ContainerAttributes:
+    return cri.ContainerAttributes(
         id=container.id,
         metadata=cri.ContainerMetadata(name=container.spec.name, attempt=container.spec.attempt),
         labels=container.spec.labels,
         annotations=container.spec.annotations,
     )
-    if usage is None:
-        return cri.ContainerStats(attributes=attributes)
+
+
+def _numbers(usage: ContainerUsage) -> cri.ContainerStats:
     return cri.ContainerStats(
-        attributes=attributes,
         cpu=_cpu(usage.group, usage.nano_cores),
         memory=_memory(usage.group),
         writable_layer=_layer(usage.layer),
         swap=_swap(usage.group),
         io=_io(usage.group),
     )
+
+
+class Entries:
+    """Encoded entries of ListContainerStats. What never changes of a container is encoded once."""
+
+    def __init__(self) -> None:
+        self._known: dict[ContainerId, bytes] = {}
+
+    def encode(self, used: Iterable[tuple[Container, ContainerUsage]]) -> list[bytes]:
+        """Their concatenation, whole or in pieces, is an encoded response: field 1, repeated."""
+        return [self._entry(container, usage) for container, usage in used]
+
+    def prune(self, alive: Set[ContainerId]) -> None:
+        """Drop what is kept of containers that are gone, once it is much."""
+        if len(self._known) > len(alive) + 64:
+            self._known = {id_: data for id_, data in self._known.items() if id_ in alive}
+
+    def _entry(self, container: Container, usage: ContainerUsage) -> bytes:
+        attributes = self._known.get(container.id)
+        if attributes is None:
+            message = cri.ContainerStats(attributes=_attributes(container))
+            attributes = self._known[container.id] = message.SerializeToString()
+        # Encodings of a message's parts, one after another, are an encoding of the message.
+        data = attributes + _numbers(usage).SerializeToString()
+        return b"\x0a" + _varint(len(data)) + data
+
+
+def _varint(number: int) -> bytes:
+    found = bytearray()
+    while number > 0x7F:
+        found.append(number & 0x7F | 0x80)
+        number >>= 7
+    found.append(number)
+    return bytes(found)
 
 
 def sandbox_stats(

@@ -18,6 +18,7 @@ class UsageService:
     def __init__(self, ctx: Context, usage: Usage) -> None:
         self._ctx = ctx
         self._usage = usage
+        self._entries = encode.Entries()
 
     async def ContainerStats(
         self, request: cri.ContainerStatsRequest
@@ -27,25 +28,22 @@ class UsageService:
         usage = await self._usage.container_with_layer(container)
         return cri.ContainerStatsResponse(stats=encode.container_stats(container, usage))
 
-    async def ListContainerStats(
-        self, request: cri.ListContainerStatsRequest
-    ) -> cri.ListContainerStatsResponse:
-        return cri.ListContainerStatsResponse(stats=self._container_stats(request.filter))
+    async def ListContainerStats(self, request: cri.ListContainerStatsRequest) -> bytes:
+        return b"".join(self._container_stats(request.filter))
 
     async def StreamContainerStats(
         self, request: cri.StreamContainerStatsRequest
-    ) -> AsyncIterator[cri.StreamContainerStatsResponse]:
+    ) -> AsyncIterator[bytes]:
         for part in chunks(self._container_stats(request.filter)):
-            yield cri.StreamContainerStatsResponse(container_stats=part)
+            yield b"".join(part)
 
-    def _container_stats(self, filter_: cri.ContainerStatsFilter) -> list[cri.ContainerStats]:
+    def _container_stats(self, filter_: cri.ContainerStatsFilter) -> list[bytes]:
+        view = self._ctx.store.view
         found = queries.containers(
-            self._ctx.store.view,
-            filter_.id,
-            filter_.pod_sandbox_id,
-            labels=filter_.label_selector,
+            view, filter_.id, filter_.pod_sandbox_id, labels=filter_.label_selector
         )
-        return [encode.container_stats(c, u) for c, u in self._usage.containers(found)]
+        self._entries.prune(view.containers.keys())
+        return self._entries.encode(self._usage.containers(found))
 
     async def PodSandboxStats(
         self, request: cri.PodSandboxStatsRequest

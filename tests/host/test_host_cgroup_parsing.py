@@ -171,8 +171,8 @@ def test_v1_numbers() -> None:
     assert readings.number(b"max\n") == 0
     memory = readings.memory_v1(
         b"500\n",
-        b"rss 1\ntotal_rss 200\ntotal_cache 90\ntotal_inactive_file 600\ntotal_swap 7\n"
-        b"hierarchical_memory_limit 1000\nhierarchical_memsw_limit 1500\n",
+        b"rss 1\nhierarchical_memory_limit 1000\nhierarchical_memsw_limit 1500\n"
+        b"total_rss 200\ntotal_cache 90\ntotal_inactive_file 600\ntotal_swap 7\n",
     )
     assert (memory.working_set, memory.rss, memory.swap) == (0, 200, 7)
     assert (memory.limit, memory.swap_limit, memory.available) == (1000, 500, 1000)

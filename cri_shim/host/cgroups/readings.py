@@ -134,8 +134,11 @@ def flat(data: bytes | None) -> dict[bytes, int]:
 
 
 def memory_v1(usage: bytes | None, stat: bytes | None) -> Memory:
-    """From memory.usage_in_bytes and memory.stat: what needs no further file."""
-    values = flat(stat)
+    """From memory.usage_in_bytes and memory.stat: what needs no further file.
+
+    The first half of memory.stat is of the group without those below: it is passed over.
+    """
+    values = flat((stat or b"")[max(0, (stat or b"").find(b"hierarchical_memory_limit")) :])
     used = number(usage)
     memory_limit = _below(values.get(b"hierarchical_memory_limit"))
     both = _below(values.get(b"hierarchical_memsw_limit"))

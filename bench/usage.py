@@ -1,0 +1,85 @@
+"""Reading what containers use, end to end through the socket."""
+
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from bench.result import Result, value
+from cri_shim.pb import runtime_v1_pb2 as cri
+from tests.support import busybox, pods
+from tests.support.image import layout_files, write_folder
+from tests.support.shim import Shim, running
+
+IMAGE = "example.org/busybox:1"
+PODS = 50
+EACH = 2
+ROUNDS = 100
+LABELS = {f"label-{n}.kubernetes.io/name": f"value-{n}" for n in range(5)}
+"""As kubelet sets: five labels, and below ten annotations."""
+ANNOTATIONS = {f"io.kubernetes.container.note-{n}": "some text" * 3 for n in range(8)}
+
+
+def run() -> list[Result]:
+    folder = Path(tempfile.mkdtemp(prefix="berth-bench-"))
+    built = busybox.image()
+    layout = write_folder(folder / "layout", layout_files([built], [built.described()]))
+    try:
+        with running(folder / "shim", {"runtime.handlers.default.type": "runc"}) as shim:
+            shim.load(layout, IMAGE)
+            _crowd(shim)
+            return _measure(shim)
+    finally:
+        shutil.rmtree(folder)
+
+
+def _crowd(shim: Shim) -> None:
+    for _ in range(PODS):
+        config = pods.pod_config(host_network=False, labels=LABELS, annotations=ANNOTATIONS)
+        pod = pods.run_pod(shim, config)
+        for number in range(EACH):
+            container = pods.container_config(
+                IMAGE, name=f"c{number}", labels=LABELS, annotations=ANNOTATIONS
+            )
+            pods.run_container(shim, pod, container, config)
+
+
+def _measure(shim: Shim) -> list[Result]:
+    count = PODS * EACH
+    runtime = shim.runtime
+    return [
+        value(
+            f"ListContainerStats of {count}",
+            _timed(lambda: len(runtime.ListContainerStats(cri.ListContainerStatsRequest()).stats)),
+            "ms",
+            at_most=20,
+        ),
+        value(
+            f"ListPodSandboxStats of {PODS} with {count}",
+            _timed(
+                lambda: len(runtime.ListPodSandboxStats(cri.ListPodSandboxStatsRequest()).stats)
+            ),
+            "ms",
+        ),
+        value(
+            f"ListPodSandboxMetrics of {PODS} with {count}",
+            _timed(
+                lambda: len(
+                    runtime.ListPodSandboxMetrics(cri.ListPodSandboxMetricsRequest()).pod_metrics
+                ),
+                rounds=10,
+            ),
+            "ms",
+        ),
+    ]
+
+
+def _timed(call: Callable[[], int], rounds: int = ROUNDS) -> list[float]:
+    """Milliseconds of each round; the answer must have something in it."""
+    took = []
+    for _ in range(rounds):
+        began = time.perf_counter()
+        assert call()
+        took.append((time.perf_counter() - began) * 1e3)
+    return took
