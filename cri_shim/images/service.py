@@ -13,6 +13,7 @@ from cri_shim.images.assemble import Assembler, Names, in_use
 from cri_shim.images.auth import Auth
 from cri_shim.images.blobs import Blobs
 from cri_shim.images.catalog import Catalog
+from cri_shim.images.certificates import Certificates
 from cri_shim.images.download import Patience
 from cri_shim.images.endpoints import Resolver
 from cri_shim.images.layers import Layers
@@ -45,10 +46,12 @@ class Settings:
 
     `mirrors`: registry host → endpoints asked before it (`host[:port][/path]` or a URL).
     `plain_http`: registry hosts that may be spoken to without TLS; loopback ones always may.
+    `certs_dir`: see `certificates`.
     """
 
     mirrors: Mapping[str, Sequence[str]] = field(default_factory=dict)
     plain_http: frozenset[str] = frozenset()
+    certs_dir: Path | None = None
     downloads: int = 3
     patience: Patience = Patience()
     limits: Limits = Limits()
@@ -97,6 +100,7 @@ class Images:
             Resolver(settings.mirrors, settings.plain_http),
             settings.platform,
             settings.patience,
+            Certificates(settings.certs_dir),
         )
         self._load()
 
@@ -233,9 +237,12 @@ class Images:
             raise NotFound(f"image {image_id} is not on this node: pull or load it")
         return stored.image
 
-    async def prepare(self, image_id: str, container_id: str) -> Path:
-        """Mount a writable snapshot of the image for a container; the path of its root."""
-        return self._snapshots.prepare(self._by_id(image_id), _checked(container_id))
+    async def prepare(self, image_id: str, container_id: str, userns: Path | None = None) -> Path:
+        """Mount a writable snapshot of the image for a container; the path of its root.
+
+        `userns` is the pinned user namespace whose ids its files shall have.
+        """
+        return self._snapshots.prepare(self._by_id(image_id), _checked(container_id), userns)
 
     def rootfs(self, container_id: str) -> Path:
         """Where the root of a container's snapshot is, or would be."""
@@ -249,9 +256,9 @@ class Images:
         """Ids of the containers that have a snapshot (recovery releases those of nobody)."""
         return self._snapshots.containers()
 
-    async def mount_image(self, image_id: str, key: str) -> Path:
+    async def mount_image(self, image_id: str, key: str, userns: Path | None = None) -> Path:
         """A read-only mount of the image, one for each key (a pod's id, say)."""
-        return self._snapshots.mount_image(self._by_id(image_id), key)
+        return self._snapshots.mount_image(self._by_id(image_id), key, userns)
 
     async def unmount_image(self, image_id: str, key: str) -> None:
         """Undo `mount_image`; missing is fine."""

@@ -3,6 +3,7 @@
 containers/<id>/rootfs    the mount point
 containers/<id>/upper     what the container writes
 containers/<id>/work      overlay's own
+containers/<id>/lower     while it is mounted for a user namespace: its layers with mapped ids
 containers/<id>/image     the image's id, so that use is known after a restart
 mounts/<name>/rootfs      read-only mounts of images, for image volumes; `image` and `key`,
                           what it is for, beside it
@@ -16,6 +17,7 @@ from pathlib import Path
 
 from cri_shim.host import mounts
 from cri_shim.host.files import read_text, remove_tree
+from cri_shim.images import idmapped
 from cri_shim.images.layers import Layers
 from cri_shim.model.errors import AlreadyExists, RuntimeFailure
 from cri_shim.model.ids import ImageId
@@ -55,27 +57,31 @@ class Snapshots:
     def rootfs(self, container_id: str) -> Path:
         return self._containers / container_id / "rootfs"
 
-    def prepare(self, image: Image, container_id: str) -> Path:
+    def prepare(self, image: Image, container_id: str, userns: Path | None = None) -> Path:
         """Mount a new writable snapshot; nothing is left on an error.
 
+        With `userns`, a pinned user namespace, its files belong to that namespace's ids.
         AlreadyExists where the container has one.
         """
         folder = self._containers / container_id
         with self._new_folder(folder, image):
             for name in ("upper", "work", "rootfs"):
                 (folder / name).mkdir(mode=0o755)
-            lowers = self._lowers(image)
-            self._inherit_root(lowers[0], folder / "upper")
-            upper, work = str(folder / "upper"), str(folder / "work")
-            self._overlay(image, lowers, upper, work, folder / "rootfs")
+            with self._seen_from(userns, self._lowers(image), folder, image) as lowers:
+                self._inherit_root(lowers[0], folder / "upper")
+                upper, work = str(folder / "upper"), str(folder / "work")
+                self._overlay(image, lowers, upper, work, folder / "rootfs")
         return folder / "rootfs"
 
     def release(self, container_id: str) -> None:
         """Unmount and remove; missing is fine."""
         self._drop(self._containers / container_id)
 
-    def mount_image(self, image: Image, key: str) -> Path:
-        """A read-only mount of the image; the same key gives the same mount again."""
+    def mount_image(self, image: Image, key: str, userns: Path | None = None) -> Path:
+        """A read-only mount of the image; the same key gives the same mount again.
+
+        `userns` as for `prepare`.
+        """
         folder = self._mounts / _mount_name(image.id, key)
         target = folder / "rootfs"
         if folder in self._images and target.is_mount():
@@ -87,8 +93,9 @@ class Snapshots:
             (folder / "key").write_text(key)
             # Without an upper layer overlay wants two different lower ones: an empty one below.
             (folder / "below").mkdir(mode=0o755)
-            lowers = [*self._lowers(image), str(folder / "below")]
-            self._overlay(image, lowers, None, None, target)
+            layers = [*self._lowers(image), str(folder / "below")]
+            with self._seen_from(userns, layers, folder, image) as lowers:
+                self._overlay(image, lowers, None, None, target)
         return target
 
     def unmount_image(self, image_id: ImageId, key: str) -> None:
@@ -131,6 +138,25 @@ class Snapshots:
                 break
         return found or [str(self._empty)]
 
+    @contextlib.contextmanager
+    def _seen_from(
+        self, userns: Path | None, lowers: list[str], folder: Path, image: Image
+    ) -> Iterator[list[str]]:
+        """The layers with the ids that a user namespace wants, while the context lasts."""
+        if userns is None:
+            yield lowers
+            return
+        with contextlib.ExitStack() as stack:
+            try:
+                mapped = stack.enter_context(idmapped.idmapped(lowers, userns, folder))
+            except OSError as error:
+                raise RuntimeFailure(
+                    f"image {image.id}: mapping the ids of its layers: {error.strerror}; pods with "
+                    "user namespaces need Linux 5.19 and a filesystem with idmapped mounts, such "
+                    "as ext4 or xfs, below the daemon's root folder"
+                ) from error
+            yield mapped
+
     def _inherit_root(self, top: str, upper: Path) -> None:
         """The root folder's mode and owner are those of the uppermost layer."""
         status = os.stat(top)
@@ -149,6 +175,7 @@ class Snapshots:
             ) from error
 
     def _drop(self, folder: Path) -> None:
+        idmapped.drop(folder)
         while mounts.unmount(folder / "rootfs", lazy=True):
             pass
         remove_tree(folder)

@@ -24,6 +24,7 @@ from cri_shim.pods.container_teardown import undo
 from cri_shim.pods.context import Context
 from cri_shim.pods.operations import Stage
 from cri_shim.pods.sandbox_admission import check_grant
+from cri_shim.pods.sandbox_namespaces import user_namespace
 from cri_shim.runtime import conmon
 
 
@@ -115,11 +116,12 @@ async def _steps(
     """Each step's result is in the record before the next begins: teardown needs no more."""
     spec = container.spec
     stage.enter("mounts")
-    mounted = await container_mounts.resolve(ctx, container.id, spec.mounts)
+    userns = user_namespace(ctx, sandbox)
+    mounted = await container_mounts.resolve(ctx, container.id, spec.mounts, userns)
     container = dataclasses.replace(container, mounts=mounted.statuses)
     ctx.store.put_container(container)
     stage.enter("root")
-    rootfs = await ctx.images.prepare(image.id, container.id)
+    rootfs = await ctx.images.prepare(image.id, container.id, userns)
     stage.enter("document")
     facts = await asyncio.to_thread(
         gather, ctx, sandbox, container, image, str(rootfs), mounted.resolved

@@ -34,7 +34,7 @@ from cri_shim.pods.cgroup_path import container_cgroup
 from cri_shim.pods.context import Context
 from cri_shim.pods.sandbox_files import shm_source
 from cri_shim.pods.sandbox_init import pid_namespace
-from cri_shim.pods.sandbox_namespaces import own_kinds
+from cri_shim.pods.sandbox_namespaces import own_kinds, user_namespace
 from cri_shim.pods.sandbox_network import host_name
 
 log = logging.getLogger(__name__)
@@ -123,7 +123,7 @@ def _namespaces(ctx: Context, sandbox: Sandbox, container: Container) -> PodName
         ipc=own.get("ipc", HOST),
         uts=own.get("uts", HOST),
         pid=_pid_namespace(ctx, sandbox, container),
-        user=str(folder / "user") if options.user else HOST,
+        user=str(user_namespace(ctx, sandbox) or HOST),
     )
 
 

@@ -5,9 +5,10 @@ mounts, a process with a deadline looks, never the daemon (containerd #10828, #1
 """
 
 import asyncio
+import functools
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +27,9 @@ PATIENCE = 10.0
 
 KEPT_FLAGS = frozenset({"ro", "nosuid", "nodev", "noexec"})
 
+MountImage = Callable[[str], Awaitable[Path]]
+"""Mounts an image, by its id, for the container in question."""
+
 
 @dataclass(frozen=True, slots=True)
 class Mounted:
@@ -41,22 +45,28 @@ def images(ctx: Context, specs: Sequence[MountSpec]) -> tuple[str, ...]:
     return tuple(sorted({image.id for image in found if image is not None}))
 
 
-async def resolve(ctx: Context, id_: ContainerId, specs: Sequence[MountSpec]) -> Mounted:
-    """Sources in the order of `specs`; an error names the mount and what is wrong with it."""
+async def resolve(
+    ctx: Context, id_: ContainerId, specs: Sequence[MountSpec], userns: Path | None
+) -> Mounted:
+    """Sources in the order of `specs`; an error names the mount and what is wrong with it.
+
+    Images are mounted with the ids of the pod's user namespace, pinned at `userns`.
+    """
     if not specs:
         return Mounted((), ())
     table = await asyncio.to_thread(files.read_text, mounts.MOUNTINFO) or ""
     risky = HANGS.search(table) is not None
-    found = [await _resolve_one(ctx, id_, spec, i, table, risky) for i, spec in enumerate(specs)]
+    mount = functools.partial(ctx.images.mount_image, key=id_, userns=userns)
+    found = [await _resolve_one(ctx, mount, spec, i, table, risky) for i, spec in enumerate(specs)]
     return Mounted(tuple(r for r, _ in found), tuple(s for _, s in found))
 
 
 async def _resolve_one(
-    ctx: Context, id_: ContainerId, spec: MountSpec, index: int, table: str, risky: bool
+    ctx: Context, mount: MountImage, spec: MountSpec, index: int, table: str, risky: bool
 ) -> tuple[ResolvedMount, MountStatus]:
     where = f"config.mounts[{index}]"
     if spec.image:
-        source, image_id = await _image_source(ctx, id_, spec, where)
+        source, image_id = await _image_source(ctx, mount, spec, where)
         return ResolvedMount(spec, source, frozenset({"ro"})), MountStatus(spec, image_id)
     source = await _host_source(spec.host_path, where, risky)
     point = mounts.mount_of(source, table)
@@ -95,7 +105,7 @@ async def _look_from_outside(path: str, where: str) -> str:
 
 
 async def _image_source(
-    ctx: Context, id_: ContainerId, spec: MountSpec, where: str
+    ctx: Context, mount: MountImage, spec: MountSpec, where: str
 ) -> tuple[str, str]:
     """Where the image is mounted, sub path included; errors begin with ImageVolumeMountFailed."""
     image = ctx.images.get(spec.image)
@@ -103,7 +113,7 @@ async def _image_source(
         raise NotFound(
             f"ImageVolumeMountFailed: {where}: image {spec.image!r} is not on this node: pull it"
         )
-    root = await ctx.images.mount_image(image.id, id_)
+    root = await mount(image.id)
     if not spec.image_sub_path:
         return str(root), image.id
     return str(await asyncio.to_thread(_sub_path, root, spec.image_sub_path, where)), image.id

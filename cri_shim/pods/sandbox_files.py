@@ -1,6 +1,7 @@
 """The files a pod's containers share: resolv.conf, hostname, /dev/shm."""
 
 import asyncio
+import os
 from pathlib import Path
 
 from cri_shim.host import mounts
@@ -28,10 +29,15 @@ def _make(ctx: Context, sandbox: Sandbox) -> None:
     folders.hostname(sandbox.id).write_text(host_name(sandbox) + "\n")
     for path in (folders.resolv_conf(sandbox.id), folders.hostname(sandbox.id)):
         path.chmod(0o644)
+    paths = [folders.resolv_conf(sandbox.id), folders.hostname(sandbox.id)]
     if sandbox.spec.security.namespaces.ipc is NamespaceMode.POD:
         shm = folders.shm(sandbox.id)
         shm.mkdir(exist_ok=True)
         mounts.tmpfs(str(shm), SHM_SIZE, 0o1777)
+        paths.append(shm)
+    if user := sandbox.spec.security.namespaces.user:
+        for path in paths:
+            os.chown(path, user.uids[0].host_id, user.gids[0].host_id)
 
 
 def _resolv_conf(sandbox: Sandbox) -> str:

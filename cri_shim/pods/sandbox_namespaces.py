@@ -71,3 +71,9 @@ async def make_namespaces(ctx: Context, sandbox: Sandbox) -> Sandbox:
 
 def _pin_user(user: UserNamespace | None, folder: Path) -> Path | None:
     return namespaces.pin_user(user.uids, user.gids, folder) if user else None
+
+
+def user_namespace(ctx: Context, sandbox: Sandbox) -> Path | None:
+    """Where the pod's own user namespace is pinned; None where it uses the host's."""
+    own = sandbox.spec.security.namespaces.user
+    return ctx.folders.namespaces(sandbox.id) / "user" if own else None

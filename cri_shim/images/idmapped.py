@@ -1,0 +1,56 @@
+"""Layers as a user namespace sees them: idmapped copies of their mounts.
+
+A layer's files belong to root on disk; through the copy they belong to the namespace's root
+(mount_setattr(2)). Nothing is copied or changed on disk, so all pods share the layers.
+"""
+
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from cri_shim.host import mounts
+from cri_shim.host.mounts import Attribute
+
+FOLDER = "lower"
+
+
+@contextlib.contextmanager
+def idmapped(paths: Sequence[str], userns: Path, folder: Path) -> Iterator[list[str]]:
+    """Paths of copies of these folders by the mapping of the namespace pinned at `userns`.
+
+    They are below `folder`/lower while the context lasts; overlayfs keeps references of its own.
+    OSError where the filesystem cannot map ids.
+    """
+    below = folder / FOLDER
+    below.mkdir(mode=0o700)
+    try:
+        fd = os.open(userns, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            yield [_copy(path, fd, below / str(i)) for i, path in enumerate(paths)]
+        finally:
+            os.close(fd)
+    finally:
+        drop(folder)
+
+
+def _copy(path: str, userns_fd: int, target: Path) -> str:
+    target.mkdir()
+    tree = mounts.clone_tree(path, recursive=False)
+    try:
+        mounts.set_attr(tree, on=Attribute.IDMAP, userns_fd=userns_fd)
+        mounts.attach(tree, target)
+    finally:
+        os.close(tree)
+    return str(target)
+
+
+def drop(folder: Path) -> None:
+    """Take away the copies below `folder`/lower, also those a crash left; missing is fine."""
+    below = folder / FOLDER
+    if not below.is_dir():
+        return
+    for entry in below.iterdir():
+        mounts.unmount(entry, lazy=True)
+        entry.rmdir()
+    below.rmdir()
