@@ -55,6 +55,7 @@ class ImagesConfig:
     """`insecure_registries` may speak plain HTTP; loopback addresses always may."""
 
     max_concurrent_downloads: int = 3
+    certs_dir: str = "/etc/berth/certs.d"
     insecure_registries: tuple[str, ...] = ()
     mirrors: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 

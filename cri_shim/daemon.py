@@ -162,6 +162,7 @@ def _images(config: Config, store: Store, tasks: Tasks) -> Images:
         mirrors=config.images.mirrors,
         plain_http=frozenset(config.images.insecure_registries),
         downloads=config.images.max_concurrent_downloads,
+        certs_dir=Path(config.images.certs_dir),
     )
     return Images(
         Path(config.root),

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -11,6 +10,7 @@ from cri_shim.host.tasks import Tasks
 from cri_shim.images.assemble import Assembler, Names
 from cri_shim.images.auth import ANONYMOUS, Auth
 from cri_shim.images.blobs import Blobs
+from cri_shim.images.certificates import Certificates
 from cri_shim.images.download import Memory, Patience, download
 from cri_shim.images.endpoints import Resolver
 from cri_shim.images.errors import AccessDenied, BadImage, RegistryUnavailable
@@ -49,7 +49,7 @@ class Puller:
         resolver: Resolver,
         platform: Platform,
         patience: Patience,
-        tls: ssl.SSLContext | None = None,
+        certificates: Certificates,
     ) -> None:
         self._tasks = tasks
         self._assembler = assembler
@@ -57,7 +57,7 @@ class Puller:
         self._resolver = resolver
         self._platform = platform
         self._patience = patience
-        self._tls = tls
+        self._certificates = certificates
         loop = asyncio.get_running_loop()
         self._tokens = Tokens(loop.time, resolver.may_be_plain)
         self._running: dict[tuple[str, Auth], _Operation] = {}
@@ -104,7 +104,7 @@ class Puller:
     ) -> Image | BerthError:
         """The outcome as a value: several wait for it, and a refusal is no defect to log."""
         try:
-            async with Transport(self._tls) as transport:
+            async with Transport(self._certificates) as transport:
                 return await self._pull(transport, reference, auth, operation.listeners)
         except BerthError as error:
             return error

@@ -12,6 +12,8 @@ from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
+from cri_shim.images.certificates import Certificates
+
 if TYPE_CHECKING:
     import aiohttp
 
@@ -37,8 +39,9 @@ class BrokenConnectionError(Exception):
 class Transport:
     """A session of connections; leave the context to close them."""
 
-    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
-        self._tls = tls
+    def __init__(self, certificates: Certificates) -> None:
+        self._certificates = certificates
+        self._contexts: dict[str, ssl.SSLContext | None] = {}
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> "Transport":
@@ -101,8 +104,13 @@ class Transport:
             data=form,
             allow_redirects=False,
             proxy=proxy_for(url),
-            ssl=self._tls or True,
+            ssl=self._context(urlsplit(url).netloc) or True,
         )
+
+    def _context(self, host: str) -> ssl.SSLContext | None:
+        if host not in self._contexts:
+            self._contexts[host] = self._certificates.context(host)
+        return self._contexts[host]
 
 
 def _redirected(old: str, new: str, headers: Mapping[str, str]) -> tuple[str, Mapping[str, str]]:

@@ -21,7 +21,7 @@ log: {{level: error, accesslog: {{disabled: true}}}}
 storage:
   filesystem: {{rootdirectory: {root}}}
   delete: {{enabled: true}}
-http: {{addr: "127.0.0.1:{port}"}}
+http: {{addr: "127.0.0.1:{port}"{tls}}}
 {auth}"""
 
 
@@ -79,13 +79,19 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def running(folder: Path, htpasswd: Path | None = None) -> Iterator[Registry]:
-    """Start a registry that keeps its data in `folder`; end it with the context."""
+def running(
+    folder: Path, htpasswd: Path | None = None, certificate: Path | None = None
+) -> Iterator[Registry]:
+    """Start a registry that keeps its data in `folder`; end it with the context.
+
+    With a certificate (PEM, its key in the same file) it speaks TLS alone.
+    """
     port = free_port()
     auth = f"auth: {{htpasswd: {{realm: test, path: {htpasswd}}}}}\n" if htpasswd else ""
     config = folder / "registry.yml"
     folder.mkdir(parents=True, exist_ok=True)
-    config.write_text(_CONFIG.format(root=folder / "data", port=port, auth=auth))
+    tls = f", tls: {{certificate: {certificate}, key: {certificate}}}" if certificate else ""
+    config.write_text(_CONFIG.format(root=folder / "data", port=port, auth=auth, tls=tls))
     process = subprocess.Popen(
         [PROGRAM, "serve", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )

@@ -1,0 +1,64 @@
+"""A registry behind TLS: the system's authorities refuse an unknown one, `certs_dir` knows it."""
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+
+from cri_shim.pb import runtime_v1_pb2 as cri
+from tests.support import busybox
+from tests.support.registry import Registry, running
+from tests.support.shim import Shim
+from tests.support.shim import running as shim_running
+
+SUBJECT = ("-subj", "/CN=test", "-addext", "subjectAltName=IP:127.0.0.1")
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    """A self-signed certificate of 127.0.0.1 and its key in one file."""
+    key, made = tmp_path / "key.pem", tmp_path / "cert.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *SUBJECT]
+    subprocess.run([*command, "-keyout", key, "-out", made], check=True, capture_output=True)
+    both = tmp_path / "both.pem"
+    both.write_text(made.read_text() + key.read_text())
+    return both
+
+
+@pytest.fixture
+def registry(tmp_path: Path, certificate: Path) -> Iterator[Registry]:
+    """One that speaks TLS, over the data that a plain one was given."""
+    folder = tmp_path / "registry"
+    with running(folder) as plain:
+        plain.push("app", busybox.image())
+    with running(folder, certificate=certificate) as secure:
+        yield secure
+
+
+@pytest.fixture
+def shim(tmp_path: Path) -> Iterator[Shim]:
+    settings = {"images.certs_dir": str(tmp_path / "certs")}
+    with shim_running(tmp_path / "shim", settings) as daemon:
+        yield daemon
+
+
+def pull(shim: Shim, registry: Registry) -> str:
+    image = cri.ImageSpec(image=f"{registry.host}/app:latest")
+    return str(shim.images.PullImage(cri.PullImageRequest(image=image)).image_ref)
+
+
+def test_pull(shim: Shim, registry: Registry, certificate: Path, tmp_path: Path) -> None:
+    with pytest.raises(grpc.RpcError) as error:
+        pull(shim, registry)
+    assert "certificate" in (error.value.details() or "").lower()
+    folder = tmp_path / "certs" / registry.host
+    folder.mkdir(parents=True)
+    (folder / "ca.crt").write_text("not a certificate")
+    with pytest.raises(grpc.RpcError) as error:
+        pull(shim, registry)
+    assert error.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+    assert f"{folder}/ca.crt" in (error.value.details() or "")
+    (folder / "ca.crt").write_text(certificate.read_text())
+    assert pull(shim, registry) == busybox.image().id
