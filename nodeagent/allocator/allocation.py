@@ -49,13 +49,18 @@ MOVES: dict[State, frozenset[State]] = {
 """What may follow what. Whoever holds something may lose it and wait again: a requeue."""
 
 
+Wish = tuple[int, tuple[tuple[str, int], ...], bool]
+"""What decides whether a wish can be served: leaf, the least vector, and whether it is firm."""
+
+
 @dataclass(slots=True)
 class Allocation:
     """`unit` is the vector of one unit; `target` all it asks for; `held` what it holds.
 
     `leaf` is the consumer's node in the tree in force, `pairs` the held vector by resource index.
     `seq` orders by age: the operation that asked last. `granted_at` is when it first held
-    something, `expires` when a client that must come back is given up (both milliseconds).
+    something, `expires` when a client that must come back is given up (both milliseconds). `wish`
+    is what it waits for, while it does: equal wishes are served or not alike.
     """
 
     id: str
@@ -77,6 +82,7 @@ class Allocation:
     claim: str = ""
     reason: str = ""
     pairs: Pairs = ()
+    wish: "Wish" = (0, (), False)
 
     @property
     def elastic(self) -> bool:
@@ -109,6 +115,11 @@ class Allocation:
         if count == 0:
             return missing, 1, 1
         return dict(self.unit), 1 if self.held else min(self.minimum, count), count
+
+    def wishes(self) -> Wish:
+        """What it asks for at least, beyond what it holds."""
+        portion, least, _ = self.portions()
+        return self.leaf, tuple(sorted(times(portion, least).items())), self.firm
 
     def floor(self) -> dict[str, int]:
         """The least it can run with."""

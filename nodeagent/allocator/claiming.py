@@ -163,11 +163,32 @@ def _victims(
     trial = Trial(pool, books, watches, restricted)
     if not trial.short() and not restricted:
         return []
+    waiting: list[Candidate] = []
+    if _within_plan(pool, allocation.leaf, pairs, list(targets)):
+        waiting = claims_above(pool, turn.allocations, targets)
+    else:
+        targets = _sparing_claims(pool, turn, targets)
     found = candidates(pool, targets)
     order = turn.guard.order_victims(pool, targets, found, allocation)
     if restricted:
         order = _funded_first(pool, allocation, targets, order)
-    return choose(trial, claims_above(pool, turn.allocations, targets) + order, targets)
+    return choose(trial, waiting + order, targets)
+
+
+def _sparing_claims(pool: Pool, turn: Turn, targets: Targets) -> Targets:
+    """Targets with what each leaf is still claiming on top.
+
+    Who is above its plan itself may not make another claim give way: two such would take turns
+    for ever. Then what runs must not pay for what its leaf only claims.
+    """
+    raised = {resource: list(goal) for resource, goal in targets.items()}
+    for claim in pool.claims.values():
+        if claim.allocation:
+            leaf = turn.allocations[claim.allocation].leaf
+            for name, amount in claim.vector.items():
+                if pool.number[name] in raised:
+                    raised[pool.number[name]][leaf] += amount
+    return raised
 
 
 def _funded_first(

@@ -162,6 +162,7 @@ class Pool:
         else:
             members.pop(allocation.id, None)
         if not allocation.claim and allocation.missing and not allocation.stopping:
+            allocation.wish = allocation.wishes()
             self.waiting.setdefault(allocation.leaf, {})[allocation.id] = allocation
         elif self.waiting:
             self.stop_waiting(allocation)

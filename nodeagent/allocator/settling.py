@@ -1,16 +1,14 @@
 """After every change: call off needless notices, hand over freed units, serve the queue."""
 
-from nodeagent.allocator.admission import grant_free
-from nodeagent.allocator.allocation import Allocation
+from nodeagent.allocator.admission import admissible, grant_free
+from nodeagent.allocator.allocation import Allocation, Wish
 from nodeagent.allocator.claim import Claim
-from nodeagent.allocator.claiming import try_claim
+from nodeagent.allocator.claiming import hopeless, try_claim
 from nodeagent.allocator.grant import settle_grant
 from nodeagent.allocator.noticing import spare
 from nodeagent.allocator.pool import Pool
-from nodeagent.allocator.quantity import covers, minus, plus, times
+from nodeagent.allocator.quantity import covers, minus, plus
 from nodeagent.allocator.turn import Turn
-
-Signature = tuple[int, tuple[tuple[str, int], ...], bool]
 
 
 def settle(pool: Pool, turn: Turn) -> None:
@@ -64,38 +62,55 @@ def _serve(pool: Pool, turn: Turn) -> bool:
     Units only become fewer here, so what did not fit once is not tried again.
     """
     served = False
-    failed: set[Signature] = set()
-    while _serve_one(pool, turn, failed):
+    wishes = {wish: one for wish, one in _wishes(pool).items() if _fits(pool, one)}
+    while wishes and _serve_one(pool, turn, wishes):
         served = True
-    failed = set()
+    return _claim_all(pool, turn) or served
+
+
+def _wishes(pool: Pool) -> dict[Wish, Allocation]:
+    """One allocation for every different wish: equal ones of a leaf are served or not alike."""
+    return {one.wish: one for queue in pool.waiting.values() for one in queue.values()}
+
+
+def _fits(pool: Pool, allocation: Allocation) -> bool:
+    return admissible(pool, allocation, pool.pairs(dict(allocation.wish[1])))
+
+
+def _serve_one(pool: Pool, turn: Turn, wishes: dict[Wish, Allocation]) -> bool:
+    """Grant to the first in the queue that can be; drops the wishes that cannot."""
     for allocation in turn.guard.order_waiting(pool):
-        if _waits(pool, allocation) and _signature(allocation) not in failed:
-            if try_claim(pool, turn, allocation):
-                _tend_claims(pool, turn)
-                served = True
-            else:
-                failed.add(_signature(allocation))
+        wish = allocation.wish
+        if wish not in wishes:
+            continue
+        if grant_free(pool, turn, allocation):
+            if _waits(pool, allocation):
+                wishes[allocation.wish] = allocation
+            return True
+        del wishes[wish]
+    return False
+
+
+def _claim_all(pool: Pool, turn: Turn) -> bool:
+    """Make every claim that can be made; whether one was."""
+    hopes = {
+        wish
+        for wish, one in _wishes(pool).items()
+        if not hopeless(pool, turn, one.leaf, pool.pairs(dict(wish[1])))
+    }
+    if not hopes:
+        return False
+    served = False
+    for allocation in turn.guard.order_waiting(pool):
+        if allocation.wish not in hopes or not _waits(pool, allocation):
+            continue
+        if try_claim(pool, turn, allocation):
+            _tend_claims(pool, turn)
+            served = True
+        else:
+            hopes.discard(allocation.wish)
     return served
 
 
 def _waits(pool: Pool, allocation: Allocation) -> bool:
     return allocation.id in pool.waiting.get(allocation.leaf, {})
-
-
-def _signature(allocation: Allocation) -> Signature:
-    """What decides whether a wish fits: equal wishes of one leaf fit or fail together."""
-    portion, least, _ = allocation.portions()
-    return allocation.leaf, tuple(sorted(times(portion, least).items())), allocation.firm
-
-
-def _serve_one(pool: Pool, turn: Turn, failed: set[Signature]) -> bool:
-    if all(_signature(one) in failed for queue in pool.waiting.values() for one in queue.values()):
-        return False
-    for allocation in turn.guard.order_waiting(pool):
-        signature = _signature(allocation)
-        if signature in failed:
-            continue
-        if grant_free(pool, turn, allocation):
-            return True
-        failed.add(signature)
-    return False

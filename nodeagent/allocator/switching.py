@@ -132,7 +132,7 @@ def _take_back(
     order = turn.guard.order_victims(pool, targets, found, None)
     chosen = choose(trial, order, targets)
     if chosen is None:
-        chosen = [one for one in order if one.allocation.state is not State.STOPPING]
+        chosen = order
     names = tuple(pool.resources[watch.resource] for watch in watches)
     claim = Claim(turn.name("c"), pool.group.name, "", {}, names, turn.now, pinned)
     pool.open_claim(claim)

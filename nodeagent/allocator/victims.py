@@ -8,7 +8,7 @@ one that stays is necessary, and none comes from a leaf within its plan.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from nodeagent.allocator.allocation import Allocation, State
+from nodeagent.allocator.allocation import Allocation
 from nodeagent.allocator.books import Books, Pairs
 from nodeagent.allocator.lending import loans
 from nodeagent.allocator.pool import Pool
@@ -111,7 +111,7 @@ def parts_of(pool: Pool, allocation: Allocation, targets: Iterable[int]) -> list
 
     Only what holds one of the resources at hand helps.
     """
-    if allocation.firm or allocation.state is State.STOPPING:
+    if allocation.firm:
         return []
     left = minus(allocation.held, pool.leaving(allocation.id)) if pool.claims else allocation.held
     names = {pool.resources[resource] for resource in targets}
