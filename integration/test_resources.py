@@ -189,10 +189,10 @@ def test_an_update_that_the_kernel_refuses_changes_nothing(
 ) -> None:
     """The pod's group has less than the container asks for: only the kernel can know."""
     config = pods.pod_config()
-    config.linux.cgroup_parent = "/berth/narrow-" + handler
+    config.linux.cgroup_parent = f"/narrow-{handler}"
     pod_id = pods.run_pod(shim, config, handler)
     container = pods.run_container(shim, pod_id, limited(image, cpu_shares=100, cpu_quota=10_000))
-    parent = V1 / "cpu/berth" / f"narrow-{handler}"
+    parent = V1 / "cpu" / f"narrow-{handler}"
     (parent / "cpu.cfs_quota_us").write_text("20000")
     code, text = refused(shim, container, cpu_quota=50_000, cpu_shares=700)
     assert code is grpc.StatusCode.INVALID_ARGUMENT, text
