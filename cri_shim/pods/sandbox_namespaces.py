@@ -5,7 +5,7 @@ import dataclasses
 from pathlib import Path
 
 from cri_shim.host import namespaces
-from cri_shim.model.errors import InvalidArgument, RuntimeFailure
+from cri_shim.model.errors import FailedPrecondition, InvalidArgument, RuntimeFailure
 from cri_shim.model.namespaces import NamespaceMode, NamespaceOptions, UserNamespace
 from cri_shim.model.sandbox import Sandbox, SandboxSpec
 from cri_shim.pods.context import Context
@@ -45,6 +45,8 @@ def own_kinds(options: NamespaceOptions) -> list[str]:
 async def make_namespaces(ctx: Context, sandbox: Sandbox) -> Sandbox:
     """Pin them; answers the record that names the network namespace."""
     spec = sandbox.spec
+    if spec.security.namespaces.user:
+        _check_passable(sandbox, ctx.folders.state, ctx.images.mountpoint)
     kinds = own_kinds(spec.security.namespaces)
     folder = ctx.folders.namespaces(sandbox.id)
 
@@ -55,7 +57,8 @@ async def make_namespaces(ctx: Context, sandbox: Sandbox) -> Sandbox:
         namespaces.write_sysctls(spec.sysctls)
 
     def pin() -> None:
-        folder.mkdir(parents=True, mode=0o700)
+        ctx.folders.sandbox(sandbox.id).mkdir(parents=True, exist_ok=True, mode=0o711)
+        folder.mkdir(mode=0o700)
         user = _pin_user(spec.security.namespaces.user, folder)
         if kinds:
             namespaces.pin(kinds, folder, inside, user)
@@ -67,6 +70,16 @@ async def make_namespaces(ctx: Context, sandbox: Sandbox) -> Sandbox:
             f"pod {sandbox.name}: making its namespaces ({', '.join(kinds)}): {error}"
         ) from error
     return dataclasses.replace(sandbox, netns=str(folder / "net") if "net" in kinds else "")
+
+
+def _check_passable(sandbox: Sandbox, *folders: Path) -> None:
+    """Root of a user namespace is one of the others here, and has to reach its root folder."""
+    for folder in folders:
+        for path in (folder, *folder.parents):
+            if not path.stat().st_mode & 0o001:
+                raise FailedPrecondition(
+                    f"pod {sandbox.name}: its user namespace cannot pass {path}: chmod o+x {path}"
+                )
 
 
 def _pin_user(user: UserNamespace | None, folder: Path) -> Path | None:
