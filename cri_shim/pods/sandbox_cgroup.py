@@ -31,6 +31,9 @@ async def make_cgroup(ctx: Context, sandbox: Sandbox) -> Sandbox:
         return dataclasses.replace(sandbox, cgroup=parent)
     if ctx.cgroups.exists(path):
         return dataclasses.replace(sandbox, cgroup=parent)
+    # That it is ours is on record before it is there: `kill -9` between the two must not leave it.
+    now = ctx.store.view.sandboxes[sandbox.id]
+    ctx.store.put_sandbox(dataclasses.replace(now, cgroup=parent, cgroup_made=True))
     try:
         await asyncio.to_thread(ctx.cgroups.create, path)
     except OSError as error:

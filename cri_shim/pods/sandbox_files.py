@@ -24,7 +24,7 @@ async def make_files(ctx: Context, sandbox: Sandbox) -> None:
 
 def _make(ctx: Context, sandbox: Sandbox) -> None:
     folders = ctx.folders
-    folders.sandbox(sandbox.id).mkdir(parents=True, exist_ok=True, mode=0o700)
+    folders.sandbox(sandbox.id).mkdir(parents=True, exist_ok=True, mode=0o711)
     folders.resolv_conf(sandbox.id).write_text(_resolv_conf(sandbox))
     folders.hostname(sandbox.id).write_text(host_name(sandbox) + "\n")
     for path in (folders.resolv_conf(sandbox.id), folders.hostname(sandbox.id)):

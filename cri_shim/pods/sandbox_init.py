@@ -42,10 +42,11 @@ async def start_init(ctx: Context, sandbox: Sandbox) -> Sandbox:
     await asyncio.to_thread(_write_bundle, ctx, sandbox, bundle)
     launch = conmon.Launch(sandbox.id, bundle, handler, log=None, persist=bundle)
     created = await conmon.create(launch, ctx.settings.create_timeout)
-    sandbox = dataclasses.replace(sandbox, pid=created.pid, pid_start=created.pid_start)
-    ctx.store.put_sandbox(sandbox)
+    now = ctx.store.view.sandboxes[sandbox.id]
+    now = dataclasses.replace(now, pid=created.pid, pid_start=created.pid_start)
+    ctx.store.put_sandbox(now)
     await commands.start(handler, sandbox.id)
-    return sandbox
+    return dataclasses.replace(sandbox, pid=created.pid, pid_start=created.pid_start)
 
 
 def _write_bundle(ctx: Context, sandbox: Sandbox, bundle: Path) -> None:

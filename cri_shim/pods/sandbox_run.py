@@ -1,7 +1,9 @@
 """RunPodSandbox."""
 
+import asyncio
 import dataclasses
 import os
+from collections.abc import Awaitable
 
 from cri_shim.model.events import EventType
 from cri_shim.model.ids import SandboxId, new_id
@@ -38,12 +40,13 @@ async def _make(ctx: Context, spec: SandboxSpec, config: bytes, stage: Stage) ->
     sandbox = _intent(ctx, spec, config)
     ctx.store.add_sandbox(sandbox)
     try:
-        sandbox = await _steps(ctx, sandbox, stage)
+        await _steps(ctx, sandbox, stage)
     except BaseException as error:
         stage.enter("undo")
         await undo(ctx, ctx.store.view.sandboxes[sandbox.id], error)
         raise
-    ctx.store.put_sandbox(dataclasses.replace(sandbox, state=SandboxState.READY))
+    made = ctx.store.view.sandboxes[sandbox.id]
+    ctx.store.put_sandbox(dataclasses.replace(made, state=SandboxState.READY))
     ctx.events.publish(sandbox.id, sandbox.id, EventType.CREATED)
     ctx.events.publish(sandbox.id, sandbox.id, EventType.STARTED)
     return sandbox.id
@@ -61,25 +64,46 @@ def _intent(ctx: Context, spec: SandboxSpec, config: bytes) -> Sandbox:
     )
 
 
-async def _steps(ctx: Context, sandbox: Sandbox, stage: Stage) -> Sandbox:
-    """Each step's result is in the record before the next begins: teardown needs no more."""
+async def _steps(ctx: Context, sandbox: Sandbox, stage: Stage) -> None:
+    """Each step's result is in the record before what needs it begins: teardown needs no more.
 
-    def note(changed: Sandbox) -> Sandbox:
-        if changed is not sandbox:
-            ctx.store.put_sandbox(changed)
-        return changed
-
+    Steps that do not need each other run together.
+    """
     stage.enter("admission")
-    sandbox = note(await admit(ctx, sandbox))
-    stage.enter("cgroup")
-    sandbox = note(await make_cgroup(ctx, sandbox))
+    sandbox = _note(ctx, sandbox, await admit(ctx, sandbox))
     stage.enter("namespaces")
-    sandbox = note(await make_namespaces(ctx, sandbox))
-    stage.enter("files")
-    await make_files(ctx, sandbox)
+    await _together(
+        _noted(ctx, sandbox, make_cgroup(ctx, sandbox)),
+        _noted(ctx, sandbox, make_namespaces(ctx, sandbox)),
+        make_files(ctx, sandbox),
+    )
+    sandbox = ctx.store.view.sandboxes[sandbox.id]
     stage.enter("network")
-    sandbox = note(await attach(ctx, sandbox))
+    network = _noted(ctx, sandbox, attach(ctx, sandbox))
     if sandbox.spec.security.namespaces.pid is NamespaceMode.POD:
-        stage.enter("init")
-        sandbox = note(await start_init(ctx, sandbox))
-    return sandbox
+        stage.enter("network and init")
+        await _together(network, _noted(ctx, sandbox, start_init(ctx, sandbox)))
+    else:
+        await network
+
+
+async def _together(*steps: Awaitable[None]) -> None:
+    """All of them to their end, then the first error: an undo finds nothing still in the making."""
+    for ended in await asyncio.gather(*steps, return_exceptions=True):
+        if isinstance(ended, BaseException):
+            raise ended
+
+
+async def _noted(ctx: Context, before: Sandbox, step: Awaitable[Sandbox]) -> None:
+    _note(ctx, before, await step)
+
+
+def _note(ctx: Context, before: Sandbox, after: Sandbox) -> Sandbox:
+    """Enter what a step changed; other steps may have entered theirs meanwhile."""
+    names = [field.name for field in dataclasses.fields(Sandbox)]
+    changed = {n: getattr(after, n) for n in names if getattr(after, n) is not getattr(before, n)}
+    now = ctx.store.view.sandboxes[before.id]
+    if changed:
+        now = dataclasses.replace(now, **changed)
+        ctx.store.put_sandbox(now)
+    return now
