@@ -182,7 +182,9 @@ class _Asked:
         final: Exception | None = None
         for registry in self._sources:
             try:
-                return await ask(registry)
+                answer = await ask(registry)
+                self._prefer(registry)
+                return answer
             except (MissingError, DeniedError) as error:
                 said.append(str(error))
                 if registry.endpoint.own:
@@ -195,6 +197,10 @@ class _Asked:
             except BrokenConnectionError as error:
                 said.append(f"{registry.endpoint}: {error}")
         raise self._error(final, "; ".join(said), what)
+
+    def _prefer(self, registry: Registry) -> None:
+        """Ask who has just answered first from now on: a blob is asked for with much patience."""
+        self._sources = [registry, *(s for s in self._sources if s is not registry)]
 
     def _error(self, final: Exception | None, said: str, what: str) -> BerthError:
         image = str(self.reference)
