@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -177,7 +178,7 @@ def test_the_config_overrides_the_image(shim: Shim, pod: str, user_images: str) 
 
 
 def test_image_status_tells_user_or_id(shim: Shim, user_images: str) -> None:
-    def status(tag: str) -> cri.Image:
+    def status(tag: str) -> Any:
         spec = cri.ImageSpec(image=f"{user_images}:{tag}")
         return shim.images.ImageStatus(cri.ImageStatusRequest(image=spec)).image
 

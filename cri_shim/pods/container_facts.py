@@ -1,9 +1,10 @@
 """Gather what the document of one container needs to know; every file it reads is read here."""
 
-import contextlib
+import errno
 import functools
 import logging
 import os
+import stat
 from pathlib import Path
 
 from cri_shim.host import files
@@ -107,11 +108,9 @@ def process_user(spec: ContainerSpec, image: Image, rootfs: str) -> ProcessUser:
 
 def _read(root: int, path: str) -> bytes:
     try:
-        fd = files.open_beneath(root, path, os.O_RDONLY | os.O_NONBLOCK)
+        return _content(files.open_beneath(root, path, os.O_RDONLY | os.O_NONBLOCK))
     except OSError:
         return b""
-    with contextlib.closing(os.fdopen(fd, "rb")) as file:
-        return file.read(LIMIT)
 
 
 def _namespaces(ctx: Context, sandbox: Sandbox, container: Container) -> PodNamespaces:
@@ -183,10 +182,27 @@ def _device(path: str, index: int, spec: ContainerSpec) -> ResolvedDevice:
 def _localhost_profile(profile: Profile | None) -> bytes | None:
     if profile is None or profile.kind is not ProfileKind.LOCALHOST:
         return None
-    data = files.read_bytes(profile.ref)
-    if data is None:
-        raise InvalidArgument(f"seccomp profile {profile.ref!r} does not exist on this node")
-    return data
+    if not profile.ref.startswith("/"):
+        raise InvalidArgument(f"seccomp profile {profile.ref!r} is not an absolute path")
+    try:
+        return _content(os.open(profile.ref, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
+    except FileNotFoundError:
+        raise InvalidArgument(
+            f"seccomp profile {profile.ref!r} does not exist on this node"
+        ) from None
+    except OSError as error:
+        raise InvalidArgument(f"seccomp profile {profile.ref!r}: {error.strerror}") from error
+
+
+def _content(fd: int) -> bytes:
+    """The file's, which is closed; OSError for a folder, a pipe or a device, which may never end."""
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise OSError(errno.EINVAL, "it is not a file")
+        with os.fdopen(fd, "rb", closefd=False) as file:
+            return file.read(LIMIT)
+    finally:
+        os.close(fd)
 
 
 def _cdi_edits(spec: ContainerSpec, folders: tuple[str, ...]) -> Edits:
