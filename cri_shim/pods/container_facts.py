@@ -195,7 +195,7 @@ def _localhost_profile(profile: Profile | None) -> bytes | None:
 
 
 def _content(fd: int) -> bytes:
-    """The file's, which is closed; OSError for a folder, a pipe or a device, which may never end."""
+    """The file's, which is closed; OSError for what may never end: a folder, a pipe, a device."""
     try:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             raise OSError(errno.EINVAL, "it is not a file")
