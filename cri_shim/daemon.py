@@ -34,6 +34,7 @@ from cri_shim.network import choice
 from cri_shim.pb import runtime_v1_pb2 as cri
 from cri_shim.pb import shim_v1_pb2 as shim
 from cri_shim.pods import host_facts
+from cri_shim.pods.container_exec import Documents
 from cri_shim.pods.container_stop import Stops
 from cri_shim.pods.context import Context, Handlers, Settings
 from cri_shim.pods.events import Events
@@ -114,9 +115,8 @@ async def build(config: Config, stack: contextlib.AsyncExitStack) -> Context:
     cgroups = detect()
     images = _images(config, store, tasks)
     stack.push_async_callback(images.close)
-    network = choice.build(
-        _network_config(config), store.documents("lease"), store.documents("attachment"), tasks
-    )
+    lease, attachment, cluster = map(store.documents, ("lease", "attachment", "cluster"))
+    network = choice.build(_network_config(config), lease, attachment, tasks, cluster)
     stack.push_async_callback(network.close)
     return Context(
         store=store,
@@ -139,6 +139,7 @@ async def build(config: Config, stack: contextlib.AsyncExitStack) -> Context:
         clock=time.time_ns,
         ends=Ends(),
         stops=Stops(),
+        documents=Documents(),
         sandbox_operations=Operations(tasks),
         container_operations=Operations(tasks),
     )

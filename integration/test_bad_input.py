@@ -32,7 +32,7 @@ def clean(shim: Shim) -> object:
 
 
 def cgroups() -> list[str]:
-    return sorted(str(p) for p in Path("/sys/fs/cgroup").glob("*/berth-pod*"))
+    return sorted(str(p) for p in Path("/sys/fs/cgroup").glob(f"*{pods.PARENT}/*"))
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_sysctl_that_the_kernel_refuses(shim: Shim, clean: None) -> None:
     config = pods.pod_config(host_network=False)
     config.linux.sysctls["net.ipv4.no_such"] = "1"
     code, text = refused(lambda: pods.run_pod(shim, config))
-    assert code is grpc.StatusCode.UNKNOWN
+    assert code is INVALID
     assert "net.ipv4.no_such" in text
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,12 +25,24 @@ def running_container(ctx: Context, id_: str, what: str) -> Container:
     return container
 
 
-async def document_of(ctx: Context, container: Container) -> dict[str, Any]:
-    """The OCI document that the container was made from."""
-    path = ctx.folders.bundle(container.id) / "config.json"
-    data = await asyncio.to_thread(path.read_bytes)
-    document: dict[str, Any] = json.loads(data.decode("utf-8", "surrogateescape"))
-    return document
+class Documents:
+    """OCI documents of the containers in which commands ran last: probes come every second."""
+
+    def __init__(self, size: int = 64) -> None:
+        self._size = size
+        self._kept: OrderedDict[str, dict[str, Any]] = OrderedDict()
+
+    async def get(self, ctx: Context, container: Container) -> dict[str, Any]:
+        """The process part of the document that the container was made from."""
+        document = self._kept.pop(container.id, None)
+        if document is None:
+            path = ctx.folders.bundle(container.id) / "config.json"
+            data = await asyncio.to_thread(path.read_bytes)
+            document = {"process": json.loads(data)["process"]}
+        self._kept[container.id] = document
+        if len(self._kept) > self._size:
+            self._kept.popitem(last=False)
+        return document
 
 
 async def exec_sync(ctx: Context, id_: str, command: Sequence[str], timeout: int) -> Result:
@@ -42,6 +55,6 @@ async def exec_sync(ctx: Context, id_: str, command: Sequence[str], timeout: int
     if timeout < 0:
         raise InvalidArgument(f"timeout {timeout} is negative: use 0 for none")
     container = running_container(ctx, id_, "exec")
-    process = exec_process(await document_of(ctx, container), command, False)
+    process = exec_process(await ctx.documents.get(ctx, container), command, False)
     handler = ctx.handlers.get(container.handler)
     return await execs.exec_sync(handler, container.id, process, float(timeout) or None)

@@ -21,6 +21,7 @@ from cri_shim.runtime.handler import Handler
 from cri_shim.store.store import Store
 
 if TYPE_CHECKING:  # the verbs' own bookkeeping; they import this module
+    from cri_shim.pods.container_exec import Documents
     from cri_shim.pods.container_stop import Stops
     from cri_shim.pods.exits import Ends
 
@@ -74,5 +75,6 @@ class Context:
     """Unix nanoseconds."""
     ends: "Ends"
     stops: "Stops"
+    documents: "Documents"
     sandbox_operations: Operations[SandboxId]
     container_operations: Operations[ContainerId]

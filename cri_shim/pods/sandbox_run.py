@@ -13,7 +13,7 @@ from cri_shim.model.sandbox import Sandbox, SandboxSpec
 from cri_shim.pods.context import Context
 from cri_shim.pods.operations import Stage
 from cri_shim.pods.sandbox_admission import admit
-from cri_shim.pods.sandbox_cgroup import make_cgroup
+from cri_shim.pods.sandbox_cgroup import place
 from cri_shim.pods.sandbox_checks import check
 from cri_shim.pods.sandbox_files import make_files
 from cri_shim.pods.sandbox_init import start_init
@@ -70,10 +70,9 @@ async def _steps(ctx: Context, sandbox: Sandbox, stage: Stage) -> None:
     Steps that do not need each other run together.
     """
     stage.enter("admission")
-    sandbox = _note(ctx, sandbox, await admit(ctx, sandbox))
+    sandbox = _note(ctx, sandbox, place(ctx, await admit(ctx, sandbox)))
     stage.enter("namespaces")
     await _together(
-        _noted(ctx, sandbox, make_cgroup(ctx, sandbox)),
         _noted(ctx, sandbox, make_namespaces(ctx, sandbox)),
         make_files(ctx, sandbox),
     )

@@ -40,7 +40,8 @@ async def remove_files(ctx: Context, sandbox: Sandbox) -> None:
 def _remove_files(ctx: Context, sandbox: Sandbox) -> None:
     mounts.unmount(str(ctx.folders.shm(sandbox.id)), lazy=True)
     files.remove_tree(ctx.folders.sandbox(sandbox.id))
-    if sandbox.cgroup_made:
+    others = (s for s in ctx.store.view.sandboxes.values() if s.id != sandbox.id)
+    if sandbox.cgroup_made and all(other.cgroup != sandbox.cgroup for other in others):
         ctx.cgroups.remove(naming.pod_path(ctx.settings.driver, sandbox.cgroup))
 
 

@@ -11,7 +11,7 @@ from cri_shim.model.lifecycle import ContainerState, SandboxState
 from cri_shim.network import dial
 from cri_shim.oci.process import exec_process
 from cri_shim.pods import queries
-from cri_shim.pods.container_exec import document_of, running_container
+from cri_shim.pods.container_exec import running_container
 from cri_shim.pods.context import Context
 from cri_shim.runtime import attach, execs
 from cri_shim.runtime.execs import ExecProcess
@@ -59,7 +59,7 @@ class Sessions:
     ) -> ExecProcess:
         container = self.check_container(container_id, "exec")
         words = [word.decode("utf-8", "surrogateescape") for word in command]
-        process = exec_process(await document_of(self._ctx, container), words, tty)
+        process = exec_process(await self._ctx.documents.get(self._ctx, container), words, tty)
         handler = self._ctx.handlers.get(container.handler)
         return await execs.start_exec(handler, container.id, process, tty, stdin, stdout, stderr)
 

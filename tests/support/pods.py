@@ -1,6 +1,7 @@
 """Short ways to make CRI messages and to run pods and containers in tests."""
 
 import itertools
+import os
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -10,6 +11,9 @@ from tests.support.shim import Shim
 
 _numbers = itertools.count()
 
+PARENT = f"/berth-test-{os.getpid()}"
+"""The cgroup of this run's pods: other runs on the host have their own."""
+
 
 def pod_config(name: str = "", host_network: bool = True, **fields: Any) -> cri.PodSandboxConfig:
     """A pod of its own name; on the host's network unless said otherwise."""
@@ -17,6 +21,7 @@ def pod_config(name: str = "", host_network: bool = True, **fields: Any) -> cri.
     config = cri.PodSandboxConfig(
         metadata=cri.PodSandboxMetadata(name=name, uid=f"uid-{name}", namespace="test"), **fields
     )
+    config.linux.cgroup_parent = config.linux.cgroup_parent or PARENT
     if host_network:
         config.linux.security_context.namespace_options.network = cri.NODE
         config.linux.security_context.namespace_options.pid = cri.CONTAINER
