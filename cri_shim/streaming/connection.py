@@ -6,13 +6,14 @@ may be kept. Bytes that go out wait in the transport, up to WRITE_HIGH before `d
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import cast
 
 from cri_shim.streaming.hangup import HangupWatch
 from cri_shim.streaming.limits import RECEIVE, WRITE_HIGH, WRITE_LIMIT, WRITE_LOW, Limits
 
 Receiver = Callable[[memoryview], None]
+Framing = Callable[[Sequence[bytes | memoryview]], bytes]
 
 
 class Scratch:
@@ -57,6 +58,8 @@ class Connection(asyncio.BufferedProtocol):
         self.nudge = b""
         """Bytes that mean nothing to the peer's protocol; the endpoint sets them."""
         self.receiver: Receiver = _ignore
+        self.framing: Framing | None = None
+        """What `write` is given goes through it."""
         self.on_lost: Callable[[], object] = _nothing
         self.gone = asyncio.Event()
 
@@ -107,8 +110,15 @@ class Connection(asyncio.BufferedProtocol):
     def write(self, *parts: bytes | memoryview) -> None:
         """Queue bytes; they are sent or copied before this returns, but see `Scratch`."""
         self._last_active = self._loop.time()
-        if not self.gone.is_set():
+        if self.framing is not None:
+            self.write_raw(self.framing(parts))
+        elif not self.gone.is_set():
             self._transport.writelines(parts)
+
+    def write_raw(self, data: bytes) -> None:
+        """Queue bytes as they are, whatever the framing."""
+        if not self.gone.is_set():
+            self._transport.write(data)
 
     @property
     def unsent(self) -> int:

@@ -95,7 +95,7 @@ class Handshake:
 
     def _send(self, event: h11.Event) -> None:
         if data := self._http.send(event):
-            self._connection.write(data)
+            self._connection.write_raw(data)
 
     def _receive(self, data: memoryview) -> None:
         self._http.receive_data(bytes(data))

@@ -18,6 +18,7 @@ from cri_shim.streaming.sessions import (
 )
 from cri_shim.streaming.spdy_endpoint import SpdyEndpoint, SpdyLane
 from cri_shim.streaming.tokens import TokenTable
+from cri_shim.streaming.tunnel import Tunnel
 from cri_shim.streaming.websocket_endpoint import WebSocketEndpoint
 from cri_shim.wire import port_forward
 from cri_shim.wire.exit_status import Outcome
@@ -204,14 +205,28 @@ async def _forward_spdy(desk: Desk, handshake: Handshake, upgrade: Upgrade, dial
         await desk.connection.gone.wait()
 
 
+async def _forward_tunnelled(
+    desk: Desk, handshake: Handshake, upgrade: Upgrade, dial: Dial
+) -> None:
+    """As over SPDY, which comes inside a WebSocket."""
+    async with Tasks() as own:
+        tunnel = Tunnel(SpdyForwarding(desk, dial, own).endpoint)
+        _go_over(desk, handshake, upgrade, port_forward.TUNNEL_PROTOCOL, tunnel)
+        await desk.connection.gone.wait()
+
+
 async def _forward_websocket(
     desk: Desk, handshake: Handshake, upgrade: Upgrade, ports: tuple[int, ...], dial: Dial
 ) -> None:
     """Until all ports of the request are done."""
     known = port_forward.WEBSOCKET_PROTOCOLS
-    name = next((each for each in upgrade.protocols if each in known), "")
+    accepted = (*known, port_forward.TUNNEL_PROTOCOL)
+    name = next((each for each in upgrade.protocols if each in accepted), "")
     if upgrade.protocols and not name:
-        raise _no_protocol(upgrade, known)
+        raise _no_protocol(upgrade, accepted)
+    if name == port_forward.TUNNEL_PROTOCOL:
+        await _forward_tunnelled(desk, handshake, upgrade, dial)
+        return
     endpoint = WebSocketEndpoint(desk.connection, known.get(name, False), closes=False)
     channels = [
         (port, endpoint.lane(2 * number, reads=True), endpoint.lane(2 * number + 1, reads=False))
@@ -234,7 +249,7 @@ def _go_over(
     handshake: Handshake,
     upgrade: Upgrade,
     protocol: str,
-    endpoint: SpdyEndpoint | WebSocketEndpoint,
+    endpoint: SpdyEndpoint | WebSocketEndpoint | Tunnel,
 ) -> None:
     """Answer 101; from here on the endpoint reads, first what came behind the request."""
     behind = handshake.accept(upgrade, protocol)

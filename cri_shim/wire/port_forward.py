@@ -13,6 +13,8 @@ from enum import Enum
 from cri_shim.wire.spdy_headers import Headers
 
 SPDY_PROTOCOL = "portforward.k8s.io"
+TUNNEL_PROTOCOL = f"SPDY/3.1+{SPDY_PROTOCOL}"
+"""A WebSocket whose binary messages carry a SPDY session."""
 WEBSOCKET_PROTOCOLS = {"v4.channel.k8s.io": False, "v4.base64.channel.k8s.io": True}
 """Name to whether payloads are base64. A client that names none speaks binary."""
 

@@ -1,5 +1,6 @@
 """A running server for each test."""
 
+import asyncio
 import dataclasses
 from collections.abc import AsyncIterator, Awaitable, Callable
 
@@ -59,3 +60,19 @@ def command(
     """A request to run `argv`."""
     words = tuple(word.encode() if isinstance(word, str) else word for word in argv)
     return ExecRequest(container, words, Wanted(tty, stdin, stdout, stderr and not tty))
+
+
+@pytest.fixture
+async def echo_port() -> AsyncIterator[int]:
+    """The port of a server that says back what it hears."""
+
+    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(1 << 16):
+            writer.write(data)
+            await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(echo, "127.0.0.1", 0)
+    yield server.sockets[0].getsockname()[1]
+    server.close()
+    await server.wait_closed()
