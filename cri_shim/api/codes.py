@@ -58,7 +58,7 @@ def edge(name: str, verb: Verb) -> Method:
     async def method(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
         began = time.perf_counter()
         try:
-            answer = await verb(request)
+            answer = await verb(_sound(request))
         except asyncio.CancelledError:
             log.info("%s: client left after %.1f ms", name, (time.perf_counter() - began) * 1e3)
             raise
@@ -69,6 +69,13 @@ def edge(name: str, verb: Verb) -> Method:
         return answer
 
     return method
+
+
+def _sound(request: Any) -> Any:
+    """The request, unless it could not be decoded."""
+    if isinstance(request, errors.BerthError):
+        raise request
+    return request
 
 
 async def refuse(
@@ -95,7 +102,7 @@ def stream_edge(name: str, verb: Callable[[Any], AsyncGenerator[Any, None]]) -> 
     ) -> AsyncIterator[Any]:
         began = time.perf_counter()
         try:
-            async with contextlib.aclosing(verb(request)) as answers:
+            async with contextlib.aclosing(verb(_sound(request))) as answers:
                 async for answer in answers:
                     if answer is None:
                         await context.send_initial_metadata(())

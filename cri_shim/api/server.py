@@ -2,15 +2,17 @@
 
 import os
 import socket
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import grpc
-from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from google.protobuf.descriptor import Descriptor, MethodDescriptor, ServiceDescriptor
+from google.protobuf.message import DecodeError
 from google.protobuf.message_factory import GetMessageClass
 
 from cri_shim.api.codes import edge, stream_edge
-from cri_shim.model.errors import FailedPrecondition
+from cri_shim.model.errors import FailedPrecondition, InvalidArgument
 
 MAX_MESSAGE = 80 << 20
 """Bytes of one message; a list of a crowded node may be large (cri-o serves the same)."""
@@ -21,8 +23,19 @@ def serialize(answer: Any) -> bytes:
     return answer if isinstance(answer, bytes) else bytes(answer.SerializeToString())
 
 
+def _decode(kind: Descriptor, data: bytes) -> Any:
+    """The request; or the refusal of what is none, for the edge to raise.
+
+    Left to gRPC, such a request would count as an internal error.
+    """
+    try:
+        return GetMessageClass(kind).FromString(data)
+    except DecodeError:
+        return InvalidArgument(f"the request is not a {kind.full_name} message")
+
+
 def _handler(method: MethodDescriptor, verb: Any) -> "grpc.RpcMethodHandler[Any, Any]":
-    decode = GetMessageClass(method.input_type).FromString
+    decode = partial(_decode, method.input_type)
     if method.server_streaming:
         return grpc.unary_stream_rpc_method_handler(
             stream_edge(method.name, verb), decode, serialize

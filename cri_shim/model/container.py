@@ -9,6 +9,7 @@ from cri_shim.model.errors import InvalidArgument
 from cri_shim.model.ids import ContainerId, ImageId, SandboxId
 from cri_shim.model.lifecycle import ContainerState
 from cri_shim.model.namespaces import IdMapping, mapping_from_cri
+from cri_shim.model.paths import check_path
 from cri_shim.model.resources import EMPTY, LinuxResources
 from cri_shim.model.sandbox import check_text
 from cri_shim.model.security import ContainerSecurity
@@ -52,8 +53,8 @@ class MountSpec:
             ) from None
         image = message.image.image if message.HasField("image") else ""
         mount = cls(
-            container_path=check_text(message.container_path, f"{where}.container_path"),
-            host_path=check_text(message.host_path, f"{where}.host_path"),
+            container_path=check_path(message.container_path, f"{where}.container_path"),
+            host_path=check_path(message.host_path, f"{where}.host_path"),
             readonly=message.readonly,
             relabel=message.selinux_relabel,
             propagation=propagation,
@@ -61,7 +62,7 @@ class MountSpec:
             gids=tuple(mapping_from_cri(m, f"{where}.gidMappings") for m in message.gidMappings),
             recursive_readonly=message.recursive_read_only,
             image=image,
-            image_sub_path=check_text(message.image_sub_path, f"{where}.image_sub_path"),
+            image_sub_path=check_path(message.image_sub_path, f"{where}.image_sub_path"),
             options=tuple(message.mount_options),
         )
         mount.check(where)
@@ -100,8 +101,8 @@ class DeviceSpec:
         if set(permissions) - set("rwm"):
             raise InvalidArgument(f"{where}.permissions {permissions!r}: use letters of rwm")
         return cls(
-            check_text(message.container_path or message.host_path, f"{where}.container_path"),
-            check_text(message.host_path, f"{where}.host_path"),
+            check_path(message.container_path or message.host_path, f"{where}.container_path"),
+            check_path(message.host_path, f"{where}.host_path"),
             permissions,
         )
 
@@ -150,7 +151,7 @@ class ContainerSpec:
             user_specified_image=config.image.user_specified_image,
             command=tuple(config.command),
             args=tuple(config.args),
-            working_dir=check_text(config.working_dir, "config.working_dir"),
+            working_dir=check_path(config.working_dir, "config.working_dir"),
             envs=tuple(_env(e, i) for i, e in enumerate(config.envs)),
             mounts=tuple(
                 MountSpec.from_cri(m, f"config.mounts[{i}]") for i, m in enumerate(config.mounts)
@@ -183,7 +184,7 @@ def _env(message: cri.KeyValue, index: int) -> tuple[str, bytes]:
 
 
 def _log_path(text: str) -> str:
-    check_text(text, "config.log_path")
+    check_path(text, "config.log_path")
     if ".." in text.split("/"):
         raise InvalidArgument(f"config.log_path {text!r} climbs with ..")
     return text

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from cri_shim.model.errors import InvalidArgument
 from cri_shim.model.ids import SandboxId
 from cri_shim.model.lifecycle import SandboxState
+from cri_shim.model.paths import check_path
 from cri_shim.model.resources import EMPTY, LinuxResources
 from cri_shim.model.security import PodSecurity
 from cri_shim.pb import runtime_v1_pb2 as cri
@@ -145,7 +146,7 @@ class SandboxSpec:
         return cls(
             metadata=SandboxMetadata.from_cri(config.metadata),
             hostname=config.hostname,
-            log_directory=check_text(config.log_directory, "config.log_directory"),
+            log_directory=check_path(config.log_directory, "config.log_directory"),
             dns=DnsConfig.from_cri(config.dns_config) if config.HasField("dns_config") else None,
             ports=tuple(
                 PortMapping.from_cri(port, f"config.port_mappings[{i}]")
@@ -170,7 +171,9 @@ def check_text(text: str, where: str) -> str:
 
 
 def _cgroup_parent(text: str) -> str:
-    check_text(text, "config.linux.cgroup_parent")
+    check_path(text, "config.linux.cgroup_parent")
+    if "\n" in text:  # the kernel makes no such group
+        raise InvalidArgument(f"config.linux.cgroup_parent {text!r} has a line break")
     if ".." in text.split("/"):
         raise InvalidArgument(f"config.linux.cgroup_parent {text!r} climbs with ..")
     return text

@@ -6,6 +6,7 @@ from enum import Enum
 
 from cri_shim.model.errors import InvalidArgument
 from cri_shim.model.namespaces import NamespaceOptions
+from cri_shim.model.paths import check_path
 from cri_shim.pb import runtime_v1_pb2 as cri
 
 
@@ -194,7 +195,7 @@ def _profile(
 def _paths(paths: Iterable[str], where: str) -> tuple[str, ...]:
     found = tuple(paths)
     for path in found:
-        if not path.startswith("/") or "\0" in path:
+        if not check_path(path, where).startswith("/"):
             raise InvalidArgument(f"{where} has {path!r}: give absolute paths")
     return found
 
