@@ -20,6 +20,7 @@ from cri_shim.pods import container_mounts, exits, resource_checks
 from cri_shim.pods.cgroup_path import container_cgroup
 from cri_shim.pods.container_checks import in_pod
 from cri_shim.pods.container_facts import gather
+from cri_shim.pods.container_target import held
 from cri_shim.pods.container_teardown import undo
 from cri_shim.pods.context import Context
 from cri_shim.pods.operations import Stage
@@ -70,7 +71,8 @@ async def _make(
     container = _intent(ctx, sandbox, image, spec, config)
     ctx.store.add_container(container)
     try:
-        container = await _steps(ctx, sandbox, image, container, stage)
+        with held(ctx, container):
+            container = await _steps(ctx, sandbox, image, container, stage)
     except BaseException as error:
         stage.enter("undo")
         await undo(ctx, ctx.store.view.containers[container.id], error)

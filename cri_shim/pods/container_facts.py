@@ -9,9 +9,8 @@ from pathlib import Path
 
 from cri_shim.host import files
 from cri_shim.model.container import Container, ContainerSpec, ProcessUser
-from cri_shim.model.errors import FailedPrecondition, InvalidArgument, NotFound
+from cri_shim.model.errors import InvalidArgument
 from cri_shim.model.image import Image
-from cri_shim.model.lifecycle import ContainerState
 from cri_shim.model.namespaces import NamespaceMode
 from cri_shim.model.sandbox import Sandbox
 from cri_shim.model.security import Profile, ProfileKind
@@ -32,6 +31,7 @@ from cri_shim.oci.facts import (
 )
 from cri_shim.pods import host_facts
 from cri_shim.pods.cgroup_path import container_cgroup
+from cri_shim.pods.container_target import target
 from cri_shim.pods.context import Context
 from cri_shim.pods.sandbox_files import shm_source
 from cri_shim.pods.sandbox_init import pid_namespace
@@ -127,31 +127,12 @@ def _namespaces(ctx: Context, sandbox: Sandbox, container: Container) -> PodName
 
 
 def _pid_namespace(ctx: Context, sandbox: Sandbox, container: Container) -> str:
-    options = container.spec.security.namespaces
-    if options.pid is NamespaceMode.TARGET:
-        return f"/proc/{target(ctx, container).pid}/ns/pid"
-    if options.pid is NamespaceMode.POD:
+    joined = target(ctx, container)
+    if joined is not None:
+        return f"/proc/{joined.pid}/ns/pid"
+    if container.spec.security.namespaces.pid is NamespaceMode.POD:
         return pid_namespace(sandbox)
     return HOST
-
-
-def target(ctx: Context, container: Container) -> Container:
-    """The running container of the same pod whose PID namespace this one joins."""
-    target_id = container.spec.security.namespaces.target_id
-    try:
-        found = ctx.store.view.container(target_id)
-    except NotFound as error:
-        raise InvalidArgument(f"namespace_options.target_id: {error}") from None
-    if found.sandbox_id != container.sandbox_id:
-        raise InvalidArgument(
-            f"namespace_options.target_id: container {target_id} is of another pod"
-        )
-    if found.state is not ContainerState.RUNNING:
-        raise FailedPrecondition(
-            f"namespace_options.target_id: container {found.name} is {found.state.value}, "
-            "it must run"
-        )
-    return found
 
 
 def _pod_files(ctx: Context, sandbox: Sandbox) -> PodFiles:

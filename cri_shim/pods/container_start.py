@@ -6,6 +6,7 @@ from cri_shim.model.container import Container
 from cri_shim.model.errors import BerthError, FailedPrecondition
 from cri_shim.model.events import EventType
 from cri_shim.model.lifecycle import ContainerState, SandboxState
+from cri_shim.pods.container_target import target
 from cri_shim.pods.context import Context
 from cri_shim.pods.sandbox_admission import check_grant
 from cri_shim.runtime import commands
@@ -20,6 +21,8 @@ async def start_container(ctx: Context, id_: str) -> None:
     A failed start leaves it EXITED with reason StartError and the OCI runtime's words.
     """
     container = ctx.store.view.container(id_)
+    if not container.started_at:
+        target(ctx, container)  # who joins a namespace ends with it, and shall say so
     if container.state is not ContainerState.CREATED:
         raise FailedPrecondition(
             f"container {container.name} is {container.state.value}: only a created one can start"

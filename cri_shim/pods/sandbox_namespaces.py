@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import errno
 from pathlib import Path
 
 from cri_shim.host import namespaces
@@ -36,6 +37,29 @@ def check_sysctls(spec: SandboxSpec) -> None:
             )
 
 
+def _write_sysctls(spec: SandboxSpec) -> None:
+    namespaces.write_sysctls(default_sysctls(spec.security.namespaces))
+    try:
+        namespaces.write_sysctls(spec.sysctls)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ERANGE, errno.ENOENT):
+            raise
+        raise InvalidArgument(f"config.linux.sysctls: {error.strerror}") from error
+
+
+def default_sysctls(options: NamespaceOptions) -> dict[str, str]:
+    """In its own network a pod may use low ports and ping without being root, as in containerd.
+
+    Groups above those of its user namespace cannot be named there.
+    """
+    if options.network is not NamespaceMode.POD:
+        return {}
+    found = {"net.ipv4.ip_unprivileged_port_start": "0"}
+    if options.user is None:
+        found["net.ipv4.ping_group_range"] = "0 2147483647"
+    return found
+
+
 def own_kinds(options: NamespaceOptions) -> list[str]:
     """Kinds that are the pod's own and pinned. Processes share the pod's UTS with its network."""
     kinds = ["net", "uts"] if options.network is NamespaceMode.POD else []
@@ -54,7 +78,7 @@ async def make_namespaces(ctx: Context, sandbox: Sandbox) -> Sandbox:
         if "net" in kinds:
             namespaces.loopback_up()
             namespaces.set_hostname(host_name(sandbox))
-        namespaces.write_sysctls(spec.sysctls)
+        _write_sysctls(spec)
 
     def pin() -> None:
         ctx.folders.sandbox(sandbox.id).mkdir(parents=True, exist_ok=True, mode=0o711)
