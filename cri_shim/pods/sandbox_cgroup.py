@@ -20,7 +20,7 @@ def place(ctx: Context, sandbox: Sandbox) -> Sandbox:
     """Choose the pod's cgroup; answers the record that names it.
 
     One that does not exist is made by the OCI runtime (or systemd) with the first container, and
-    goes with the pod.
+    goes with the last pod that shares it.
     """
     driver = ctx.settings.driver
     parent = sandbox.spec.cgroup_parent or default_parent(driver, sandbox.id)
@@ -28,5 +28,7 @@ def place(ctx: Context, sandbox: Sandbox) -> Sandbox:
         path = naming.pod_path(driver, parent)
     except naming.BadCgroupParent as error:
         raise InvalidArgument(f"config.linux.cgroup_parent: {error}") from None
-    made = driver is Driver.CGROUPFS and not ctx.cgroups.exists(path)
+    sharing = [s for s in ctx.store.view.sandboxes.values() if s.cgroup == parent]
+    ours = any(s.cgroup_made for s in sharing) or not ctx.cgroups.exists(path)
+    made = driver is Driver.CGROUPFS and ours
     return dataclasses.replace(sandbox, cgroup=parent, cgroup_made=made)
