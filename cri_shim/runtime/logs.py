@@ -6,6 +6,7 @@ the container ends; readers then wait for the rest of the line.
 
 import asyncio
 import contextlib
+import glob
 import os
 import stat
 import time
@@ -72,26 +73,72 @@ def _identity(path: Path) -> tuple[int, int] | None:
 def seal(log: Path) -> None:
     """After the container's end: close lines that it left without a newline, stream by stream.
 
-    A `F` entry without text ends a line begun by `P` entries, as the CRI log format has it.
+    A `F` entry without text ends a line begun by `P` entries, as the CRI log format has it. The
+    line may have begun in a file that was rotated away just before, to `LOG.SUFFIX` as the kubelet
+    does it; where no new file was made since, the entry goes there.
     """
+    rotated = _newest_rotated(log)
+    if not _seal(log, rotated) and rotated is not None:
+        _seal(rotated, None)
+
+
+def _newest_rotated(log: Path) -> Path | None:
+    """The kubelet compresses all but the newest; LOG.tmp is conmon's."""
+    found = []
+    for path in log.parent.glob(f"{glob.escape(log.name)}.*"):
+        if path.suffix not in (".gz", ".tmp"):
+            with contextlib.suppress(FileNotFoundError):
+                found.append((path.lstat().st_mtime_ns, path))
+    return max(found)[1] if found else None
+
+
+def _seal(log: Path, before: Path | None) -> bool:
+    """Seal this file, which goes on where `before` ended; False where it cannot be opened."""
+    fd = _open(log, os.O_RDWR | os.O_APPEND)
+    if fd is None:
+        return False
     try:
-        fd = os.open(log, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except OSError:
-        return
-    try:
-        if stat.S_ISREG(os.fstat(fd).st_mode) and (endings := _endings(fd)):
+        if endings := b"".join(map(_ending, _cut_off(fd, before))):
             os.write(fd, endings)
     finally:
         os.close(fd)
+    return True
 
 
-def _endings(fd: int) -> bytes:
-    size = os.fstat(fd).st_size
-    tail = os.pread(fd, _TAIL, max(0, size - _TAIL))
-    lines = tail.split(b"\n")
+def _open(log: Path, flags: int) -> int | None:
+    """A descriptor of a regular file and nothing else: users may write into the folder."""
+    try:
+        fd = os.open(log, flags | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return None
+    if stat.S_ISREG(os.fstat(fd).st_mode):
+        return fd
+    os.close(fd)
+    return None
+
+
+def _cut_off(fd: int, before: Path | None) -> list[bytes]:
+    """The streams whose last entry is a `P`."""
+    tail, whole = _tail(fd)
+    tags = {stream: _last_tag(tail, stream) for stream in _STREAMS}
+    if whole and before is not None and not all(tags.values()):
+        earlier = _open(before, os.O_RDONLY)
+        if earlier is not None:
+            lines, _ = _tail(earlier)
+            os.close(earlier)
+            tags = {stream: tag or _last_tag(lines, stream) for stream, tag in tags.items()}
+    return [stream for stream, tag in tags.items() if tag == b"P"]
+
+
+def _ending(stream: bytes) -> bytes:
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f000+00:00").encode()
-    open_streams = [name for name in _STREAMS if _last_tag(lines, name) == b"P"]
-    return b"".join(now + b" " + name + b" F \n" for name in open_streams)
+    return now + b" " + stream + b" F \n"
+
+
+def _tail(fd: int) -> tuple[list[bytes], bool]:
+    """The file's last lines, and whether they are all of it."""
+    size = os.fstat(fd).st_size
+    return os.pread(fd, _TAIL, max(0, size - _TAIL)).split(b"\n"), size <= _TAIL
 
 
 def _last_tag(lines: list[bytes], stream: bytes) -> bytes:
