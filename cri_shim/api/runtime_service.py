@@ -45,6 +45,8 @@ class RuntimeService:
     async def UpdateRuntimeConfig(
         self, request: cri.UpdateRuntimeConfigRequest
     ) -> cri.UpdateRuntimeConfigResponse:
+        if cidr := request.runtime_config.network_config.pod_cidr:
+            await self._ctx.network.use_pod_cidr(cidr)
         return cri.UpdateRuntimeConfigResponse()
 
     async def RunPodSandbox(self, request: cri.RunPodSandboxRequest) -> cri.RunPodSandboxResponse:

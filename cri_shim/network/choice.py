@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -66,8 +66,15 @@ class Networks:
     """A `PodNetwork` made of the others; what each pod has is in its record."""
 
     def __init__(
-        self, mode: Mode, cni: CniNetwork, bridge: NativeBridge | None, none: NoNetwork
+        self,
+        mode: Mode,
+        cni: CniNetwork,
+        bridge: NativeBridge | None,
+        none: NoNetwork,
+        cluster: Documents | None,
     ) -> None:
+        """`cluster` keeps the pod CIDR; None where the configuration has a subnet of its own."""
+        self._cluster = cluster
         self._mode = mode
         self._cni = cni
         self._bridge = bridge
@@ -110,6 +117,14 @@ class Networks:
         for network in self._by_name.values():
             await network.check()
 
+    async def use_pod_cidr(self, cidr: str) -> None:
+        """Kept over a restart: a kubelet says it (UpdateRuntimeConfig) when it starts, not when we
+        do."""
+        subnets.parse(cidr.split(","), "pod CIDR")
+        if self._cluster is not None and self._bridge is not None:
+            await self._bridge.use_pod_cidr(cidr)
+            self._cluster.put(_CIDR, {"subnets": cidr.split(",")}, durable=True)
+
     async def findings(self) -> list[Finding]:
         return await self.chosen.findings()
 
@@ -118,14 +133,29 @@ class Networks:
             await network.close()
 
 
+_CIDR = "pod CIDR"
+"""The key of the document."""
+
+
 def build(
-    config: NetworkConfig, leases: Documents, attachments: Documents, tasks: Tasks
+    config: NetworkConfig,
+    leases: Documents,
+    attachments: Documents,
+    tasks: Tasks,
+    cluster: Documents | None = None,
 ) -> Networks:
     """The networks as configured; call it inside the event loop, then `recover`.
+
+    `cluster` keeps what the cluster says about this node's network. Its range for pods counts
+    where the configuration has no subnet but the default one.
 
     The bridge is there too when it is not configured but pods of before have leases of it.
     """
     mode, bridge_settings, cni_settings = config.checked()
+    if config.subnet != subnets.DEFAULT:
+        cluster = None
+    elif cluster is not None and (kept := cluster.all().get(_CIDR)):
+        bridge_settings = replace(bridge_settings, subnets=subnets.parse(kept["subnets"]))
     claims = Claims()
     bridge = None
     if mode in (Mode.AUTO, Mode.BRIDGE) or leases.all():
@@ -135,7 +165,8 @@ def build(
             if mode is Mode.BRIDGE:
                 raise RuntimeFailure(f"the native bridge cannot work here: {error}") from error
             log.warning("no native bridge on this host: %s", error)
-    return Networks(mode, CniNetwork(cni_settings, attachments, claims, tasks), bridge, NoNetwork())
+    cni = CniNetwork(cni_settings, attachments, claims, tasks)
+    return Networks(mode, cni, bridge, NoNetwork(), cluster)
 
 
 async def inspect(config: NetworkConfig) -> list[Finding]:

@@ -31,6 +31,9 @@ class NoNetwork:
     async def check(self) -> None:
         return None
 
+    async def use_pod_cidr(self, cidr: str) -> None:
+        return None
+
     async def findings(self) -> list[Finding]:
         return []
 

@@ -96,6 +96,11 @@ class PodNetwork(Protocol):
         """Look at the host and at slow things (plugins) and put right what somebody undid; `ready`
         and `findings` answer from what it saw. Meant to run every few seconds."""
 
+    async def use_pod_cidr(self, cidr: str) -> None:
+        """The cluster says which range this node's pods have: one CIDR, or an IPv4 and an IPv6 one
+        with a comma between. InvalidArgument when it is none; FailedPrecondition when pods have
+        addresses that make it impossible. Who has ranges of his own pays no heed."""
+
     async def findings(self) -> list[Finding]:
         """What a person should know about this host's network, with remedies."""
 

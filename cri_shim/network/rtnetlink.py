@@ -13,7 +13,7 @@ Interface = ipaddress.IPv4Interface | ipaddress.IPv6Interface
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _NEWLINK, _DELLINK, _GETLINK = 16, 17, 18
-_NEWADDR, _GETADDR = 20, 22
+_NEWADDR, _DELADDR, _GETADDR = 20, 21, 22
 _NEWROUTE, _GETROUTE = 24, 26
 
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_MASTER, _IFLA_LINKINFO = 1, 3, 4, 10, 18
@@ -163,6 +163,13 @@ def add_address(index: int, address: Interface) -> Message:
         + netlink.u32(_IFA_FLAGS, _IFA_F_NODAD)
     )
     return Message(f"add address {address}", _NEWADDR, body, ACK | CREATE | REPLACE)
+
+
+def remove_address(index: int, address: Interface) -> Message:
+    body = _ADDR.pack(_family(address), address.network.prefixlen, 0, 0, index) + netlink.attribute(
+        _IFA_LOCAL, address.packed
+    )
+    return Message(f"remove address {address}", _DELADDR, body)
 
 
 def limit_rate(index: int, bits: int, mtu: int) -> Message:

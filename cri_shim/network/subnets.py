@@ -46,14 +46,15 @@ class Subnet:
         return str(self.network)
 
 
-def parse(texts: Sequence[str]) -> tuple[Subnet, ...]:
-    """One subnet, or one IPv4 and one IPv6; InvalidArgument names the one that is wrong."""
-    subnets = tuple(_subnet(text) for text in texts)
+def parse(texts: Sequence[str], what: str = "[network] subnet") -> tuple[Subnet, ...]:
+    """One subnet, or one IPv4 and one IPv6; InvalidArgument names the one that is wrong, and
+    `what` it was given as."""
+    subnets = tuple(_subnet(text, what) for text in texts)
     if not subnets:
-        raise InvalidArgument("[network] subnet is empty: give one such as 10.208.0.0/16")
+        raise InvalidArgument(f"{what} is empty: give one such as 10.208.0.0/16")
     if len({subnet.version for subnet in subnets}) != len(subnets):
         raise InvalidArgument(
-            f"[network] subnet {', '.join(texts)}: give at most one IPv4 and one IPv6 subnet"
+            f"{what} {', '.join(texts)}: give at most one IPv4 and one IPv6 subnet"
         )
     return subnets
 
@@ -66,15 +67,15 @@ def mac_of(addresses: Sequence[Address]) -> bytes:
     return b"\x0a\x58" + tail
 
 
-def _subnet(text: str) -> Subnet:
+def _subnet(text: str, what: str) -> Subnet:
     try:
         network = ipaddress.ip_network(text)
     except ValueError as error:
         raise InvalidArgument(
-            f"[network] subnet {text!r} is not a subnet such as 10.208.0.0/16: {error}"
+            f"{what} {text!r} is not a subnet such as 10.208.0.0/16: {error}"
         ) from None
     if network.prefixlen > _SMALLEST[network.version]:
-        raise InvalidArgument(f"[network] subnet {text} has no room for a gateway and a pod")
+        raise InvalidArgument(f"{what} {text} has no room for a gateway and a pod")
     if network.is_multicast or network.is_loopback or network.is_link_local:
-        raise InvalidArgument(f"[network] subnet {text} is not one that pods can use")
+        raise InvalidArgument(f"{what} {text} is not one that pods can use")
     return Subnet(network)

@@ -111,7 +111,7 @@ async def _sandbox(ctx: Context, sandbox: Sandbox) -> None:
 async def _finish_stop(ctx: Context, sandbox: Sandbox) -> None:
     await sandbox_teardown.release(ctx, sandbox)
     now = ctx.store.view.sandboxes[sandbox.id]
-    ctx.store.put_sandbox(dataclasses.replace(now, state=SandboxState.NOTREADY))
+    ctx.store.put_sandbox(dataclasses.replace(now, state=SandboxState.NOTREADY, ips=()))
 
 
 async def _forget_broken(ctx: Context) -> None:

@@ -33,5 +33,6 @@ async def _stop(ctx: Context, sandbox: Sandbox) -> None:
     await release(ctx, sandbox)
     now = ctx.store.view.sandboxes.get(sandbox.id)
     if now is not None and now.state is SandboxState.STOPPING:
-        ctx.store.put_sandbox(dataclasses.replace(now, state=SandboxState.NOTREADY))
+        # Another pod may have its addresses from now on.
+        ctx.store.put_sandbox(dataclasses.replace(now, state=SandboxState.NOTREADY, ips=()))
         ctx.events.publish(sandbox.id, sandbox.id, EventType.STOPPED)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from cri_shim.host.tasks import Tasks
 from cri_shim.model.errors import BerthError, RuntimeFailure
-from cri_shim.network import bandwidth
+from cri_shim.network import bandwidth, subnets
 from cri_shim.network.bridge import preflight, veth
 from cri_shim.network.bridge.device import Bridge, Device
 from cri_shim.network.bridge.firewall import Firewall
@@ -52,10 +52,9 @@ class NativeBridge:
         self._tasks = tasks
         self._threads = Threads()
         self._leases = Leases(settings.subnets, documents)
-        self._device = Device(settings.name, settings.subnets, settings.netns, settings.mtu)
-        self._firewall = Firewall(
-            settings.name, settings.subnets, settings.netns, self._threads, tasks
-        )
+        served = self._leases.served
+        self._device = Device(settings.name, served, settings.netns, settings.mtu)
+        self._firewall = Firewall(settings.name, served, settings.netns, self._threads, tasks)
         self._bridge: Bridge | None = None
         self._preparing = asyncio.Lock()
         self._problem: str | None = None
@@ -131,10 +130,19 @@ class NativeBridge:
         except BerthError as error:
             log.error("%s", error)
 
+    async def use_pod_cidr(self, cidr: str) -> None:
+        """New pods get addresses of it; those that are there keep theirs until they go."""
+        wanted = subnets.parse(cidr.split(","), "pod CIDR")
+        if wanted != self._leases.subnets:
+            self._leases.use(wanted)
+            log.info("new pods get addresses of %s", cidr)
+            if self._bridge is not None or len(self._leases):
+                await self._prepare()
+
     async def findings(self) -> list[Finding]:
-        settings = self._settings
+        name, netns = self._settings.name, self._settings.netns
         return await self._threads.call(
-            lambda: preflight.findings(settings.name, settings.subnets, settings.netns)
+            lambda: preflight.findings(name, self._leases.subnets, netns)
         )
 
     async def close(self) -> None:
@@ -148,6 +156,7 @@ class NativeBridge:
         """The bridge and the table as they should be; remembers why they are not."""
         async with self._preparing:
             pods = [lease.link for lease in self._leases]
+            self._device.subnets = self._firewall.subnets = self._leases.served
             try:
                 self._bridge = await self._threads.call(lambda: self._device.ensure(pods))
                 await self._firewall.verify()
@@ -174,7 +183,7 @@ class NativeBridge:
 
     def _wire_now(self, bridge: Bridge, pair: Pair) -> None:
         veth.join(self._device.links, bridge, pair)
-        veth.set_up(bridge, pair, self._settings.subnets)
+        veth.set_up(bridge, pair)
         veth.open_up(self._device.links, bridge, pair)
 
     def _cut_off_leftovers(self) -> None:

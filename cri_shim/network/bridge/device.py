@@ -52,7 +52,9 @@ class Device:
         self, name: str, subnets: Sequence[Subnet], netns: str | None, mtu: int = 0
     ) -> None:
         self.name = name
-        self._subnets = subnets
+        self.subnets = tuple(subnets)
+        """Those whose gateway the bridge is; a change takes effect with `ensure`."""
+        self._served = self.subnets
         self._netns = netns
         self._mtu = mtu
         self.links = inside(netns, rtnetlink.connect)
@@ -72,8 +74,13 @@ class Device:
         there = rtnetlink.addresses(self.links).get(bridge.index, [])
         changes += [
             rtnetlink.add_address(bridge.index, subnet.gateway_interface)
-            for subnet in self._subnets
+            for subnet in self.subnets
             if subnet.gateway_interface not in there
+        ]
+        changes += [
+            rtnetlink.remove_address(bridge.index, subnet.gateway_interface)
+            for subnet in self._served
+            if subnet not in self.subnets and subnet.gateway_interface in there
         ]
         changes += [
             rtnetlink.set_master(links[name].index, bridge.index)
@@ -82,6 +89,7 @@ class Device:
         ]
         if changes:
             self.links.send(changes)
+        self._served = self.subnets
         inside(self._netns, self._set)
         return Bridge(bridge.name, bridge.index, bridge.mtu)
 
@@ -102,7 +110,7 @@ class Device:
 
     def _make(self) -> Link:
         mtu = self._mtu or uplink_mtu(self.links)
-        mac = mac_of([subnet.gateway for subnet in self._subnets])
+        mac = mac_of([subnet.gateway for subnet in self.subnets])
         self.links.send([rtnetlink.add_bridge(self.name, mac, mtu)])
         inside(self._netns, lambda: _write({_NO_DAD.format(self.name): "0"}))
         log.info("made bridge %s, mtu %d", self.name, mtu)
@@ -124,7 +132,7 @@ class Device:
             for address in addresses:
                 if not address.is_loopback and not address.is_link_local and index in links:
                     outer[address.version].add(links[index])
-        versions = {subnet.version for subnet in self._subnets}
+        versions = {subnet.version for subnet in self.subnets}
         wanted: dict[str, str] = {}
         if 4 in versions:
             wanted |= {_FORWARDING_4.format(name): "1" for name in outer[4]}

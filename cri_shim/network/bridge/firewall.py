@@ -38,7 +38,9 @@ class Firewall:
         tasks: Tasks,
     ) -> None:
         self._bridge = bridge
-        self._subnets = subnets
+        self.subnets = tuple(subnets)
+        """Those whose packets are masqueraded; a change takes effect with `verify`."""
+        self._laid: tuple[Subnet, ...] = ()
         self._netns = netns
         self._threads = threads
         self._tasks = tasks
@@ -89,8 +91,10 @@ class Firewall:
 
     async def verify(self) -> None:
         """Restore the table where it is not as we laid it down."""
-        if not self._rules or await self._threads.call(self._count) != self._rules:
-            await self.restore("is not there" if self._rules else None)
+        if not self._rules or self._laid != self.subnets:
+            await self.restore()
+        elif await self._threads.call(self._count) != self._rules:
+            await self.restore("is not there")
 
     async def clear(self) -> None:
         """With no pod left: close what a killed daemon left open."""
@@ -115,7 +119,8 @@ class Firewall:
         )
 
     async def _lay_down(self, entries: Sequence[Element]) -> None:
-        text = ruleset.render(TABLE, self._bridge, self._subnets, entries)
+        laid = self.subnets
+        text = ruleset.render(TABLE, self._bridge, laid, entries)
         argv = [*entering(self._netns), "nft", "-f", "-"]
         try:
             result = await processes.run(argv, input=text.encode(), timeout=_NFT_S)
@@ -129,6 +134,7 @@ class Firewall:
         if result.code:
             said = result.stderr.decode(errors="replace").strip()
             raise RuntimeFailure(f"cannot lay down the nftables table inet {TABLE}: nft: {said}")
+        self._laid = laid
 
     def _forget_flows(self, entries: Sequence[Element]) -> None:
         """In the background: it takes longer than the rest of an attach."""

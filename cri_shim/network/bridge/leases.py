@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cri_shim.model.errors import ResourceExhausted
+from cri_shim.model.errors import FailedPrecondition, ResourceExhausted
 from cri_shim.network.hostports import HostPort
 from cri_shim.network.pod import Documents, PodNet
 from cri_shim.network.rtnetlink import Address
@@ -18,13 +18,14 @@ from cri_shim.network.subnets import Subnet
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """`link`: the name of the host's end of the pod's pair."""
+    """`link`: the name of the host's end of the pod's pair. `subnets`: those of its addresses."""
 
     sandbox: str
     pod: str
     link: str
     addresses: tuple[Address, ...]
     ports: tuple[HostPort, ...] = ()
+    subnets: tuple[Subnet, ...] = ()
 
     def document(self) -> dict[str, Any]:
         return {
@@ -32,6 +33,7 @@ class Lease:
             "link": self.link,
             "addresses": [str(address) for address in self.addresses],
             "ports": [port.document() for port in self.ports],
+            "subnets": [str(subnet) for subnet in self.subnets],
         }
 
     @classmethod
@@ -42,6 +44,7 @@ class Lease:
             document["link"],
             tuple(ipaddress.ip_address(text) for text in document["addresses"]),
             tuple(HostPort.from_document(port) for port in document["ports"]),
+            tuple(Subnet(ipaddress.ip_network(text)) for text in document.get("subnets", ())),
         )
 
 
@@ -50,6 +53,8 @@ class Leases:
 
     def __init__(self, subnets: Sequence[Subnet], documents: Documents) -> None:
         self._documents = documents
+        self.subnets = tuple(subnets)
+        """Those that new pods get addresses of."""
         self._pools = [_Pool(subnet) for subnet in subnets]
         self._leases = {
             sandbox: Lease.from_document(sandbox, document)
@@ -67,12 +72,36 @@ class Leases:
     def get(self, sandbox: str) -> Lease | None:
         return self._leases.get(sandbox)
 
+    @property
+    def served(self) -> tuple[Subnet, ...]:
+        """The subnets for new pods, then those of before that pods still have addresses of."""
+        earlier = (subnet for lease in self._leases.values() for subnet in lease.subnets)
+        return tuple(dict.fromkeys((*self.subnets, *earlier)))
+
+    def use(self, subnets: Sequence[Subnet]) -> None:
+        """From now on addresses are of these. FailedPrecondition where a pod has an address in one
+        of them from a subnet of before: it might be the new one's gateway."""
+        for lease in self._leases.values():
+            for subnet in subnets:
+                if subnet not in lease.subnets and any(
+                    a in subnet.network for a in lease.addresses
+                ):
+                    raise FailedPrecondition(
+                        f"subnet {subnet} cannot be used yet: pod {lease.pod} has "
+                        f"{', '.join(map(str, lease.addresses))} from a subnet of before; remove it"
+                    )
+        self.subnets = tuple(subnets)
+        self._pools = [_Pool(subnet) for subnet in subnets]
+        for lease in self._leases.values():
+            self._mark(lease)
+
     def grant(self, pod: PodNet, ports: tuple[HostPort, ...]) -> Lease:
         """One address of each subnet; ResourceExhausted when one is full, and nothing is taken."""
         taken: list[Address] = []
         try:
             taken.extend(pool.take() for pool in self._pools)
-            lease = Lease(pod.sandbox_id, str(pod), link_name(pod.sandbox_id), tuple(taken), ports)
+            link = link_name(pod.sandbox_id)
+            lease = Lease(pod.sandbox_id, str(pod), link, tuple(taken), ports, self.subnets)
             self._documents.put(pod.sandbox_id, lease.document())
         except BaseException:
             self._free(taken)

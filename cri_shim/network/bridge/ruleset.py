@@ -60,7 +60,7 @@ def elements(addresses: Sequence[Address], ports: Iterable[HostPort]) -> list[El
 
 def render(table: str, bridge: str, subnets: Sequence[Subnet], entries: Sequence[Element]) -> str:
     """Replaces the whole table at once: packets meet the old one or the new one."""
-    versions = [subnet.version for subnet in subnets]
+    versions = sorted({subnet.version for subnet in subnets})
     lines = [
         f"table inet {table} {{ }}",
         f"delete table inet {table}",

@@ -4,7 +4,6 @@ import contextlib
 import os
 import socket
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cri_shim.host import namespaces
@@ -14,7 +13,7 @@ from cri_shim.network.bridge.device import Bridge
 from cri_shim.network.bridge.leases import Lease
 from cri_shim.network.netlink import Message, Netlink
 from cri_shim.network.pod import INTERFACE
-from cri_shim.network.subnets import Subnet, mac_of
+from cri_shim.network.subnets import mac_of
 
 _UP_S = 1.0
 _LOOK_S = 0.001
@@ -56,9 +55,9 @@ def join(links: Netlink, bridge: Bridge, pair: Pair) -> None:
         os.close(netns)
 
 
-def set_up(bridge: Bridge, pair: Pair, subnets: Sequence[Subnet]) -> None:
+def set_up(bridge: Bridge, pair: Pair) -> None:
     """Addresses and default routes inside the pod; `lo` and the interface come up."""
-    namespaces.run_inside(pair.netns, lambda: _set_up_here(bridge, pair, subnets))
+    namespaces.run_inside(pair.netns, lambda: _set_up_here(bridge, pair))
 
 
 def open_up(links: Netlink, bridge: Bridge, pair: Pair) -> None:
@@ -79,7 +78,7 @@ def wait_until_up(links: Netlink, *names: str) -> None:
             time.sleep(_LOOK_S)
 
 
-def _set_up_here(bridge: Bridge, pair: Pair, subnets: Sequence[Subnet]) -> None:
+def _set_up_here(bridge: Bridge, pair: Pair) -> None:
     with contextlib.suppress(FileNotFoundError):
         namespaces.write_sysctls(_SETTINGS)
     index = socket.if_nametoindex(INTERFACE)
@@ -87,15 +86,15 @@ def _set_up_here(bridge: Bridge, pair: Pair, subnets: Sequence[Subnet]) -> None:
     try:
         links.send([rtnetlink.set_up(_LOOPBACK), rtnetlink.set_up(index)])
         wait_until_up(links, INTERFACE)
-        links.send(_addressing(index, bridge, pair, subnets))
+        links.send(_addressing(index, bridge, pair))
     finally:
         links.close()
 
 
-def _addressing(index: int, bridge: Bridge, pair: Pair, subnets: Sequence[Subnet]) -> list[Message]:
+def _addressing(index: int, bridge: Bridge, pair: Pair) -> list[Message]:
     own = [
         (subnet, address)
-        for subnet in subnets
+        for subnet in pair.lease.subnets
         for address in pair.lease.addresses
         if address.version == subnet.version
     ]

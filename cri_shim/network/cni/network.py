@@ -153,6 +153,9 @@ class CniNetwork:
         except (BerthError, OSError) as error:
             self._unwell = (conflist, str(error))
 
+    async def use_pod_cidr(self, cidr: str) -> None:
+        """Addresses are the affair of the plugins."""
+
     async def findings(self) -> list[Finding]:
         await self.check()
         found = []
