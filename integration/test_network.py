@@ -12,6 +12,7 @@ from cri_shim.pb import runtime_v1_pb2 as cri
 from tests.network.hosts import ask, echo, refused, sh
 from tests.support import nethost, pods
 from tests.support.nethost import Node, pod_config, port
+from tests.support.shim import conmons
 
 IMAGE = "example.org/busybox:1"
 UDP = socket.SOCK_DGRAM
@@ -108,13 +109,16 @@ def test_a_port_of_one_address_of_the_host(node: Node) -> None:
 def test_two_pods_want_one_port(node: Node) -> None:
     first = node.run(pod_config("first", port_mappings=[port(80, 9000)]))
     free = len(node.records())
+    second_config = pod_config("second", port_mappings=[port(81, 9001), port(80, 9000)])
+    second_config.linux.security_context.namespace_options.pid = cri.POD  # starts an init besides
     with pytest.raises(grpc.RpcError) as error:
-        node.run(pod_config("second", port_mappings=[port(81, 9001), port(80, 9000)]))
+        node.run(second_config)
     assert error.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert "test/first" in error.value.details()
     assert "TCP 9000" in error.value.details()
     assert len(node.records()) == free
     assert len(node.shim.runtime.ListPodSandbox(cri.ListPodSandboxRequest()).items) == 1
+    assert conmons(node.shim.folder) == []
     udp = node.run(pod_config(port_mappings=[port(80, 9000, cri.UDP), port(80, 9001)]))
     node.remove(first)
     second = node.run(pod_config("second", port_mappings=[port(80, 9000)]))

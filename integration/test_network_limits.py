@@ -76,7 +76,6 @@ def test_a_crowd(tmp_path: Path) -> None:
 
         def run(_: int) -> str:
             config = pod_config(port_mappings=[port(80, next(numbers))])
-            config.linux.security_context.namespace_options.pid = cri.CONTAINER
             return node.run(config)
 
         pods = list(ways.map(run, range(CROWD)))
@@ -100,7 +99,6 @@ def test_pods_that_come_and_go_at_once(tmp_path: Path) -> None:
             for attempt in range(5):
                 config = pod_config(f"life-{number}", port_mappings=[port(80, 21_000 + number)])
                 config.metadata.attempt = attempt
-                config.linux.security_context.namespace_options.pid = cri.CONTAINER
                 pod = node.run(config)
                 seen |= set(node.ips(pod))
                 node.remove(pod)

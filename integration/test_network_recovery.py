@@ -31,7 +31,6 @@ def node(tmp_path: Path) -> Iterator[Node]:
 
 def _config(name: str, at: int) -> cri.PodSandboxConfig:
     config = pod_config(name, port_mappings=[port(80, at), port(53, at, cri.UDP)])
-    config.linux.security_context.namespace_options.pid = cri.CONTAINER
     config.linux.cgroup_parent = f"/{CGROUP}{name}"
     return config
 

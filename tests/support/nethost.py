@@ -102,8 +102,10 @@ class Node:
 
 
 def pod_config(name: str = "", **fields: Any) -> cri.PodSandboxConfig:
-    """A pod with a network of its own."""
-    return pods.pod_config(name, host_network=False, **fields)
+    """A pod with a network of its own, and no process, as the kubelet asks for them."""
+    config = pods.pod_config(name, host_network=False, **fields)
+    config.linux.security_context.namespace_options.pid = cri.CONTAINER
+    return config
 
 
 def port(
