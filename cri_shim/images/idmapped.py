@@ -6,13 +6,16 @@ A layer's files belong to root on disk; through the copy they belong to the name
 
 import contextlib
 import os
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from cri_shim.host import mounts
+from cri_shim.host import mounts, namespaces
 from cri_shim.host.mounts import Attribute
+from cri_shim.model.namespaces import IdMapping
 
 FOLDER = "lower"
+_ROOT = (IdMapping(container_id=0, host_id=1, length=1),)
 
 
 @contextlib.contextmanager
@@ -54,3 +57,19 @@ def drop(folder: Path) -> None:
         mounts.unmount(entry, lazy=True)
         entry.rmdir()
     below.rmdir()
+
+
+def supported(folder: Path) -> bool:
+    """Whether the filesystem of the folder can map ids, found by trying. Blocks for some ms."""
+    with tempfile.TemporaryDirectory(prefix="idmap-", dir=folder) as scratch:
+        try:
+            userns = namespaces.pin_user(_ROOT, _ROOT, Path(scratch))
+        except OSError:
+            return False
+        try:
+            with idmapped([scratch], userns, Path(scratch)):
+                return True
+        except OSError:
+            return False
+        finally:
+            namespaces.unpin(userns)

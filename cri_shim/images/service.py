@@ -8,6 +8,7 @@ from pathlib import Path
 
 from cri_shim.host.files import remove_tree
 from cri_shim.host.tasks import Tasks
+from cri_shim.images import idmapped
 from cri_shim.images.archive import Source, open_source
 from cri_shim.images.assemble import Assembler, Names, in_use
 from cri_shim.images.auth import Auth
@@ -126,6 +127,10 @@ class Images:
     def mountpoint(self) -> Path:
         """The folder whose file system holds the images."""
         return self._root
+
+    def maps_ids(self) -> bool:
+        """Whether root file systems can have the ids of a user namespace here. Blocks."""
+        return idmapped.supported(self._root)
 
     def get(self, reference: str) -> Image | None:
         """By id, `name[:tag]`, `name@digest` or a short id of 6 digits and more that is unique."""

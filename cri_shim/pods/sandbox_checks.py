@@ -17,7 +17,8 @@ def check(spec: SandboxSpec, handler: Handler) -> None:
     if options.user is not None and not handler.features.user_namespaces:
         raise InvalidArgument(
             f"{WHERE}.namespace_options.userns_options: handler {handler.name!r} "
-            f"({handler.binary}) cannot map ids of mounts, which user namespaces need: "
-            "use a handler with crun, or runc 1.2 and newer"
+            f"({handler.binary}) cannot map ids of mounts here, which user namespaces need: "
+            "use a handler with crun, or runc 1.2 and newer, Linux 5.19 and newer, and a "
+            "filesystem such as ext4 or xfs for the daemon's root folder"
         )
     check_sysctls(spec)
