@@ -6,6 +6,7 @@ finds the truth.
 
 import asyncio
 import contextlib
+import dataclasses
 import logging
 import signal
 import sys
@@ -124,7 +125,7 @@ async def build(config: Config, stack: contextlib.AsyncExitStack) -> Context:
         tasks=tasks,
         images=images,
         network=network,
-        handlers=await _handlers(config, state),
+        handlers=await _handlers(config, state, await asyncio.to_thread(images.maps_ids)),
         cgroups=cgroups,
         exits=exits,
         events=Events(time.time_ns, lambda: store.view),
@@ -184,8 +185,11 @@ def _images_in_use(store: Store) -> Mapping[str, str]:
     }
 
 
-async def _handlers(config: Config, state: Path) -> Handlers:
-    """Each configured handler, tried on this host; a broken one stops the daemon with its words."""
+async def _handlers(config: Config, state: Path, maps_ids: bool) -> Handlers:
+    """Each configured handler, tried on this host; a broken one stops the daemon with its words.
+
+    Without `maps_ids` none has user namespaces, whatever the binary can do.
+    """
     systemd = choose_driver(config.cgroup_driver).value == "systemd"
     scratch = state / "probe"
     scratch.mkdir(exist_ok=True, mode=0o700)
@@ -198,6 +202,9 @@ async def _handlers(config: Config, state: Path) -> Handlers:
         else:
             binary = handler.binary or handler.type
             found[name] = await probe.probe(name, binary, root, scratch, systemd)
+        if not maps_ids:
+            features = dataclasses.replace(found[name].features, user_namespaces=False)
+            found[name] = dataclasses.replace(found[name], features=features)
         log.info("handler %s: %s", name, found[name].binary)
     scratch.rmdir()
     return Handlers(found, config.runtime.default)
