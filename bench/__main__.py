@@ -12,7 +12,7 @@ from pathlib import Path
 
 from bench.result import Result
 
-MODULES = ("pods", "usage", "network", "images", "streaming", "allocator", "admission")
+MODULES = ("pods", "usage", "network", "pod_network", "images", "streaming", "allocator", "admission")
 OUT = Path(__file__).parent / "out" / "bench.json"
 
 

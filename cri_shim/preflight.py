@@ -1,5 +1,6 @@
 """Look at a host before it becomes a node: one finding a line, with the remedy."""
 
+import dataclasses
 import os
 import shutil
 import tempfile
@@ -13,6 +14,8 @@ from cri_shim.host.cgroups.detection import detect
 from cri_shim.host.cgroups.naming import choose_driver
 from cri_shim.host.files import remove_tree
 from cri_shim.model.errors import BerthError
+from cri_shim.network import choice
+from cri_shim.network.pod import Level
 from cri_shim.runtime import probe
 
 NEEDED_CONTROLLERS = ("cpu", "memory", "pids")
@@ -47,6 +50,8 @@ async def _look(config: Config) -> AsyncIterator[Finding]:
         yield finding
     with tempfile.TemporaryDirectory(prefix="berth-check-", dir="/run") as folder:
         yield await _runtime(config, Path(folder))
+    for finding in await _network(config):
+        yield finding
     yield _overlay(config)
     yield _space(config)
 
@@ -77,6 +82,18 @@ async def _runtime(config: Config, folder: Path) -> Finding:
     except BerthError as error:
         return Finding(True, str(error), "install crun or runc, or follow what it says")
     return Finding(False, f"{handler.binary} {handler.features.version} runs containers here")
+
+
+async def _network(config: Config) -> list[Finding]:
+    """For the network that the next pod would get."""
+    table = choice.NetworkConfig.of(dataclasses.asdict(config.network))
+    try:
+        found = await choice.inspect(table)
+    except (BerthError, OSError) as error:
+        return [Finding(True, str(error), "correct the table [network] of the configuration")]
+    if not found:
+        return [Finding(False, f"nothing is in the way of pods' network (mode {table.mode})")]
+    return [Finding(f.level is Level.ERROR, f.text, f.remedy) for f in found]
 
 
 def _overlay(config: Config) -> Finding:

@@ -44,6 +44,12 @@ class NetworkConfig:
     plugin_timeout: float = 60.0
     netns: str | None = None
 
+    @classmethod
+    def of(cls, table: Mapping[str, Any]) -> "NetworkConfig":
+        """From the table of the configuration, whose keys and types were looked at."""
+        bin_dirs = tuple(map(Path, table["bin_dirs"]))
+        return cls(**{**table, "conf_dir": Path(table["conf_dir"]), "bin_dirs": bin_dirs})
+
     def checked(self) -> tuple[Mode, BridgeSettings, CniSettings]:
         """InvalidArgument names the key that is wrong and what would be accepted."""
         try:
