@@ -11,7 +11,7 @@ from cri_shim.model.container import ContainerSpec
 from cri_shim.model.resources import LinuxResources
 from cri_shim.model.sandbox import SandboxSpec
 from cri_shim.pb import runtime_v1_pb2 as cri
-from cri_shim.pods import queries
+from cri_shim.pods import checkpoint, queries
 from cri_shim.pods.container_create import create_container
 from cri_shim.pods.container_exec import exec_sync
 from cri_shim.pods.container_logs import reopen_log
@@ -162,6 +162,26 @@ class RuntimeService:
         return cri.ExecSyncResponse(
             stdout=result.stdout, stderr=result.stderr, exit_code=result.code
         )
+
+    async def CheckpointContainer(
+        self, request: cri.CheckpointContainerRequest
+    ) -> cri.CheckpointContainerResponse:
+        id_ = required(request.container_id, "container_id")
+        location = required(request.location, "location")
+        await checkpoint.checkpoint_container(self._ctx, id_, location, request.timeout)
+        return cri.CheckpointContainerResponse()
+
+    async def CheckpointPod(self, request: cri.CheckpointPodRequest) -> cri.CheckpointPodResponse:
+        id_ = required(request.pod_sandbox_id, "pod_sandbox_id")
+        output = required(request.output_path, "output_path")
+        await checkpoint.checkpoint_pod(
+            self._ctx, id_, output, request.container_ids, request.options
+        )
+        return cri.CheckpointPodResponse()
+
+    async def RestorePod(self, request: cri.RestorePodRequest) -> cri.RestorePodResponse:
+        await checkpoint.refuse_restore(self._ctx, request.runtime_handler)
+        return cri.RestorePodResponse()
 
     async def ReopenContainerLog(
         self, request: cri.ReopenContainerLogRequest

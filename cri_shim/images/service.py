@@ -147,6 +147,10 @@ class Images:
         blobs = {d: s for stored in self._catalog.stored() for d, s in stored.sizes.items()}
         return size + sum(blobs.values()), inodes + len(blobs)
 
+    def written(self, container_id: str) -> Path:
+        """The folder with what a container wrote into its root, as overlay keeps it."""
+        return self._snapshots.written(container_id)
+
     def writable_usage(self, container_id: str) -> tuple[int, int]:
         """Bytes and inodes that a container wrote into its root file system. Blocks."""
         return self._snapshots.writable_usage(container_id)

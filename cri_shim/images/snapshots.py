@@ -101,6 +101,10 @@ class Snapshots:
     def unmount_image(self, image_id: ImageId, key: str) -> None:
         self._drop(self._mounts / _mount_name(image_id, key))
 
+    def written(self, container_id: str) -> Path:
+        """The folder with what the container wrote, whiteouts and all."""
+        return self._containers / container_id / "upper"
+
     def writable_usage(self, container_id: str) -> tuple[int, int]:
         """Bytes and inodes that the container wrote; (0, 0) where it has no snapshot. Blocks."""
         try:

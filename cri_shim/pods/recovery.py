@@ -14,7 +14,7 @@ from cri_shim.host import files, mounts
 from cri_shim.model.container import Container
 from cri_shim.model.lifecycle import ContainerState, SandboxState
 from cri_shim.model.sandbox import Sandbox
-from cri_shim.pods import container_teardown, exits, sandbox_teardown
+from cri_shim.pods import checkpoint, container_teardown, exits, sandbox_teardown
 from cri_shim.pods.container_stop import stop_container
 from cri_shim.pods.context import Context
 from cri_shim.pods.sandbox_admission import admit_request
@@ -124,6 +124,7 @@ async def _forget_broken(ctx: Context) -> None:
 
 def _remove_orphans(ctx: Context) -> None:
     """Folders, with what is mounted in them, that no record names."""
+    files.remove_tree(ctx.images.mountpoint / checkpoint.FOLDER)
     known = set(ctx.store.view.sandboxes) | set(ctx.store.view.containers)
     for kind in ("pods", "containers"):
         folder = ctx.folders.state / kind

@@ -8,6 +8,7 @@ import asyncio
 import json
 import os
 import signal
+from pathlib import Path
 from typing import Any
 
 from cri_shim.host import processes
@@ -56,6 +57,14 @@ async def pause(handler: Handler, id: str) -> None:
 async def resume(handler: Handler, id: str) -> None:
     """Thaw a paused container."""
     await _do(handler, f"resume container {id}", "resume", id)
+
+
+async def checkpoint(handler: Handler, id: str, images: Path, work: Path, timeout: float) -> None:
+    """Have CRIU write the processes' state to `images`, its log to `work`; they run on."""
+    options = ("--leave-running", "--file-locks", "--tcp-established")
+    folders = ("--image-path", str(images), "--work-path", str(work))
+    what = f"checkpoint container {id}"
+    await _do(handler, what, "checkpoint", *folders, *options, id, timeout=timeout)
 
 
 async def state(handler: Handler, id: str) -> dict[str, Any] | None:
