@@ -29,13 +29,15 @@ class RuntimeConfig:
     """`default` names the handler for requests that name none.
 
     The handler `default` exists even where `handlers` does not list it: type auto, which is crun
-    where it works on this host, else runc. `cdi_dirs` hold CDI specifications, the more important
-    folder later.
+    where it works on this host, else runc. `create_timeout` is for the OCI runtime, `mount_timeout`
+    for the file system of a volume to answer, in seconds. `cdi_dirs` hold CDI specifications, the
+    more important folder later.
     """
 
     default: str = "default"
     handlers: Mapping[str, HandlerConfig] = field(default_factory=dict)
     create_timeout: float = 240.0
+    mount_timeout: float = 10.0
     cdi_dirs: tuple[str, ...] = ("/etc/cdi", "/var/run/cdi")
 
 

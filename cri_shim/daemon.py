@@ -133,6 +133,7 @@ async def build(config: Config, stack: contextlib.AsyncExitStack) -> Context:
         settings=Settings(
             driver=choose_driver(config.cgroup_driver),
             create_timeout=config.runtime.create_timeout,
+            mount_timeout=config.runtime.mount_timeout,
             cdi_dirs=config.runtime.cdi_dirs,
         ),
         host=host_facts.read(cgroups),

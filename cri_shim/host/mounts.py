@@ -5,7 +5,7 @@ Every function raises OSError with errno and path.
 
 import errno
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntFlag
 from pathlib import Path
@@ -134,6 +134,18 @@ def mount_of(path: AnyPath, mountinfo: str | None = None) -> MountPoint:
     if not begin:
         raise OSError(errno.ENOENT, "lies on a mount outside of our tree", os.fsdecode(path))
     return _parse_line(text[begin : text.index("\n", begin)])
+
+
+def mount_by_name(path: str, points: Sequence[MountPoint]) -> MountPoint:
+    """As `mount_of`, by names alone: nothing of the path itself is looked at.
+
+    The path has no links; of mounts at one place the last one shows.
+    """
+    above = [p for p in points if path == p.target or path.startswith(p.target.rstrip("/") + "/")]
+    if not above:
+        raise OSError(errno.ENOENT, "lies on a mount outside of our tree", path)
+    longest = max(len(point.target) for point in above)
+    return [point for point in above if len(point.target) == longest][-1]
 
 
 def mounts_below(path: AnyPath) -> list[str]:

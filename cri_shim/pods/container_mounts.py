@@ -1,29 +1,18 @@
-"""Find the sources of a container's mounts.
-
-A source on a dead network mount blocks whoever looks at it, for ever. So where the host has such
-mounts, a process with a deadline looks, never the daemon (containerd #10828, #13867).
-"""
+"""The mounts of a container: what is mounted, and what ContainerStatus says of it."""
 
 import asyncio
 import functools
-import os
-import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cri_shim.host import files, mounts, processes
+from cri_shim.host import files
 from cri_shim.model.container import MountSpec, MountStatus
-from cri_shim.model.errors import DeadlineExceeded, InvalidArgument, NotFound
+from cri_shim.model.errors import InvalidArgument, NotFound
 from cri_shim.model.ids import ContainerId
 from cri_shim.oci.facts import ResolvedMount
+from cri_shim.pods import mount_sources
 from cri_shim.pods.context import Context
-
-HANGS = re.compile(r" - (nfs|cifs|smb|fuse|ceph|9p|afs|glusterfs|lustre|beegfs)")
-"""Mount table entries of file systems whose server may be gone; others answer at once."""
-
-PATIENCE = 10.0
-"""Seconds the look at one source may take."""
 
 KEPT_FLAGS = frozenset({"ro", "nosuid", "nodev", "noexec"})
 
@@ -54,54 +43,24 @@ async def resolve(
     """
     if not specs:
         return Mounted((), ())
-    table = await asyncio.to_thread(files.read_text, mounts.MOUNTINFO) or ""
-    risky = HANGS.search(table) is not None
+    table = await mount_sources.Table.read()
     mount = functools.partial(ctx.images.mount_image, key=id_, userns=userns)
-    found = [await _resolve_one(ctx, mount, spec, i, table, risky) for i, spec in enumerate(specs)]
+    found = [await _resolve_one(ctx, mount, spec, i, table) for i, spec in enumerate(specs)]
     return Mounted(tuple(r for r, _ in found), tuple(s for _, s in found))
 
 
 async def _resolve_one(
-    ctx: Context, mount: MountImage, spec: MountSpec, index: int, table: str, risky: bool
+    ctx: Context, mount: MountImage, spec: MountSpec, index: int, table: mount_sources.Table
 ) -> tuple[ResolvedMount, MountStatus]:
     where = f"config.mounts[{index}]"
     if spec.image:
         source, image_id = await _image_source(ctx, mount, spec, where)
         return ResolvedMount(spec, source, frozenset({"ro"})), MountStatus(spec, image_id)
-    source = await _host_source(spec.host_path, where, risky)
-    point = mounts.mount_of(source, table)
+    patience = ctx.settings.mount_timeout
+    source, point = await mount_sources.find(spec.host_path, where, table, patience)
     flags = frozenset(point.options) & KEPT_FLAGS
     propagation = "shared" if point.shared else "slave" if point.slave else "private"
     return ResolvedMount(spec, source, flags, propagation), MountStatus(spec)
-
-
-async def _host_source(path: str, where: str, risky: bool) -> str:
-    """The path without symlinks; NotFound if it is missing."""
-    if not path.startswith("/"):
-        raise InvalidArgument(f"{where}.host_path {path!r} is not absolute")
-    try:
-        if risky:
-            return await _look_from_outside(path, where)
-        return os.path.realpath(path, strict=True)
-    except FileNotFoundError:
-        raise NotFound(
-            f"{where}: host path {path!r} does not exist: create it, or correct the volume"
-        ) from None
-    except OSError as error:
-        raise InvalidArgument(f"{where}: host path {path!r}: {error.strerror}") from error
-
-
-async def _look_from_outside(path: str, where: str) -> str:
-    try:
-        result = await processes.run(["realpath", "-ez", "--", path], timeout=PATIENCE)
-    except processes.ProcessTimeout:
-        raise DeadlineExceeded(
-            f"{where}: host path {path!r} did not answer within {PATIENCE:.0f} s (stage: mounts): "
-            "its file system hangs; look at the server or unmount it"
-        ) from None
-    if result.code != 0:
-        raise FileNotFoundError(path)
-    return os.fsdecode(result.stdout.rstrip(b"\0"))
 
 
 async def _image_source(

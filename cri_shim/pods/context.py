@@ -52,6 +52,8 @@ class Settings:
     driver: Driver
     create_timeout: float
     """Seconds for the OCI runtime to make a container."""
+    mount_timeout: float
+    """Seconds for the file system of a mount's source to answer."""
     cdi_dirs: tuple[str, ...]
     """Folders of CDI specifications; a later one wins."""
 

@@ -12,15 +12,17 @@ from pathlib import Path
 
 UNIFIED = Path("/sys/fs/cgroup/unified")
 _SCRIPT = (
-    f'mount --make-rprivate / && {{ ! mountpoint -q {UNIFIED} || umount {UNIFIED}; }} && exec "$@"'
+    f"mount --make-rprivate /sys && {{ ! mountpoint -q {UNIFIED} || umount {UNIFIED}; }} && "
+    'exec "$@"'
 )
+"""Only /sys is made private: shared mounts elsewhere stay what a runtime finds on the host."""
 
 
 def command(*argv: str) -> list[str]:
     """The command line that runs `argv` where crun works: unchanged where it works anyway."""
     if not UNIFIED.is_dir():
         return list(argv)
-    return ["unshare", "--mount", "sh", "-c", _SCRIPT, "sh", *argv]
+    return ["unshare", "--mount", "--propagation=unchanged", "sh", "-c", _SCRIPT, "sh", *argv]
 
 
 def wrapper(folder: Path, binary: str = "/usr/bin/crun") -> Path:
