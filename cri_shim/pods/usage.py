@@ -1,6 +1,7 @@
 """What containers and pods use: the readers of `stats`, fed from the records."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Sequence
 
@@ -21,6 +22,8 @@ from cri_shim.stats.usage import ContainerUsage, NetworkUsage, PodUsage
 
 FIRST_WALKS = 2.0
 """Seconds that samples wait for the first look at the disk use of new containers."""
+
+log = logging.getLogger(__name__)
 
 
 class Usage:
@@ -51,8 +54,15 @@ class Usage:
     def containers(self, containers: Sequence[Container]) -> list[tuple[Container, ContainerUsage]]:
         """Those that run; one that cannot be read is left out, and hurts no other."""
         self._forget_gone()
-        found = ((c, self.container(c)) for c in containers)
+        found = ((c, self._try(c)) for c in containers)
         return [(c, usage) for c, usage in found if usage is not None]
+
+    def _try(self, container: Container) -> ContainerUsage | None:
+        try:
+            return self.container(container)
+        except (OSError, ValueError) as error:
+            log.warning("usage of container %s: %s", container.id[:12], error)
+            return None
 
     async def pods(
         self, sandboxes: Sequence[Sandbox]
@@ -109,7 +119,11 @@ class Usage:
         self._follow(container)
         layer = self._layers.known(container.id)
         cgroups, started = self._ctx.cgroups, container.started_at
-        return await asyncio.to_thread(read_detail, cgroups, container.cgroup, started, layer)
+        try:
+            return await asyncio.to_thread(read_detail, cgroups, container.cgroup, started, layer)
+        except (OSError, ValueError) as error:
+            log.warning("series of container %s: %s", container.id[:12], error)
+            return None
 
     def _subject(self, sandbox: Sandbox, container: Container | None) -> Subject:
         meta = sandbox.spec.metadata
