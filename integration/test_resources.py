@@ -161,13 +161,14 @@ def test_update(shim: Shim, pod: str, image: str, started: bool) -> None:
     now = shown(shim, container)
     assert (now.cpu_shares, now.cpu_quota, now.cpuset_cpus) == (300, 30_000, "0")
     assert now.memory_limit_in_bytes == 48 * MIB
-    update(shim, container, cpu_shares=400, cpu_quota=-1)
+    update(shim, container, cpu_shares=400, cpu_quota=-1, oom_score_adj=700)
     assert kernel(shim, container, "cpu", "cpu.cfs_quota_us") == "-1"
     assert kernel(shim, container, "memory", "memory.limit_in_bytes") == str(48 * MIB)
     assert shown(shim, container).memory_limit_in_bytes == 48 * MIB
     if not started:
         pods.start(shim, container)
         assert kernel(shim, container, "cpu", "cpu.shares") == "400"
+    assert pods.execute(shim, container, "cat", "/proc/1/oom_score_adj").stdout == b"700\n"
 
 
 def test_update_below_the_present_use(shim: Shim, pod: str, image: str) -> None:

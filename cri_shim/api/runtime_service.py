@@ -181,7 +181,6 @@ class RuntimeService:
 
     async def RestorePod(self, request: cri.RestorePodRequest) -> cri.RestorePodResponse:
         await checkpoint.refuse_restore(self._ctx, request.runtime_handler)
-        return cri.RestorePodResponse()
 
     async def ReopenContainerLog(
         self, request: cri.ReopenContainerLogRequest

@@ -10,6 +10,7 @@ import re
 import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from cri_shim.host import files, processes
 from cri_shim.model.container import Container
@@ -72,7 +73,7 @@ async def checkpoint_pod(
         await asyncio.to_thread(checkpoint_archive.pack, folder, target)
 
 
-async def refuse_restore(ctx: Context, handler_name: str) -> None:
+async def refuse_restore(ctx: Context, handler_name: str) -> NoReturn:
     """Always raises: what is missing for a restore, CRIU first."""
     await _refuse_without_criu(ctx.handlers.get(handler_name))
     raise Unimplemented(

@@ -41,6 +41,8 @@ async def create_container(
     sandbox = _ready_sandbox(ctx, sandbox_id)
     spec = in_pod(spec, sandbox, ctx.handlers.get(sandbox.handler))
     parent = naming.pod_path(ctx.settings.driver, sandbox.cgroup)
+    kind = ctx.handlers.get(sandbox.handler).kind
+    resource_checks.check_start(spec.resources, kind, "config.linux.resources")
     resource_checks.check(ctx.cgroups, spec.resources, parent, "config.linux.resources")
     image = ctx.images.get(spec.image)
     if image is None:

@@ -6,6 +6,7 @@ import errno
 import json
 import logging
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from cri_shim.host.cgroups.naming import Driver
@@ -36,6 +37,17 @@ async def write(ctx: Context, container: Container, wanted: LinuxResources) -> N
             await asyncio.to_thread(_write_files, ctx, container, _from_document(document))
         case Driver.SYSTEMD:
             await _ask_runtime(ctx, container, document)
+    if wanted.oom_score_adj != container.resources.oom_score_adj:
+        _write_oom_score(ctx, container, max(wanted.oom_score_adj, ctx.host.oom_floor))
+
+
+def _write_oom_score(ctx: Context, container: Container, score: int) -> None:
+    """To every process: no control group holds it. One that ends meanwhile needs none."""
+    for pid in ctx.cgroups.processes(container.cgroup):
+        try:
+            Path(f"/proc/{pid}/oom_score_adj").write_text(str(score))
+        except OSError as error:
+            log.debug("container %s: OOM score of %d: %s", container.id[:12], pid, error)
 
 
 def _from_document(document: Mapping[str, Any]) -> LinuxResources:

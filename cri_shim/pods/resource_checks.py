@@ -1,17 +1,28 @@
 """Limits against what the pod's groups have: refused here, in words, before the kernel would."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from cri_shim.host.cgroups.hierarchy import Cgroups
 from cri_shim.host.files import read_text
 from cri_shim.model.errors import InvalidArgument
 from cri_shim.model.resources import LinuxResources
+from cri_shim.runtime.handler import Kind
 
-LEAST_MEMORY = 512 << 10
-"""Bytes below which no OCI runtime's first process lives long enough to start the container's."""
+LEAST_MEMORY: Mapping[Kind, int] = {"crun": 512 << 10, "runc": 3 << 20}
+"""Bytes in which the OCI runtime's own first process has room to start the container's."""
 
 PERIOD = 100_000
 """Microseconds of a CPU period that nobody set."""
+
+
+def check_start(wanted: LinuxResources, kind: Kind, where: str) -> None:
+    """Raise InvalidArgument for so little memory that the container cannot be made in it."""
+    least = LEAST_MEMORY[kind]
+    if 0 < wanted.memory_limit < least:
+        raise InvalidArgument(
+            f"{where}.memory_limit_in_bytes {wanted.memory_limit} is below {least}, which {kind} "
+            "needs to start a container"
+        )
 
 
 def check(cgroups: Cgroups, wanted: LinuxResources, parent: str, where: str) -> None:
@@ -19,11 +30,6 @@ def check(cgroups: Cgroups, wanted: LinuxResources, parent: str, where: str) -> 
 
     `parent` need not exist yet: the nearest one above that does counts.
     """
-    if 0 < wanted.memory_limit < LEAST_MEMORY:
-        raise InvalidArgument(
-            f"{where}.memory_limit_in_bytes {wanted.memory_limit} is below {LEAST_MEMORY}: "
-            "no container can start in so little"
-        )
     for field, name in (("cpuset_cpus", "cpuset.cpus"), ("cpuset_mems", "cpuset.mems")):
         _check_set(cgroups, getattr(wanted, field), parent, name, f"{where}.{field}")
     if cgroups.layout != "v2" and wanted.cpu_quota > 0:
