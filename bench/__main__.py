@@ -12,7 +12,17 @@ from pathlib import Path
 
 from bench.result import Result
 
-MODULES = ("pods", "usage", "network", "pod_network", "images", "streaming", "allocator", "admission")
+MODULES = (
+    "pods",
+    "usage",
+    "network",
+    "pod_network",
+    "images",
+    "streaming",
+    "execs",
+    "allocator",
+    "admission",
+)
 OUT = Path(__file__).parent / "out" / "bench.json"
 
 

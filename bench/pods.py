@@ -80,6 +80,10 @@ class Bare:
     def execute(self) -> None:
         self._run("exec", self._id, "/bin/true")
 
+    def execute_words(self) -> list[str]:
+        """The command line of `execute`."""
+        return [*self._program, "exec", self._id, "/bin/true"]
+
     def down(self) -> None:
         self._run("delete", "--force", self._id)
 

@@ -18,6 +18,7 @@ from kubernetes.stream.ws_client import get_websocket_url
 
 from cri_shim.pb import runtime_v1_pb2 as cri
 from integration.conftest import HANDLERS
+from tests.streaming.spdy_client import Exec
 from tests.support import pods, streams
 from tests.support.containers import until
 from tests.support.shim import Shim
@@ -47,6 +48,15 @@ async def test_outputs_and_exit_code(shim: Shim, container: str) -> None:
     assert await (await streams.execute(shim, container, "sh", "-c", "kill -TERM $$")).code() == 143
 
 
+async def test_an_output_that_nobody_asked_for(shim: Shim, container: str) -> None:
+    """More than a pipe holds: the command neither waits nor dies."""
+    script = "yes | head -c 1000000 >&2; echo out; echo err >&2; exit 3"
+    url = streams.exec_url(shim, container, "sh", "-c", script, stderr=False)
+    run = await Exec.start(url, "error stdout")
+    assert await run.code() == 3
+    assert run.output() == b"out\n"
+
+
 async def test_what_cannot_start_is_told(shim: Shim, container: str) -> None:
     run = await streams.execute(shim, container, "/no/such/program")
     status = await run.client.status(run.streams["error"])
@@ -65,14 +75,14 @@ async def test_terminal(shim: Shim, container: str) -> None:
 
 
 async def test_a_terminal_passes_signals_and_the_end_of_input(shim: Shim, container: str) -> None:
-    run = await streams.execute(
-        shim, container, "sh", "-c", "trap 'echo int' INT; echo up; cat; cat", tty=True, stdin=True
-    )
+    script = "trap 'exit 4' INT; echo up; while :; do sleep 0.01; done"
+    run = await streams.execute(shim, container, "sh", "-c", script, tty=True, stdin=True)
     await streams.says(run, b"up\r\n")
     await run.send(b"\x03")
-    await streams.says(run, b"int\r\n")
+    assert await run.code() == 4
+    run = await streams.execute(shim, container, "sh", "-c", "cat; exit 6", tty=True, stdin=True)
     await run.send(b"\x04")
-    assert await run.code() == 0
+    assert await run.code() == 6
 
 
 async def test_stdin_ends_by_half_a_close(shim: Shim, container: str) -> None:

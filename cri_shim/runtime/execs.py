@@ -84,8 +84,15 @@ class ExecProcess:
     """
 
     def __init__(
-        self, started: Detached, stdin: int | None, stdout: int | None, stderr: int | None
+        self,
+        started: Detached,
+        stdin: int | None,
+        stdout: int | None,
+        stderr: int | None,
+        unheard: Collector | None = None,
     ) -> None:
+        """`unheard` takes in a stderr that nobody asked for."""
+        self._unheard = unheard
         self.stdin = stdin
         self.stdout = stdout
         self.stderr = stderr
@@ -120,6 +127,8 @@ class ExecProcess:
             if fd is not None:
                 os.close(fd)
         self.stdin = self.stdout = self.stderr = None
+        if self._unheard is not None:
+            self._unheard.close()
         await self._started.wait()
 
 
@@ -155,10 +164,10 @@ async def _start_on_pipes(
                 handler, id, process, Collector(os.dup(err_fd), 1 << 14), refusal
             ) from None
         on_error.pop_all()
-        if not stderr:
-            # The runtime needed it for its words; nobody reads the process's own.
-            os.close(err_fd)
-        return ExecProcess(started, in_fd, out_fd, err_fd if stderr else None)
+        if stderr:
+            return ExecProcess(started, in_fd, out_fd, err_fd)
+        # The pipe was for the runtime's words. Closed now, it would kill a process that writes.
+        return ExecProcess(started, in_fd, out_fd, None, Collector(err_fd, 0))
 
 
 def _pipe(
