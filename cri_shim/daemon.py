@@ -27,6 +27,7 @@ from cri_shim.config import Config
 from cri_shim.host import sdnotify
 from cri_shim.host.cgroups.detection import detect
 from cri_shim.host.cgroups.naming import choose_driver
+from cri_shim.host.programs import program_folder
 from cri_shim.host.tasks import Tasks
 from cri_shim.images.service import Images
 from cri_shim.images.service import Settings as ImageSettings
@@ -45,7 +46,7 @@ from cri_shim.pods.operations import Operations
 from cri_shim.pods.recovery import recover
 from cri_shim.pods.sessions import Sessions
 from cri_shim.pods.usage import Usage
-from cri_shim.runtime import probe, reaping
+from cri_shim.runtime import probe, reaping, standard_input
 from cri_shim.runtime.exits import ExitWatcher
 from cri_shim.runtime.handler import Handler
 from cri_shim.store.boot import boot_id
@@ -107,6 +108,8 @@ async def build(config: Config, stack: contextlib.AsyncExitStack) -> Context:
     state, root = Path(config.state), Path(config.root)
     for folder in (state, root):
         folder.mkdir(parents=True, exist_ok=True, mode=0o711)
+    folders = Folders(state)
+    stack.enter_context(program_folder(folders.programs))
     reaping.become_subreaper()
     tasks = await stack.enter_async_context(Tasks())
     store = Store(root / "state.db")
@@ -121,11 +124,11 @@ async def build(config: Config, stack: contextlib.AsyncExitStack) -> Context:
     stack.push_async_callback(network.close)
     return Context(
         store=store,
-        folders=Folders(state),
+        folders=folders,
         tasks=tasks,
         images=images,
         network=network,
-        handlers=await _handlers(config, state, await asyncio.to_thread(images.maps_ids)),
+        handlers=await _handlers(config, folders, await asyncio.to_thread(images.maps_ids)),
         cgroups=cgroups,
         exits=exits,
         events=Events(time.time_ns, lambda: store.view),
@@ -186,18 +189,18 @@ def _images_in_use(store: Store) -> Mapping[str, str]:
     }
 
 
-async def _handlers(config: Config, state: Path, maps_ids: bool) -> Handlers:
+async def _handlers(config: Config, folders: Folders, maps_ids: bool) -> Handlers:
     """Each configured handler, tried on this host; a broken one stops the daemon with its words.
 
     Without `maps_ids` none has user namespaces, whatever the binary can do.
     """
     systemd = choose_driver(config.cgroup_driver).value == "systemd"
-    scratch = state / "probe"
+    scratch = folders.programs / "probe"
     scratch.mkdir(exist_ok=True, mode=0o700)
     configured = {"default": configuration.HandlerConfig(), **config.runtime.handlers}
     found: dict[str, Handler] = {}
     for name, handler in configured.items():
-        root = state / "runtime" / name
+        root = folders.state / "runtime" / name
         if handler.type == "auto" and not handler.binary:
             found[name] = await probe.choose_default(root, scratch, systemd)
         else:
@@ -206,6 +209,7 @@ async def _handlers(config: Config, state: Path, maps_ids: bool) -> Handlers:
         if not maps_ids:
             features = dataclasses.replace(found[name].features, user_namespaces=False)
             found[name] = dataclasses.replace(found[name], features=features)
+        found[name] = standard_input.prepare(found[name], folders.programs)
         log.info("handler %s: %s", name, found[name].binary)
     scratch.rmdir()
     return Handlers(found, config.runtime.default)

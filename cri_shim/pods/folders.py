@@ -10,6 +10,11 @@ class Folders:
 
     state: Path
 
+    @property
+    def programs(self) -> Path:
+        """Where programs run and device nodes work, whatever the state's own mount forbids."""
+        return self.state / "programs"
+
     def sandbox(self, id_: str) -> Path:
         return self.state / "pods" / id_
 

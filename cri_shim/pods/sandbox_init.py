@@ -20,7 +20,7 @@ from cri_shim.runtime.probe import known_init
 
 def init_root(ctx: Context) -> Path:
     """The root folder all inits share, read-only: one static program and three mount points."""
-    return ctx.folders.state / "init"
+    return ctx.folders.programs / "init"
 
 
 def prepare_root(ctx: Context) -> None:

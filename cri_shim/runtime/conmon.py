@@ -134,7 +134,7 @@ def _spawn(launch: Launch, sync: int, stderr: int) -> Process:
 def _argv(launch: Launch) -> list[str]:
     handler = launch.handler
     argv = ["conmon", "--cid", launch.id, "--cuuid", launch.id, "--name", launch.id]
-    argv += ["--runtime", handler.binary, "--runtime-arg", f"--root={handler.root}"]
+    argv += ["--runtime", _runtime(launch), "--runtime-arg", f"--root={handler.root}"]
     argv += ["--bundle", str(launch.bundle), "--full-attach"]
     argv += ["--persist-dir", str(launch.persist)]
     argv += ["--container-pidfile", str(launch.persist / _PIDFILE)]
@@ -149,6 +149,12 @@ def _argv(launch: Launch) -> list[str]:
         if not launch.stdin_once:
             argv.append("--leave-stdin-open")
     return argv
+
+
+def _runtime(launch: Launch) -> str:
+    """On a terminal the streams of the runtime itself are the null device too."""
+    piped = launch.stdin and not launch.terminal
+    return str(launch.handler.binary if piped else launch.handler.launcher or launch.handler.binary)
 
 
 def _log_argument(launch: Launch) -> str:

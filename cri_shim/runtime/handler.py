@@ -37,6 +37,7 @@ class Handler:
     """One entry of `[runtime] handlers`. `binary` is absolute; `root` holds the runtime's state.
 
     `systemd_cgroup`: container cgroups are made through systemd, not by writing cgroupfs.
+    `null`, `launcher`: see `standard_input`.
     """
 
     name: str
@@ -45,6 +46,8 @@ class Handler:
     root: Path
     features: Features = Features()
     systemd_cgroup: bool = False
+    null: Path | None = None
+    launcher: Path | None = None
 
     @property
     def scratch(self) -> Path:

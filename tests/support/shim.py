@@ -43,7 +43,7 @@ class Shim:
 
     @property
     def state(self) -> Path:
-        return self.folder / "run" / "cri"
+        return Path(self.settings.get("state", self.folder / "run" / "cri"))
 
     @property
     def log(self) -> Path:
@@ -118,7 +118,7 @@ class Shim:
 
     def leftovers(self) -> list[str]:
         """What pods left behind: mounts, folders, cgroups, processes of conmon."""
-        found = self.mounts()
+        found = [place for place in self.mounts() if place != str(self.state / "programs")]
         for folder in (
             self.state / "pods",
             self.state / "containers",
@@ -155,6 +155,6 @@ def running(
         shim.remove_everything()
     finally:
         shim.stop()
-    left = shim.leftovers()
+    left = [*shim.mounts(), *shim.leftovers()]
     assert left == [], left
     shutil.rmtree(folder)
