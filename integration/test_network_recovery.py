@@ -17,15 +17,15 @@ from tests.support import nethost
 from tests.support.nethost import Node, pod_config, port
 from tests.support.shim import BIN
 
-EFFECTS = 20
+EFFECTS = 18
 """Things done for one pod's life, at least; the loop ends where the daemon survives."""
 
 CGROUP = f"berth-test-{os.getpid()}-"
 
 
-@pytest.fixture
-def node(tmp_path: Path) -> Iterator[Node]:
-    with nethost.node(tmp_path) as found:
+@pytest.fixture(scope="module")
+def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+    with nethost.node(tmp_path_factory.mktemp("node")) as found:
         yield found
 
 
@@ -86,7 +86,7 @@ def _check_left(node: Node, resident: str, where: str) -> None:
     nethost.until(lambda: node.links() == [link], f"{where}: links {node.links()}")
     assert list(node.records()) == [resident], where
     assert [e[0]["concat"] for e in node.elements()] == [["tcp", 9301], ["udp", 9301]] * 2, where
-    left = [thing for thing in node.shim.leftovers() if resident not in thing]
+    left = [thing for thing in node.leftovers() if resident not in thing]
     assert left == [], (where, left)
     assert list(Path("/sys/fs/cgroup").glob(f"*/{CGROUP}life")) == [], where
 
@@ -110,7 +110,7 @@ def test_addresses_come_back_after_a_power_cut(node: Node) -> None:
 def test_a_power_cut_in_the_middle_of_a_creation(node: Node) -> None:
     """The record is there, the namespace and the link are not."""
     node.shim.stop()
-    node.shim.program = (sys.executable, "-m", "tests.support.network_failpoint", "12")
+    node.shim.program = (sys.executable, "-m", "tests.support.network_failpoint", "8")
     node.boot()
     with pytest.raises(grpc.RpcError):
         node.run(_config("life", 9300))
@@ -137,6 +137,26 @@ def test_the_firewall_is_reloaded(node: Node) -> None:
         assert ask(node.hosts.other, "192.0.2.1", 9320) == b"hello"
     node.remove(pod)
     assert refused(node.hosts.other, "192.0.2.1", 9320)
+
+
+def test_something_else_has_the_bridges_name(tmp_path: Path) -> None:
+    """Nothing is done to it; pods are refused with the reason, and run once it is gone."""
+    with nethost.node(tmp_path) as node:
+        sh(node.hosts.host, "ip link add berth0 type veth peer name other")
+        with pytest.raises(grpc.RpcError) as error:
+            node.run(pod_config("early"))
+        assert error.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+        why = "the host has a link berth0 that is no bridge but veth"
+        assert why in str(error.value.details())
+        condition = node.condition()
+        assert (condition.status, condition.reason) == (False, "NetworkNotReady")
+        assert why in condition.message
+        assert "inet" not in sh(node.hosts.host, "ip addr show berth0")
+        assert node.left() == []
+        sh(node.hosts.host, "ip link del berth0")
+        pod = node.run(pod_config("early"))
+        assert node.condition().status
+        node.remove(pod)
 
 
 def test_the_bridge_is_deleted(node: Node) -> None:

@@ -89,6 +89,17 @@ def test_a_subnet_of_the_configuration_is_kept(tmp_path: Path) -> None:
         node.remove(pod)
 
 
+def test_ipv6_alone(tmp_path: Path) -> None:
+    with nethost.node(tmp_path, {"network.subnet": '["fd76::/64"]'}) as node:
+        pod = node.run(pod_config(port_mappings=[port(80, 9400), port(80, 9401, host_ip="::")]))
+        assert node.ips(pod) == ["fd76::2"]
+        with echo(node.netns(pod), 80), echo(node.hosts.other, 81) as heard:
+            assert ask(node.hosts.other, "2001:db8::1", 9400) == b"hello"
+            assert ask(node.hosts.other, "2001:db8::1", 9401) == b"hello"
+            assert ask(node.netns(pod), "2001:db8::2", 81) == b"hello"
+        assert heard.peers == ["2001:db8::1"]
+
+
 def test_another_subnet_in_the_configuration(node: Node) -> None:
     """Pods of the subnet of before keep their network until they go."""
     old = node.run(pod_config(port_mappings=[port(80, 9400)]))

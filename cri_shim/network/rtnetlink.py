@@ -40,7 +40,8 @@ _ROUTE = struct.Struct("=BBBBBBBBI")
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """One interface as the kernel lists it. `mac` is raw bytes, `master` 0 when it has none."""
+    """One interface as the kernel lists it. `mac` is raw bytes, `master` 0 when it has none, `kind`
+    such as "bridge" or "veth", empty for a device."""
 
     index: int
     name: str
@@ -49,6 +50,7 @@ class Link:
     master: int
     group: int
     up: bool
+    kind: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,12 +247,13 @@ def _link(body: bytes) -> Link:
     parts = netlink.attributes(body[_LINK.size :])
     return Link(
         index=index,
-        name=parts[_IFLA_IFNAME].rstrip(b"\0").decode(),
+        name=_text(parts, _IFLA_IFNAME),
         mac=parts.get(_IFLA_ADDRESS, b""),
         mtu=_number(parts, _IFLA_MTU),
         master=_number(parts, _IFLA_MASTER),
         group=_number(parts, _IFLA_GROUP),
         up=bool(flags & _IFF_UP),
+        kind=_text(netlink.attributes(parts.get(_IFLA_LINKINFO, b"")), _INFO_KIND),
     )
 
 
@@ -266,6 +269,10 @@ def _route(body: bytes) -> Route | None:
 
 
 _ZERO = {socket.AF_INET: bytes(4), socket.AF_INET6: bytes(16)}
+
+
+def _text(parts: dict[int, bytes], kind: int) -> str:
+    return parts.get(kind, b"").rstrip(b"\0").decode()
 
 
 def _number(parts: dict[int, bytes], kind: int) -> int:

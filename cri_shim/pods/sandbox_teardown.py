@@ -7,6 +7,7 @@ any step, and recovery after `kill -9`. It works from the record alone.
 import asyncio
 import dataclasses
 import logging
+from pathlib import Path
 
 from cri_shim.host import files, mounts, namespaces
 from cri_shim.host.cgroups import naming
@@ -27,9 +28,13 @@ async def release(ctx: Context, sandbox: Sandbox) -> None:
     """
     await stop_init(ctx, sandbox)
     await detach(ctx, sandbox)
-    for kind in ("net", "ipc", "uts", "user"):
-        await asyncio.to_thread(namespaces.unpin, ctx.folders.namespaces(sandbox.id) / kind)
+    await asyncio.to_thread(_unpin, ctx.folders.namespaces(sandbox.id))
     await hand_back(ctx, sandbox)
+
+
+def _unpin(folder: Path) -> None:
+    for kind in ("net", "ipc", "uts", "user"):
+        namespaces.unpin(folder / kind)
 
 
 async def remove_files(ctx: Context, sandbox: Sandbox) -> None:

@@ -8,7 +8,12 @@ from pathlib import Path
 import pytest
 
 from cri_shim.host import namespaces
-from cri_shim.model.errors import InvalidArgument, ResourceExhausted, RuntimeFailure
+from cri_shim.model.errors import (
+    FailedPrecondition,
+    InvalidArgument,
+    ResourceExhausted,
+    RuntimeFailure,
+)
 from cri_shim.model.namespaces import IdMapping
 from cri_shim.model.sandbox import Protocol
 from cri_shim.network.bridge.bridge import NativeBridge
@@ -439,3 +444,34 @@ async def test_without_nft_it_is_not_ready(
     monkeypatch.setenv("PATH", str(tmp_path))
     assert "nft, which is not installed" in (network.ready() or "")
     assert network.ready() == (await network.findings())[0].text
+
+
+async def test_it_becomes_ready_again_by_itself(hosts: Hosts, bridges: Bridges) -> None:
+    """A node that is not ready gets no pod whose attach would try again."""
+    network = await bridges.start()
+    sh(hosts.host, "ip link add berth0 type veth peer name other")
+    with pytest.raises(FailedPrecondition, match="berth0 that is no bridge but veth"):
+        await network.attach(hosts.pod(1))
+    await network.check()
+    assert "no bridge but veth" in (network.ready() or "")
+    assert network.ready() == (await network.findings())[0].text
+    sh(hosts.host, "ip link del berth0")
+    await network.check()
+    assert network.ready() is None
+
+
+async def test_a_subnet_of_before_goes_with_its_last_pod(hosts: Hosts, bridges: Bridges) -> None:
+    network = await bridges.start()
+    old = hosts.pod(1)
+    await network.attach(old)
+    await network.use_pod_cidr("10.90.0.0/24")
+    assert (await network.attach(hosts.pod(2))).ips == ("10.90.0.2",)
+    shown = sh(hosts.host, "ip -o addr show berth0; nft list table inet berth")
+    assert {gateway in shown for gateway in ("10.77.0.1/24", "fd77::1/64", "10.90.0.1/24")} == {
+        True
+    }
+    await network.detach(old, {})
+    await network.check()
+    shown = sh(hosts.host, "ip -o addr show berth0; nft list table inet berth")
+    assert "77" not in re.sub("fe80[^ ]*", "", shown)
+    assert "10.90.0.1/24" in shown

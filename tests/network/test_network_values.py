@@ -9,7 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cri_shim.model.errors import InvalidArgument, ResourceExhausted, RuntimeFailure
+from cri_shim.model.errors import (
+    FailedPrecondition,
+    InvalidArgument,
+    ResourceExhausted,
+    RuntimeFailure,
+)
 from cri_shim.model.sandbox import PortMapping, Protocol
 from cri_shim.network import netlink, subnets
 from cri_shim.network.bridge.leases import Lease, Leases, link_name
@@ -114,6 +119,22 @@ def test_leases_of_another_subnet_are_kept_and_given_back() -> None:
     assert str(later.grant(pod(2), ()).addresses[0]) == "10.9.0.2"
     later.give_back(pod(1).sandbox_id)
     assert len(later) == 1
+
+
+def test_subnets_of_pods_are_served_until_these_go() -> None:
+    old, new = subnets.parse(["10.0.0.0/29"]), subnets.parse(["10.9.0.0/29"])
+    documents = Memory()
+    leases = Leases(old, documents)
+    leases.grant(pod(1), ())
+    leases.use(new)
+    assert leases.served == Leases(new, documents).served == (*new, *old)
+    with pytest.raises(FailedPrecondition, match=r"pod .* has 10\.0\.0\.2"):
+        leases.use(subnets.parse(["10.0.0.0/24"]))
+    assert leases.subnets == new
+    leases.use(old)
+    assert str(leases.grant(pod(2), ()).addresses[0]) == "10.0.0.3"
+    leases.give_back(pod(1).sandbox_id)
+    assert leases.served == old
 
 
 def test_link_names_fit_the_kernel() -> None:

@@ -26,7 +26,7 @@ EFFECTS: tuple[tuple[Any, str], ...] = (
     (Documents, "put"),
     (Documents, "delete"),
     (namespaces, "pin"),
-    (namespaces, "unpin"),
+    (sandbox_teardown, "_unpin"),
     (sandbox_files, "_make"),
     (sandbox_teardown, "_remove_files"),
     (veth, "join"),

@@ -122,8 +122,9 @@ class NativeBridge:
         return self._problem or preflight.obstacle()
 
     async def check(self) -> None:
-        """Once the bridge is in use: put right what somebody undid."""
-        if self._bridge is None and not len(self._leases):
+        """Once the bridge is in use: put right what somebody undid. And where it could not be set
+        up, try again: a node that is not ready gets no pod that would."""
+        if self._bridge is None and self._problem is None and not len(self._leases):
             return
         try:
             await self._prepare()

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cri_shim.host import namespaces
+from cri_shim.model.errors import FailedPrecondition
 from cri_shim.network import rtnetlink
 from cri_shim.network.netlink import Message, Netlink, NetlinkError
 from cri_shim.network.rtnetlink import Link
@@ -21,6 +22,7 @@ log = logging.getLogger(__name__)
 DOOMED = 0x62657274
 """The link group of pairs that are cut off and wait for their deletion."""
 _MTU = 1500
+_BRIDGE = "bridge"
 _SETTINGS: Mapping[str, str] = {
     # An answer of a pod to 127.0.0.1 comes back over the bridge.
     "net/ipv4/conf/{0}/route_localnet": "1",
@@ -65,11 +67,14 @@ class Device:
         self._reaper.close()
 
     def ensure(self, pods: Iterable[str] = ()) -> Bridge:
-        """The bridge, with its addresses and settings, and the links named `pods` in it."""
+        """The bridge, with its addresses and settings, and the links named `pods` in it.
+        FailedPrecondition where something else has its name."""
         links = {link.name: link for link in rtnetlink.links(self.links)}
         if self.name not in links:
             links[self.name] = self._make()
         bridge = links[self.name]
+        if why := taken(bridge):
+            raise FailedPrecondition(why)
         changes = [rtnetlink.set_up(bridge.index)] if not bridge.up else []
         there = rtnetlink.addresses(self.links).get(bridge.index, [])
         changes += [
@@ -143,6 +148,16 @@ class Device:
             wanted |= {name: "2" for name in names if _read(name) == "1"}
             wanted[_ALL_FORWARDING_6] = "1"
         return wanted
+
+
+def taken(link: Link) -> str | None:
+    """Why the bridge cannot have this link's name, in words."""
+    if link.kind == _BRIDGE:
+        return None
+    return (
+        f"the host has a link {link.name} that is no bridge but {link.kind or 'a device'}: remove "
+        "it or give [network] bridge another name"
+    )
 
 
 def uplink_mtu(connection: Netlink) -> int:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from cri_shim.network import rtnetlink
 from cri_shim.network.bridge import nfnetlink
-from cri_shim.network.bridge.device import forwards
+from cri_shim.network.bridge.device import forwards, taken
 from cri_shim.network.bridge.firewall import nft_missing
 from cri_shim.network.pod import Finding, Level
 from cri_shim.network.rtnetlink import Route
@@ -24,10 +24,21 @@ def findings(bridge: str, subnets: Sequence[Subnet], netns: str | None) -> list[
     found = []
     if why := obstacle():
         found.append(Finding(Level.ERROR, why, "apt-get install nftables"))
+    found += inside(netns, lambda: _taken(bridge))
     found += [_not_forwarding(s.version) for s in subnets if not forwards(netns, bridge, s.version)]
     found += inside(netns, lambda: _overlaps(bridge, subnets))
     found += inside(netns, _dropping)
     return found
+
+
+def _taken(bridge: str) -> list[Finding]:
+    connection = rtnetlink.connect()
+    try:
+        links = [link for link in rtnetlink.links(connection) if link.name == bridge]
+    finally:
+        connection.close()
+    remedy = "see the message; pods get a network as soon as it is put right"
+    return [Finding(Level.ERROR, why, remedy) for link in links if (why := taken(link))]
 
 
 def _not_forwarding(version: int) -> Finding:
