@@ -46,7 +46,7 @@ from cri_shim.pods.operations import Operations
 from cri_shim.pods.recovery import recover
 from cri_shim.pods.sessions import Sessions
 from cri_shim.pods.usage import Usage
-from cri_shim.runtime import probe, reaping, standard_input
+from cri_shim.runtime import null_device, probe, reaping
 from cri_shim.runtime.exits import ExitWatcher
 from cri_shim.runtime.handler import Handler
 from cri_shim.store.boot import boot_id
@@ -120,8 +120,7 @@ async def build(config: Config, stack: contextlib.AsyncExitStack) -> Context:
     images = _images(config, store, tasks)
     stack.push_async_callback(images.close)
     lease, attachment, cluster = map(store.documents, ("lease", "attachment", "cluster"))
-    table = choice.NetworkConfig.of(dataclasses.asdict(config.network))
-    network = choice.build(table, lease, attachment, tasks, cluster)
+    network = choice.build(_network_config(config), lease, attachment, tasks, cluster)
     stack.push_async_callback(network.close)
     return Context(
         store=store,
@@ -148,6 +147,19 @@ async def build(config: Config, stack: contextlib.AsyncExitStack) -> Context:
         documents=Documents(),
         sandbox_operations=Operations(tasks),
         container_operations=Operations(tasks),
+    )
+
+
+def _network_config(config: Config) -> choice.NetworkConfig:
+    network = config.network
+    return choice.NetworkConfig(
+        mode=network.mode,
+        conf_dir=Path(network.conf_dir),
+        bin_dirs=tuple(map(Path, network.bin_dirs)),
+        subnet=network.subnet,
+        bridge=network.bridge,
+        mtu=network.mtu,
+        plugin_timeout=network.plugin_timeout,
     )
 
 
@@ -197,7 +209,7 @@ async def _handlers(config: Config, folders: Folders, maps_ids: bool) -> Handler
         if not maps_ids:
             features = dataclasses.replace(found[name].features, user_namespaces=False)
             found[name] = dataclasses.replace(found[name], features=features)
-        found[name] = standard_input.prepare(found[name], folders.programs)
+        found[name] = null_device.prepare(found[name], folders.programs)
         log.info("handler %s: %s", name, found[name].binary)
     scratch.rmdir()
     return Handlers(found, config.runtime.default)

@@ -42,7 +42,15 @@ class Status:
             status=cri.RuntimeStatus(conditions=[ready, network]),
             info=self._info() if verbose else None,
             runtime_handlers=self._handlers(),
-            features=cri.RuntimeFeatures(supplemental_groups_policy=True, mount_options=True),
+            features=self._features(),
+        )
+
+    def _features(self) -> cri.RuntimeFeatures:
+        handlers = self._ctx.handlers.by_name.values()
+        return cri.RuntimeFeatures(
+            supplemental_groups_policy=True,
+            mount_options=True,
+            user_namespaces_host_network=any(h.features.user_namespaces for h in handlers),
         )
 
     def _handlers(self) -> list[cri.RuntimeHandler]:

@@ -15,7 +15,7 @@ from cri_shim.host.files import read_text
 from cri_shim.host.processes import Process
 from cri_shim.model.errors import RuntimeFailure
 from cri_shim.oci.document import render
-from cri_shim.runtime import reaping, sessions, standard_input
+from cri_shim.runtime import null_device, reaping, sessions
 from cri_shim.runtime.handler import ENVIRONMENT, Handler
 
 _numbers = itertools.count(1)
@@ -97,9 +97,8 @@ async def start(
         words += ["--process", f"/proc/self/fd/{document}"]
         if console is not None:
             words += ["--console-socket", str(console)]
-        with standard_input.null_of(handler) as null:
-            if stdin is None:
-                stdin = null
+        with null_device.null_of(handler) as null:
+            stdin, stdout = (null if fd is None else fd for fd in (stdin, stdout))
             runtime = _spawn(handler.argv(*words, id), stdin, stdout, stderr, document)
         try:
             code = await runtime.wait()

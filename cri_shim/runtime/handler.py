@@ -37,7 +37,7 @@ class Handler:
     """One entry of `[runtime] handlers`. `binary` is absolute; `root` holds the runtime's state.
 
     `systemd_cgroup`: container cgroups are made through systemd, not by writing cgroupfs.
-    `null`, `launcher`: see `standard_input`.
+    `null`, `launcher`: see `null_device`.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""What a process without standard input reads from: a null device that is not the host's.
+"""What processes without standard streams have in their place: a null device, not the host's.
 
 crun gives the standard streams that it finds to the container's user. Were that the host's own
 /dev/null, root of a pod's user namespace could then close it to everybody. (runc leaves
@@ -18,6 +18,13 @@ from cri_shim.runtime.handler import Handler
 _NUMBER = os.makedev(1, 3)
 _MODE = 0o666
 
+_LAUNCHER = """#!/bin/sh
+[ /proc/self/fd/1 -ef /dev/null ] && exec 1>{null}
+[ /proc/self/fd/2 -ef /dev/null ] && exec 2>{null}
+exec {binary} "$@" <{null}
+"""
+"""On a terminal conmon gives all three of the runtime's own streams the null device."""
+
 
 def prepare(handler: Handler, folder: Path) -> Handler:
     """The handler with a null device and a launcher in `folder`, where programs can run.
@@ -31,8 +38,8 @@ def prepare(handler: Handler, folder: Path) -> Handler:
     os.mknod(null, stat.S_IFCHR | _MODE, _NUMBER)
     null.chmod(_MODE)
     launcher = folder / f"{handler.name}.launch"
-    words = (shlex.quote(str(word)) for word in (handler.binary, null))
-    launcher.write_text('#!/bin/sh\nexec {} "$@" < {}\n'.format(*words))
+    binary, device = (shlex.quote(str(word)) for word in (handler.binary, null))
+    launcher.write_text(_LAUNCHER.format(binary=binary, null=device))
     launcher.chmod(0o700)
     return dataclasses.replace(handler, null=null, launcher=launcher)
 
@@ -43,7 +50,7 @@ def null_of(handler: Handler) -> Iterator[int | None]:
     if handler.null is None:
         yield None
         return
-    fd = os.open(handler.null, os.O_RDONLY | os.O_CLOEXEC)
+    fd = os.open(handler.null, os.O_RDWR | os.O_CLOEXEC)
     try:
         yield fd
     finally:
