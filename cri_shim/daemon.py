@@ -120,7 +120,8 @@ async def build(config: Config, stack: contextlib.AsyncExitStack) -> Context:
     images = _images(config, store, tasks)
     stack.push_async_callback(images.close)
     lease, attachment, cluster = map(store.documents, ("lease", "attachment", "cluster"))
-    network = choice.build(_network_config(config), lease, attachment, tasks, cluster)
+    table = choice.NetworkConfig.of(dataclasses.asdict(config.network))
+    network = choice.build(table, lease, attachment, tasks, cluster)
     stack.push_async_callback(network.close)
     return Context(
         store=store,
@@ -147,19 +148,6 @@ async def build(config: Config, stack: contextlib.AsyncExitStack) -> Context:
         documents=Documents(),
         sandbox_operations=Operations(tasks),
         container_operations=Operations(tasks),
-    )
-
-
-def _network_config(config: Config) -> choice.NetworkConfig:
-    network = config.network
-    return choice.NetworkConfig(
-        mode=network.mode,
-        conf_dir=Path(network.conf_dir),
-        bin_dirs=tuple(map(Path, network.bin_dirs)),
-        subnet=network.subnet,
-        bridge=network.bridge,
-        mtu=network.mtu,
-        plugin_timeout=network.plugin_timeout,
     )
 
 
