@@ -35,8 +35,9 @@ def run() -> list[Result]:
 
 
 def _crowd(shim: Shim) -> None:
-    for _ in range(PODS):
+    for index in range(PODS):
         config = pods.pod_config(host_network=False, labels=LABELS, annotations=ANNOTATIONS)
+        config.linux.cgroup_parent = f"{pods.PARENT}-{index}"  # as kubelet gives each its own
         pod = pods.run_pod(shim, config)
         for number in range(EACH):
             container = pods.container_config(

@@ -134,6 +134,7 @@ def test_a_broken_container_does_not_fail_the_list(shim: Shim, pod: str, image: 
 def test_a_pod(shim: Shim, handler: str, image: str) -> None:
     config = pods.pod_config(host_network=False, labels={"p": "q"}, annotations={"note": "y"})
     config.linux.security_context.namespace_options.pid = cri.CONTAINER
+    config.linux.cgroup_parent = f"{pods.PARENT}-stats"
     pod_id = pods.run_pod(shim, config, handler)
     names = ("a", "b")
     configs = [pods.container_config(image, BUSY, name=name) for name in names]
