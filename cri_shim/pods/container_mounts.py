@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cri_shim.host import files
 from cri_shim.model.container import MountSpec, MountStatus
-from cri_shim.model.errors import InvalidArgument, NotFound
+from cri_shim.model.errors import InvalidArgument, NotFound, RuntimeFailure
 from cri_shim.model.ids import ContainerId
 from cri_shim.oci.facts import ResolvedMount
 from cri_shim.pods import mount_sources
@@ -72,7 +72,10 @@ async def _image_source(
         raise NotFound(
             f"ImageVolumeMountFailed: {where}: image {spec.image!r} is not on this node: pull it"
         )
-    root = await mount(image.id)
+    try:
+        root = await mount(image.id)
+    except RuntimeFailure as error:
+        raise RuntimeFailure(f"ImageVolumeMountFailed: {where}: {error}") from error
     if not spec.image_sub_path:
         return str(root), image.id
     return str(await asyncio.to_thread(_sub_path, root, spec.image_sub_path, where)), image.id
@@ -84,7 +87,12 @@ def _sub_path(root: Path, sub_path: str, where: str) -> Path:
             f"ImageVolumeMountFailed: {where}.image_sub_path {sub_path!r} must be a relative path "
             "without .."
         )
-    path = files.safe_join(root, sub_path)
+    try:
+        path = files.safe_join(root, sub_path)
+    except OSError as error:
+        raise InvalidArgument(
+            f"ImageVolumeMountFailed: {where}.image_sub_path {sub_path!r}: {error.strerror}"
+        ) from error
     if not path.is_dir():
         raise NotFound(
             f"ImageVolumeMountFailed: {where}.image_sub_path {sub_path!r} is not a folder of the "
