@@ -1,0 +1,61 @@
+"""SELinux options on a host without it: checked, and otherwise nothing."""
+
+import os
+from collections.abc import Iterator
+
+import grpc
+import pytest
+
+from cri_shim.pb import runtime_v1_pb2 as cri
+from integration.conftest import HANDLERS
+from tests.support import pods
+from tests.support.shim import Shim
+
+
+@pytest.fixture(scope="module", params=HANDLERS)
+def pod(shim: Shim, request: pytest.FixtureRequest) -> Iterator[str]:
+    config = pods.pod_config()
+    options = config.linux.security_context.selinux_options
+    options.type, options.level = "container_t", "s0:c1,c2"
+    pod_id = pods.run_pod(shim, config, str(request.param))
+    yield pod_id
+    shim.runtime.RemovePodSandbox(cri.RemovePodSandboxRequest(pod_sandbox_id=pod_id))
+
+
+def labelled(image: str, **fields: str) -> cri.ContainerConfig:
+    config = pods.container_config(image)
+    for name, value in fields.items():
+        setattr(config.linux.security_context.selinux_options, name, value)
+    return config
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"level": "s0:c4,c5"},
+        {"level": "s0-s0:c0.c1023"},
+        {"user": "system_u", "role": "system_r", "type": "container_t", "level": "s0"},
+    ],
+)
+def test_well_formed_options(shim: Shim, pod: str, image: str, fields: dict[str, str]) -> None:
+    assert not os.path.exists("/sys/fs/selinux/enforce"), "written for hosts without SELinux"
+    container = pods.run_container(shim, pod, labelled(image, **fields))
+    assert pods.execute(shim, container, "true").exit_code == 0
+    shim.runtime.RemoveContainer(cri.RemoveContainerRequest(container_id=container))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("level", "gs0:c1"),
+        ("level", "s0:c1,c"),
+        ("user", "a b"),
+        ("role", "a:b"),
+        ("type", "über"),
+    ],
+)
+def test_options_that_are_none(shim: Shim, pod: str, image: str, field: str, value: str) -> None:
+    with pytest.raises(grpc.RpcError) as error:
+        pods.create(shim, pod, labelled(image, **{field: value}))
+    assert error.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert f"selinux_options.{field}" in (error.value.details() or "")
