@@ -2,12 +2,13 @@
 
 from nodeagent.allocator.allocation import Allocation, State
 from nodeagent.allocator.books import Pairs
+from nodeagent.allocator.claim import Claim
 from nodeagent.allocator.claiming import try_claim
 from nodeagent.allocator.consumer import Order
 from nodeagent.allocator.event import Answer, EventType, Verdict
 from nodeagent.allocator.grant import grant
 from nodeagent.allocator.pool import Pool
-from nodeagent.allocator.quantity import ordered, times
+from nodeagent.allocator.quantity import minus, ordered, times
 from nodeagent.allocator.turn import Turn
 
 
@@ -122,6 +123,13 @@ def shortage(pool: Pool, allocation: Allocation) -> dict[str, int]:
     return short
 
 
+def _lacking(pool: Pool, claim: Claim, allocation: Allocation) -> dict[str, int]:
+    """What a claim still waits for: neither set aside for it nor free."""
+    open_part = minus(claim.vector, claim.earmark)
+    room = {name: pool.physical.room(allocation.leaf, pool.number[name]) for name in open_part}
+    return ordered(minus(open_part, room) or open_part)
+
+
 def blocked_by(pool: Pool, allocation: Allocation, vector: dict[str, int]) -> str:
     """The words for why an allocation waits."""
     pairs = pool.pairs(vector)
@@ -149,12 +157,15 @@ def _in_plan(pool: Pool, leaf: int, resource: int, more: int) -> bool:
 def standing(pool: Pool, allocation: Allocation) -> Verdict:
     """Where an allocation stands now, as the answer to its client."""
     state = allocation.state
+    if state is State.STOPPING:
+        reason = "it is being stopped: its units go back to their owner"
+        return Verdict(Answer.PENDING, reason, ordered(allocation.target))
     claim = pool.claims.get(allocation.claim)
     if claim is not None:
         due = claim.deadline()
         if due is None:
             due = max((other.deadline() or 0 for other in pool.claims.values()), default=0) or None
-        return Verdict(Answer.RECLAIMING, allocation.reason, ordered(claim.under_way()), due)
+        return Verdict(Answer.RECLAIMING, allocation.reason, _lacking(pool, claim, allocation), due)
     if state is State.PENDING:
         return Verdict(Answer.PENDING, allocation.reason, ordered(shortage(pool, allocation)))
     if state is State.EARMARKED:

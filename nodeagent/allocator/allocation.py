@@ -49,8 +49,8 @@ MOVES: dict[State, frozenset[State]] = {
 """What may follow what. Whoever holds something may lose it and wait again: a requeue."""
 
 
-Wish = tuple[int, tuple[tuple[str, int], ...], bool]
-"""What decides whether a wish can be served: leaf, the least vector, and whether it is firm."""
+Wish = tuple[int, tuple[tuple[int, int], ...], bool]
+"""What decides whether a wish can be served: leaf, least vector by resource index, whether firm."""
 
 
 @dataclass(slots=True)
@@ -60,7 +60,7 @@ class Allocation:
     `leaf` is the consumer's node in the tree in force, `pairs` the held vector by resource index.
     `seq` orders by age: the operation that asked last. `granted_at` is when it first held
     something, `expires` when a client that must come back is given up (both milliseconds). `wish`
-    is what it waits for, while it does: equal wishes are served or not alike.
+    is what it asks for at least, while it waits: equal wishes are served or not alike.
     """
 
     id: str
@@ -115,11 +115,6 @@ class Allocation:
         if count == 0:
             return missing, 1, 1
         return dict(self.unit), 1 if self.held else min(self.minimum, count), count
-
-    def wishes(self) -> Wish:
-        """What it asks for at least, beyond what it holds."""
-        portion, least, _ = self.portions()
-        return self.leaf, tuple(sorted(times(portion, least).items())), self.firm
 
     def floor(self) -> dict[str, int]:
         """The least it can run with."""

@@ -15,12 +15,16 @@ Pairs = Sequence[tuple[int, int]]
 
 
 class Books:
-    """The usage of one group. `hold` and `cap` are those of its entitlements, by resource."""
+    """The usage of one group. `hold` and `cap` are those of its entitlements, by resource.
 
-    __slots__ = ("cap", "hold", "paths", "weight")
+    `version` grows with every change of usage.
+    """
+
+    __slots__ = ("cap", "hold", "paths", "version", "weight")
 
     def __init__(self, tree: Tree, entitlements: Sequence[Entitlement]) -> None:
         self.paths = tree.paths
+        self.version = 0
         self.hold = [entitlement.hold for entitlement in entitlements]
         self.cap = [entitlement.cap for entitlement in entitlements]
         self.weight = [_idle(tree, entitlement.hold) for entitlement in entitlements]
@@ -28,6 +32,7 @@ class Books:
     def copy(self) -> "Books":
         """Books with the same usage that may be written without touching these."""
         twin = Books.__new__(Books)
+        twin.version = 0
         twin.paths, twin.hold, twin.cap = self.paths, self.hold, self.cap
         twin.weight = [list(row) for row in self.weight]
         return twin
@@ -48,6 +53,7 @@ class Books:
 
     def post_if_fits(self, leaf: int, pairs: Pairs) -> bool:
         """Post a vector if it fits; one walk instead of two, for the case that it does."""
+        self.version += 1
         path = self.paths[leaf]
         for count, (resource, delta) in enumerate(pairs):
             weight, hold, cap = self.weight[resource], self.hold[resource], self.cap[resource]
@@ -74,6 +80,7 @@ class Books:
 
     def post(self, leaf: int, pairs: Pairs, sign: int = 1) -> None:
         """Add the vector to the leaf and its ancestors, or take it away with sign -1."""
+        self.version += 1
         path = self.paths[leaf]
         for resource, amount in pairs:
             weight, hold = self.weight[resource], self.hold[resource]

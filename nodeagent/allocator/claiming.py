@@ -5,9 +5,11 @@ from collections.abc import Sequence
 from nodeagent.allocator.allocation import Allocation, State
 from nodeagent.allocator.books import Pairs
 from nodeagent.allocator.claim import Claim
+from nodeagent.allocator.consumer import Order
 from nodeagent.allocator.lending import loans
 from nodeagent.allocator.noticing import give_notice, withdraw
 from nodeagent.allocator.pool import Pool
+from nodeagent.allocator.prospects import full_and_crowded, given
 from nodeagent.allocator.quantity import times
 from nodeagent.allocator.turn import Turn
 from nodeagent.allocator.victims import (
@@ -50,13 +52,19 @@ def hopeless(pool: Pool, turn: Turn, leaf: int, pairs: Pairs) -> bool:
         return False
     if not all(tree.sticky[node] for node in path[1:]):
         return False
-    return any(
-        all(
-            pool.booked.upward(resource, node) >= pool.entitlements[resource].deserved[node]
-            for node in path[:-1]
-        )
-        for resource in pool.booked.crowded(leaf, pairs)
-    )
+    return full_and_crowded(pool, leaf, pairs)
+
+
+def promising(pool: Pool, turn: Turn, allocation: Allocation) -> bool:
+    """Whether a claim of one who waits may succeed: False only if it would surely fail."""
+    policy = turn.guard.built_in(pool)
+    leaf, pairs, _ = allocation.wish
+    if policy is None or allocation.elastic or pool.lending.restricted:
+        return True
+    if pool.group.order is Order.RECLAIM_FIRST or leaf in pool.tree.departed:
+        return True
+    short = sorted(pool.booked.crowded(leaf, pairs))
+    return given(pool, policy.divide(pool.tree), leaf, pairs, short)
 
 
 def _claimable(
@@ -139,6 +147,11 @@ def _goals(
         if not _within_plan(pool, leaf, pairs, short):
             return None
         return {resource: list(pool.entitlements[resource].deserved) for resource in short}
+    policy = turn.guard.built_in(pool)
+    if policy is not None and budgets is None:
+        if not given(pool, policy.divide(pool.tree), leaf, pairs, short):
+            return None
+        return turn.guard.targets(pool, leaf, pairs, short, allocation)
     targets = turn.guard.targets(pool, leaf, pairs, short, allocation, budgets)
     for resource, amount in pairs:
         if resource in targets:

@@ -67,7 +67,8 @@ class Answer(Enum):
 class Verdict:
     """The answer to the one who asked.
 
-    `shortage` is what is missing now, by resource; `deadline` the time (milliseconds) by which a
+    `shortage` is what is missing now, by resource: neither held, nor set aside, nor free. What is
+    being stopped is PENDING, with all it asks for. `deadline` is the time (milliseconds) by which a
     reclaim under way ends, None where none is known.
     """
 

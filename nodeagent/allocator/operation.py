@@ -223,9 +223,21 @@ class SetCapacity:
 
 @dataclass(frozen=True, slots=True)
 class ApplyPlan:
-    """Put another plan document in force; a bad one raises DocumentRefused and changes nothing."""
+    """Put another plan document in force; a bad one raises DocumentRefused and changes nothing.
+
+    `capacity` is what groups of the new plan have from then on, by name; a group that is not
+    named keeps what it has, a new one has nothing.
+    """
 
     document: Mapping[str, Any] = field(hash=False)
+    capacity: Mapping[str, Vector] = field(default_factory=dict, hash=False)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.capacity, Mapping):
+            raise OperationRefused("capacity", "is no table", "vectors by group")
+        for name, vector in self.capacity.items():
+            _text("capacity", name)
+            _vector(f"capacity.{name}", vector)
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,6 +286,8 @@ def operation_document(operation: Operation) -> dict[str, Any]:
 def _plain(value: Any, name: str) -> Any:
     if name == "entries":
         return [[identity, None if row is None else ordered(row)] for identity, row in value]
+    if name == "capacity":
+        return {group: ordered(value[group]) for group in sorted(value)}
     if isinstance(value, Mapping) and name != "document":
         return {resource: value[resource] for resource in sorted(value)}
     return value

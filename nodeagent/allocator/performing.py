@@ -50,7 +50,7 @@ def check(ledger: "Ledger", operation: Operation) -> Plan | None:
             if not known and not any(operation.id in row.system for row in ledger.pools.values()):
                 _known(ledger, operation.id)
         case ApplyPlan():
-            return read_plan(ledger, operation.document)
+            return read_plan(ledger, operation)
         case Modify() | Cancel() | Stopping():
             _known(ledger, operation.id)
         case Offer():
@@ -104,7 +104,7 @@ def perform(ledger: "Ledger", turn: Turn, operation: Operation, prepared: Plan |
             return _resize(_pool(ledger, operation.group), turn, operation)
         case ApplyPlan():
             assert prepared is not None
-            change_plan(ledger, turn, prepared)
+            change_plan(ledger, turn, prepared, operation.capacity)
             return _DONE
         case Tick():
             return _DONE

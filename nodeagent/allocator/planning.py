@@ -1,13 +1,16 @@
 """Putting another plan in force: read whole, checked against the node, then every group anew."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from nodeagent.allocator.event import EventType
+from nodeagent.allocator.operation import ApplyPlan, OperationRefused
 from nodeagent.allocator.plan import Group, Plan
 from nodeagent.allocator.plan_reading import check_capacity, parse_plan
 from nodeagent.allocator.policies import BUILT_IN
 from nodeagent.allocator.pool import Pool
 from nodeagent.allocator.problem import Findings
+from nodeagent.allocator.quantity import Vector
 from nodeagent.allocator.releasing import forget
 from nodeagent.allocator.settling import settle
 from nodeagent.allocator.switching import lay_out_again, rebalance
@@ -17,11 +20,18 @@ if TYPE_CHECKING:
     from nodeagent.allocator.ledger import Ledger
 
 
-def read_plan(ledger: "Ledger", document: Any) -> Plan:
-    """A plan that may take the place of the one in force. Raises DocumentRefused."""
-    plan = parse_plan(document, ledger.zones)
+def read_plan(ledger: "Ledger", operation: ApplyPlan) -> Plan:
+    """A plan that may take the place of the one in force.
+
+    Raises DocumentRefused, and OperationRefused for the capacity of a group that it has not.
+    """
+    plan = parse_plan(operation.document, ledger.zones)
+    names = [group.name for group in plan.groups]
+    for name in operation.capacity:
+        if name not in names:
+            raise OperationRefused("capacity", f"{name!r} is no group", ", ".join(names))
     known = {name: pool.allocatable for name, pool in ledger.pools.items()}
-    check_capacity(plan, {group.name: known.get(group.name, {}) for group in plan.groups})
+    check_capacity(plan, {**known, **operation.capacity})
     check_policies(plan, ledger.policies)
     _check_groups(ledger, plan)
     return plan
@@ -60,13 +70,14 @@ def _check_groups(ledger: "Ledger", plan: Plan) -> None:
     findings.refuse_if_any()
 
 
-def change_plan(ledger: "Ledger", turn: Turn, plan: Plan) -> None:
-    """Put a plan in force that was read by `read_plan`."""
+def change_plan(ledger: "Ledger", turn: Turn, plan: Plan, capacity: Mapping[str, Vector]) -> None:
+    """Put a plan in force that was read by `read_plan`, with what its groups have."""
     _drop_groups(ledger, turn, plan)
     before = ledger.pools
     ledger.plan = plan
     ledger.pools = {group.name: _pool(before, group) for group in plan.groups}
     for pool in ledger.pools.values():
+        pool.allocatable = dict(capacity.get(pool.group.name, pool.allocatable))
         pool.choose_window(turn.now, plan.zone)
         turn.emit(EventType.PLAN_CHANGED, group=pool.group.name, window=pool.window, reason="plan")
         lay_out_again(pool, turn)

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import lcm
 
-from nodeagent.allocator.allocation import Allocation
+from nodeagent.allocator.allocation import Allocation, Wish
+from nodeagent.allocator.books import Pairs
 from nodeagent.allocator.division import by_tier
 from nodeagent.allocator.pool import Pool
 from nodeagent.allocator.quantity import times
@@ -53,22 +54,28 @@ class BuiltIn:
         if self.arrival:
             return sorted(waiting, key=lambda one: (one.seq, one.id))
         scale = _Scale(pool, range(len(pool.resources)))
-        leaves = {one.leaf: self._levels(pool, one.leaf, scale) for one in waiting}
-        return sorted(
-            waiting,
-            key=lambda one: (not in_plan(pool, one), leaves[one.leaf], one.seq, one.id),
-        )
+        levels: dict[int, Key] = {0: ()}
+        first: dict[Wish, tuple[bool, Key]] = {}
+        for one in waiting:
+            if one.wish not in first:
+                leaf, asked, _ = one.wish
+                key = self._levels(pool, leaf, scale, levels)
+                first[one.wish] = (not _within_plan(pool, leaf, asked), key)
+        return sorted(waiting, key=lambda one: (first[one.wish], one.seq, one.id))
 
-    def _levels(self, pool: Pool, leaf: int, scale: "_Scale") -> Key:
-        key: list[int] = []
-        for node in reversed(pool.tree.paths[leaf][:-1]):
+    def _levels(self, pool: Pool, node: int, scale: "_Scale", known: dict[int, Key]) -> Key:
+        """The parts from the root down to a node; `known` are those worked out before."""
+        key = known.get(node)
+        if key is None:
+            above = self._levels(pool, pool.tree.parents[node], scale, known)
             part = max(
                 (scale.of(self.measure(pool, each, node), node, each) for each in scale.resources),
                 default=0,
             )
             rank = pool.tree.ranks[node]
-            key += [rank, part, node] if self.ranked else [part, rank, node]
-        return tuple(key)
+            own = (rank, part, node) if self.ranked else (part, rank, node)
+            key = known[node] = (*above, *own)
+        return key
 
     def order_victims(
         self, pool: Pool, targets: Targets, holdings: list[Candidate]
@@ -125,12 +132,14 @@ class _Scale:
 def in_plan(pool: Pool, allocation: Allocation) -> bool:
     """Whether the least an allocation asks for lies within its leaf's plan."""
     portion, least, _ = allocation.portions()
-    for name, amount in times(portion, least).items():
-        resource = pool.number[name]
-        used = pool.booked.weight[resource][allocation.leaf]
-        if used + amount > pool.entitlements[resource].deserved[allocation.leaf]:
-            return False
-    return True
+    return _within_plan(pool, allocation.leaf, pool.pairs(times(portion, least)))
+
+
+def _within_plan(pool: Pool, leaf: int, pairs: Pairs) -> bool:
+    return all(
+        pool.booked.weight[resource][leaf] + amount <= pool.entitlements[resource].deserved[leaf]
+        for resource, amount in pairs
+    )
 
 
 def _by_rank(tree: Tree) -> Divide:

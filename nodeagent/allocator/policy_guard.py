@@ -92,12 +92,17 @@ class PolicyGuard:
 
         return self._call(pool, "targets", ask, lambda: _split(pool, HYBRID, demands))
 
-    def order_waiting(self, pool: Pool) -> list[Allocation]:
-        """Everybody who waits, who is served first standing first."""
-        waiting = [one for queue in pool.waiting.values() for one in queue.values()]
+    def order_waiting(self, pool: Pool, some: list[Allocation]) -> list[Allocation]:
+        """Some of those who wait, who is served first standing first.
+
+        A plug-in orders everybody who waits, so that its answer does not depend on the caller.
+        """
         built_in = self.built_in(pool)
-        if built_in is not None or len(waiting) < 2:
-            return (built_in or HYBRID).order_waiting(pool, waiting)
+        if built_in is not None:
+            return built_in.order_waiting(pool, some)
+        waiting = [one for queue in pool.waiting.values() for one in queue.values()]
+        if len(waiting) < 2:
+            return waiting
 
         def ask(policy: SharingPolicy, view: View) -> list[Allocation]:
             table = {one.id: one for one in waiting}

@@ -9,13 +9,14 @@ the part already set aside. A grant must fit in both. Without claims they are on
 from collections.abc import Iterable, Mapping
 from datetime import tzinfo
 
-from nodeagent.allocator.allocation import Allocation
+from nodeagent.allocator.allocation import Allocation, Wish
 from nodeagent.allocator.books import Books, Pairs
 from nodeagent.allocator.calendar import next_boundary, window_at
 from nodeagent.allocator.claim import Claim
 from nodeagent.allocator.deserved import Entitlement, entitle
 from nodeagent.allocator.lending import Lending, lending_of, loans
 from nodeagent.allocator.plan import Group
+from nodeagent.allocator.prospects import Prospects
 from nodeagent.allocator.quantity import Vector, minus, plus
 from nodeagent.allocator.tree import Tree, grow
 
@@ -37,6 +38,7 @@ class Pool:
         "number",
         "over_cap",
         "physical",
+        "prospects",
         "resources",
         "system",
         "tree",
@@ -57,6 +59,7 @@ class Pool:
     members: list[dict[str, Allocation]]
     waiting: dict[int, dict[str, Allocation]]
     lending: Lending
+    prospects: Prospects
     over_cap: bool
 
     def __init__(self, group: Group, allocatable: Vector) -> None:
@@ -80,6 +83,7 @@ class Pool:
         self._lay_tree(mine)
         self._lay_entitlements(mine)
         self.booked = Books(self.tree, self.entitlements)
+        self.prospects = Prospects()
         self.members = [{} for _ in self.tree.parents]
         self.waiting = {}
         for allocation in mine:
@@ -162,10 +166,22 @@ class Pool:
         else:
             members.pop(allocation.id, None)
         if not allocation.claim and allocation.missing and not allocation.stopping:
-            allocation.wish = allocation.wishes()
+            allocation.wish = self._wish(allocation)
             self.waiting.setdefault(allocation.leaf, {})[allocation.id] = allocation
         elif self.waiting:
             self.stop_waiting(allocation)
+
+    def _wish(self, allocation: Allocation) -> Wish:
+        portion, least, _ = allocation.portions()
+        number = self.number
+        asked = tuple(
+            sorted(
+                (number[name], amount * least)
+                for name, amount in portion.items()
+                if amount and name in number
+            )
+        )
+        return allocation.leaf, asked, allocation.firm
 
     def stop_waiting(self, allocation: Allocation) -> None:
         """Take an allocation out of the queue; harmless if it is not there."""

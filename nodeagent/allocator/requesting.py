@@ -43,12 +43,16 @@ def request(ledger: "Ledger", turn: Turn, operation: Request) -> Verdict:
         if pool.waiting:
             settle(pool, turn)
         return GRANTED
+    before = pool.booked.version
     verdict = admit(pool, turn, allocation)
     if verdict.answer is Answer.REFUSED:
         del ledger.allocations[operation.id]
         return verdict
     if allocation.retry and not allocation.held:
         turn.expire(allocation, turn.now + ASK_TTL)
+    if pool.booked.version == before and turn.guard.built_in(pool) is not None:
+        # Who waits was at rest before, and this one has just been tried: nobody can be served.
+        return verdict
     if not pool.claims and not pool.waiting:
         return verdict
     settle(pool, turn)
@@ -108,6 +112,8 @@ def _allocation(pool: Pool, leaf: int, turn: Turn, operation: Request) -> Alloca
 
 
 def _asked_again(pool: Pool, turn: Turn, allocation: Allocation) -> Verdict:
+    if allocation.state is State.STOPPING:
+        return standing(pool, allocation)
     if allocation.held and allocation.expires is not None:
         turn.expire(allocation, None)
         if allocation.state is State.EARMARKED:

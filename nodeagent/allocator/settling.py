@@ -3,7 +3,7 @@
 from nodeagent.allocator.admission import admissible, grant_free
 from nodeagent.allocator.allocation import Allocation, Wish
 from nodeagent.allocator.claim import Claim
-from nodeagent.allocator.claiming import hopeless, try_claim
+from nodeagent.allocator.claiming import hopeless, promising, try_claim
 from nodeagent.allocator.grant import settle_grant
 from nodeagent.allocator.noticing import spare
 from nodeagent.allocator.pool import Pool
@@ -62,46 +62,51 @@ def _serve(pool: Pool, turn: Turn) -> bool:
     Units only become fewer here, so what did not fit once is not tried again.
     """
     served = False
-    wishes = {wish: one for wish, one in _wishes(pool).items() if _fits(pool, one)}
+    wishes = {wish for wish, one in _fronts(pool).items() if _fits(pool, one)}
     while wishes and _serve_one(pool, turn, wishes):
         served = True
     return _claim_all(pool, turn) or served
 
 
-def _wishes(pool: Pool) -> dict[Wish, Allocation]:
-    """One allocation for every different wish: equal ones of a leaf are served or not alike."""
-    return {one.wish: one for queue in pool.waiting.values() for one in queue.values()}
+def _fronts(pool: Pool) -> dict[Wish, Allocation]:
+    """The oldest of every different wish: equal ones of a leaf are served or not alike."""
+    fronts: dict[Wish, Allocation] = {}
+    for queue in pool.waiting.values():
+        for one in queue.values():
+            front = fronts.get(one.wish)
+            if front is None or (one.seq, one.id) < (front.seq, front.id):
+                fronts[one.wish] = one
+    return fronts
 
 
 def _fits(pool: Pool, allocation: Allocation) -> bool:
-    return admissible(pool, allocation, pool.pairs(dict(allocation.wish[1])))
+    return admissible(pool, allocation, allocation.wish[1])
 
 
-def _serve_one(pool: Pool, turn: Turn, wishes: dict[Wish, Allocation]) -> bool:
+def _serve_one(pool: Pool, turn: Turn, wishes: set[Wish]) -> bool:
     """Grant to the first in the queue that can be; drops the wishes that cannot."""
-    for allocation in turn.guard.order_waiting(pool):
+    fronts = [one for wish, one in _fronts(pool).items() if wish in wishes]
+    for allocation in turn.guard.order_waiting(pool, fronts):
         wish = allocation.wish
         if wish not in wishes:
             continue
         if grant_free(pool, turn, allocation):
             if _waits(pool, allocation):
-                wishes[allocation.wish] = allocation
+                wishes.add(allocation.wish)
             return True
-        del wishes[wish]
+        wishes.remove(wish)
     return False
 
 
 def _claim_all(pool: Pool, turn: Turn) -> bool:
     """Make every claim that can be made; whether one was."""
-    hopes = {
-        wish
-        for wish, one in _wishes(pool).items()
-        if not hopeless(pool, turn, one.leaf, pool.pairs(dict(wish[1])))
-    }
-    if not hopes:
+    fronts = _fronts(pool)
+    hopes = {wish for wish in fronts if not hopeless(pool, turn, wish[0], wish[1])}
+    if not any(promising(pool, turn, fronts[wish]) for wish in hopes):
         return False
     served = False
-    for allocation in turn.guard.order_waiting(pool):
+    hoping = [one for queue in pool.waiting.values() for one in queue.values() if one.wish in hopes]
+    for allocation in turn.guard.order_waiting(pool, hoping):
         if allocation.wish not in hopes or not _waits(pool, allocation):
             continue
         if try_claim(pool, turn, allocation):

@@ -79,6 +79,34 @@ def split(
     return targets
 
 
+def reach(
+    tree: Tree,
+    entitlement: Entitlement,
+    base: Demand,
+    ask: tuple[int, int],
+    budget: int,
+    divide: Divide,
+    cut: Cut,
+) -> int:
+    """G of one leaf: what `split` gives it if it alone demands other than in `base`.
+
+    `ask` is the leaf and all it would use. Only the budgets on its path are worked out.
+    """
+    leaf, asked = ask
+    path, capped = tree.paths[leaf], min(asked, entitlement.cap[leaf])
+    wanted = list(base.wanted)
+    wanted[leaf] = max(capped, entitlement.hold[leaf])
+    for node in path[1:]:
+        below = sum(wanted[child] for child in tree.children[node])
+        wanted[node] = min(max(below, entitlement.hold[node]), entitlement.cap[node])
+    demand = Demand(wanted, base.standing, base.capped)
+    for index in range(len(path) - 1, 0, -1):
+        node = path[index]
+        parts = _split_one(tree, node, entitlement, demand, budget, divide, cut)
+        budget = parts[tree.children[node].index(path[index - 1])]
+    return min(budget, capped)
+
+
 def _split_one(
     tree: Tree,
     node: int,

@@ -4,7 +4,6 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from nodeagent.allocator.allocation import State
 from nodeagent.allocator.consumer import Consumer
 from nodeagent.allocator.event import Answer, Verdict
 from nodeagent.allocator.operation import OperationRefused, Request
@@ -39,8 +38,6 @@ async def admit(keeper: Keeper, pod: Pod, queues: Mapping[str, str]) -> Admitted
     """Ask the ledger. Idempotent by uid: a pod that was admitted stays so until its release."""
     if keeper.books.holds(pod.uid) and pod.uid not in keeper.ledger.allocations:
         return Admitted(SYSTEM)
-    if (stopping := _being_stopped(keeper, pod.uid)) is not None:
-        return stopping
     name = ""
     try:
         name = consumer(pod, _consumers(keeper), queues)
@@ -51,15 +48,6 @@ async def admit(keeper: Keeper, pod: Pod, queues: Mapping[str, str]) -> Admitted
     if verdict.answer in (Answer.GRANTED, Answer.PARTIAL):
         return Admitted(name)
     return _held(name, verdict)
-
-
-def _being_stopped(keeper: Keeper, uid: str) -> Held | None:
-    """A pod that is forced back must not begin anew on units that are its owner's already."""
-    allocation = keeper.ledger.allocations.get(uid)
-    if allocation is None or allocation.state is not State.STOPPING:
-        return None
-    text = "it is being stopped: its units go back to their owner"
-    return Held(allocation.consumer, text, dict(allocation.target))
 
 
 async def account(keeper: Keeper, pod: Pod, queues: Mapping[str, str]) -> None:

@@ -96,8 +96,8 @@ class Plans:
         return True
 
     async def _put_in_force(self, keeper: Keeper, document: Any, digest: str) -> None:
-        await keeper.perform(ApplyPlan(document), plan_digest=digest)
-        await self._set_capacities(keeper)
+        capacities = self._capacities(parse_plan(document, self._zones))
+        await keeper.perform(ApplyPlan(document, capacities), plan_digest=digest)
 
     async def _set_capacities(self, keeper: Keeper) -> None:
         for name, vector in self._capacities(keeper.ledger.plan).items():
