@@ -30,14 +30,16 @@ class RuntimeConfig:
 
     The handler `default` exists even where `handlers` does not list it: type auto, which is crun
     where it works on this host, else runc. `create_timeout` is for the OCI runtime, `mount_timeout`
-    for the file system of a volume to answer, in seconds. `cdi_dirs` hold CDI specifications, the
-    more important folder later.
+    for the file system of a volume to answer, in seconds. `apparmor_profile` is what RuntimeDefault
+    means on hosts with AppArmor: a profile that is loaded, or none. `cdi_dirs` hold CDI
+    specifications, the more important folder later.
     """
 
     default: str = "default"
     handlers: Mapping[str, HandlerConfig] = field(default_factory=dict)
     create_timeout: float = 240.0
     mount_timeout: float = 10.0
+    apparmor_profile: str = ""
     cdi_dirs: tuple[str, ...] = ("/etc/cdi", "/var/run/cdi")
 
 

@@ -138,6 +138,7 @@ async def build(config: Config, stack: contextlib.AsyncExitStack) -> Context:
             driver=choose_driver(config.cgroup_driver),
             create_timeout=config.runtime.create_timeout,
             mount_timeout=config.runtime.mount_timeout,
+            apparmor_profile=config.runtime.apparmor_profile,
             cdi_dirs=config.runtime.cdi_dirs,
         ),
         host=host_facts.read(cgroups),

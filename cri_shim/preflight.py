@@ -13,9 +13,11 @@ from cri_shim.host import mounts
 from cri_shim.host.cgroups.detection import detect
 from cri_shim.host.cgroups.naming import choose_driver
 from cri_shim.host.files import remove_tree
+from cri_shim.host.programs import program_folder
 from cri_shim.model.errors import BerthError
 from cri_shim.network import choice
 from cri_shim.network.pod import Level
+from cri_shim.pods import host_facts
 from cri_shim.runtime import probe
 
 NEEDED_CONTROLLERS = ("cpu", "memory", "pids")
@@ -48,8 +50,13 @@ async def _look(config: Config) -> AsyncIterator[Finding]:
     yield _program("catatonit", "install the package catatonit (pods that share processes)")
     for finding in _cgroups(config):
         yield finding
-    with tempfile.TemporaryDirectory(prefix="berth-check-", dir="/run") as folder:
-        yield await _runtime(config, Path(folder))
+    with (
+        tempfile.TemporaryDirectory(prefix="berth-check-", dir="/run") as folder,
+        program_folder(Path(folder) / "programs") as programs,
+    ):
+        yield await _runtime(config, programs)
+    for finding in _apparmor(config):
+        yield finding
     for finding in await _network(config):
         yield finding
     yield _overlay(config)
@@ -82,6 +89,21 @@ async def _runtime(config: Config, folder: Path) -> Finding:
     except BerthError as error:
         return Finding(True, str(error), "install crun or runc, or follow what it says")
     return Finding(False, f"{handler.binary} {handler.features.version} runs containers here")
+
+
+def _apparmor(config: Config) -> list[Finding]:
+    """Whether RuntimeDefault has a profile, where the host has AppArmor."""
+    name = config.runtime.apparmor_profile
+    facts = host_facts.apparmor(name)
+    if facts.loaded is None:
+        return []
+    if not name:
+        remedy = "load one and name it in runtime.apparmor_profile"
+        return [Finding(False, "AppArmor has no profile for RuntimeDefault", remedy)]
+    if name not in facts.loaded:
+        remedy = "load it with apparmor_parser: containers are refused until then"
+        return [Finding(True, f"AppArmor profile {name} is not loaded", remedy)]
+    return [Finding(False, f"AppArmor profile {name} is loaded")]
 
 
 async def _network(config: Config) -> list[Finding]:

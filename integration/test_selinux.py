@@ -44,6 +44,15 @@ def test_well_formed_options(shim: Shim, pod: str, image: str, fields: dict[str,
     shim.runtime.RemoveContainer(cri.RemoveContainerRequest(container_id=container))
 
 
+def test_a_pods_options(shim: Shim) -> None:
+    config = pods.pod_config()
+    config.linux.security_context.selinux_options.level = "secret"
+    with pytest.raises(grpc.RpcError) as error:
+        pods.run_pod(shim, config)
+    assert error.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert "selinux_options.level" in (error.value.details() or "")
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [

@@ -54,7 +54,7 @@ def _default(facts: AppArmorFacts, privileged: bool) -> str:
 
 def process_label(security: ContainerSecurity, facts: Facts) -> str:
     """SELinux label of the processes; the container's options over the pod's label."""
-    _check(security.selinux)
+    check_label(security.selinux)
     if facts.selinux is None or security.privileged:
         return ""
     return _merged(facts.selinux.process, security.selinux)
@@ -62,7 +62,7 @@ def process_label(security: ContainerSecurity, facts: Facts) -> str:
 
 def mount_label(security: ContainerSecurity, facts: Facts) -> str:
     """SELinux label of the container's files: the pod's, at the level of the process."""
-    _check(security.selinux)
+    check_label(security.selinux)
     if facts.selinux is None or security.privileged:
         return ""
     return _merged(facts.selinux.file, SELinuxLabel(level=security.selinux.level))
@@ -74,7 +74,8 @@ def _merged(base: str, wanted: SELinuxLabel) -> str:
     return ":".join(new or old for new, old in zip(chosen, parts, strict=True)).rstrip(":")
 
 
-def _check(label: SELinuxLabel) -> None:
+def check_label(label: SELinuxLabel) -> None:
+    """InvalidArgument for what cannot be part of a label, also where the host has no SELinux."""
     where = "config.linux.security_context.selinux_options"
     for name, word in (("user", label.user), ("role", label.role), ("type", label.type)):
         if not _WORD.match(word):

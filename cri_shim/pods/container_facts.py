@@ -77,7 +77,7 @@ def gather(
         architecture=host.architecture,
         kernel=host.kernel,
         seccomp=SeccompFacts(host.seccomp, _localhost_profile(spec.security.seccomp)),
-        apparmor=host_facts.apparmor(),
+        apparmor=host_facts.apparmor(ctx.settings.apparmor_profile),
         oom_floor=host.oom_floor,
         raise_rlimits=host.may_raise,
         cdi=edits,

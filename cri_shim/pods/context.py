@@ -54,6 +54,8 @@ class Settings:
     """Seconds for the OCI runtime to make a container."""
     mount_timeout: float
     """Seconds for the file system of a mount's source to answer."""
+    apparmor_profile: str
+    """RuntimeDefault where the host has AppArmor; empty for none."""
     cdi_dirs: tuple[str, ...]
     """Folders of CDI specifications; a later one wins."""
 

@@ -79,13 +79,14 @@ def _page_size(kilobytes: int) -> str:
     return f"{value}{units[0]}"
 
 
-def apparmor() -> AppArmorFacts:
-    """The profiles loaded now; none where the host has no AppArmor."""
+def apparmor(default: str) -> AppArmorFacts:
+    """The profiles loaded now, none without AppArmor; `default` is for RuntimeDefault."""
     enabled = (read_text("/sys/module/apparmor/parameters/enabled") or "").strip() == "Y"
     loaded = read_text("/sys/kernel/security/apparmor/profiles") if enabled else None
     if loaded is None:
         return AppArmorFacts()
-    return AppArmorFacts(frozenset(line.rpartition(" (")[0] for line in loaded.splitlines()))
+    names = frozenset(line.rpartition(" (")[0] for line in loaded.splitlines())
+    return AppArmorFacts(names, default)
 
 
 def device_node(path: str, shown: str | None = None) -> DeviceNode | None:

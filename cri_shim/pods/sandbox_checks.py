@@ -3,6 +3,7 @@
 from cri_shim.model.errors import InvalidArgument
 from cri_shim.model.namespaces import NamespaceMode
 from cri_shim.model.sandbox import SandboxSpec
+from cri_shim.oci.labels import check_label
 from cri_shim.pods.sandbox_namespaces import check_sysctls
 from cri_shim.runtime.handler import Handler
 
@@ -21,4 +22,5 @@ def check(spec: SandboxSpec, handler: Handler) -> None:
             "use a handler with crun, or runc 1.2 and newer, Linux 5.19 and newer, and a "
             "filesystem such as ext4 or xfs for the daemon's root folder"
         )
+    check_label(spec.security.selinux)
     check_sysctls(spec)
