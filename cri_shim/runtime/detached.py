@@ -6,7 +6,6 @@ import itertools
 import os
 import signal
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,18 +22,21 @@ _ABANDON = 2.0
 """Seconds a cancelled call waits for the runtime, before it kills that too."""
 
 
-@dataclass(frozen=True, slots=True)
 class Refused(Exception):
     """The runtime did not start the process; its words are on the stderr it was given."""
 
-    code: int
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
 
 
 class Detached:
     """A process in a container, ours to wait for though the runtime that made it has ended."""
 
-    def __init__(self, pid: int) -> None:
+    def __init__(self, pid: int, pid_file: Path) -> None:
+        """The file goes with the process (`leftovers`)."""
         self.pid = pid
+        self._pid_file = pid_file
         self._session = sessions.session_of(pid)
         self._pidfd = os.pidfd_open(pid)
         self._loop = asyncio.get_running_loop()
@@ -52,6 +54,7 @@ class Detached:
 
     def _settle(self, code: int) -> None:
         os.close(self._pidfd)
+        self._pid_file.unlink(missing_ok=True)
         self._ended.set_result(code)
 
     @property
@@ -100,21 +103,13 @@ async def start(
         with null_device.null_of(handler) as null:
             stdin, stdout = (null if fd is None else fd for fd in (stdin, stdout))
             runtime = _spawn(handler.argv(*words, id), stdin, stdout, stderr, document)
-        try:
-            code = await runtime.wait()
-        except asyncio.CancelledError:
-            await asyncio.shield(_abandon(runtime, pid_file))
-            raise
-        finally:
-            runtime.close()
-        if code:
-            await _bury(_left_by(runtime))
-            raise Refused(code)
-        return Detached(_read_pid(pid_file, id))
+        await _finish(runtime, pid_file)
+        return Detached(_read_pid(pid_file, id), pid_file)
+    except BaseException:
+        pid_file.unlink(missing_ok=True)
+        raise
     finally:
         os.close(document)
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(pid_file)
 
 
 def _spawn(
@@ -131,6 +126,20 @@ def _spawn(
     )
 
 
+async def _finish(runtime: Process, pid_file: Path) -> None:
+    """Wait for the runtime's end; Refused where it failed."""
+    try:
+        code = await runtime.wait()
+    except asyncio.CancelledError:
+        await asyncio.shield(_abandon(runtime, pid_file))
+        raise
+    finally:
+        runtime.close()
+    if code:
+        await _bury(_left_by(runtime))
+        raise Refused(code)
+
+
 async def _abandon(runtime: Process, pid_file: Path) -> None:
     """Let the runtime finish, which takes milliseconds, and kill what it started."""
     try:
@@ -143,7 +152,7 @@ async def _abandon(runtime: Process, pid_file: Path) -> None:
     text = read_text(pid_file)
     if text and text.strip().isdigit():
         with contextlib.suppress(ProcessLookupError):
-            started = Detached(int(text))
+            started = Detached(int(text), pid_file)
             started.kill()
             await started.wait()
 

@@ -12,7 +12,7 @@ from cri_shim.host import processes
 from cri_shim.host.cgroups import detection
 from cri_shim.host.files import remove_tree
 from cri_shim.model.errors import BerthError, RuntimeFailure
-from cri_shim.runtime import commands, features, words
+from cri_shim.runtime import commands, features, leftovers, words
 from cri_shim.runtime.handler import ENVIRONMENT, Handler
 
 _INIT = "catatonit"
@@ -30,7 +30,8 @@ async def probe(
     """A handler that has just run a container, or RuntimeFailure with the runtime's words.
 
     `binary` may be a name on PATH. `folder` is for short use. `cgroups_path` is where the
-    container's cgroup goes, in the driver's form; the default fits cgroupfs.
+    container's cgroup goes, in the driver's form; the default fits cgroupfs. What an earlier daemon
+    left running under `root` is ended.
     """
     found = shutil.which(binary, path=ENVIRONMENT["PATH"])
     if found is None:
@@ -39,6 +40,7 @@ async def probe(
     known = await features.read(found, kind, version)
     handler = Handler(name, found, kind, root, known, systemd_cgroup)
     handler.prepare()
+    leftovers.end(handler.scratch)
     await _try(handler, folder, cgroups_path)
     return handler
 

@@ -1,0 +1,43 @@
+"""What a daemon that was killed left behind in a handler's scratch folder.
+
+An exec ends with its client, and a client's connection with the daemon. Where the daemon had no
+time to end it, the next one does: the runtime's pid file stays for as long as the exec runs.
+"""
+
+import os
+import time
+from pathlib import Path
+
+from cri_shim.host import processes
+from cri_shim.host.files import read_text
+from cri_shim.runtime import sessions
+
+_PID = ".pid"
+_FILES = (_PID, ".sock")
+_SLACK = 1.0
+"""Seconds that the two clocks below may be apart."""
+
+
+def end(folder: Path) -> None:
+    """Kill the execs of an earlier daemon, and take away its files."""
+    for path in folder.iterdir():
+        if path.suffix == _PID:
+            _kill(path)
+        if path.suffix in _FILES:
+            path.unlink(missing_ok=True)
+
+
+def _kill(file: Path) -> None:
+    """End the exec of a pid file with its session and descendants."""
+    text = (read_text(file) or "").strip()
+    if text.isdigit() and _older(int(text), file.stat().st_mtime):
+        sessions.kill(int(text), sessions.session_of(int(text)))
+
+
+def _older(pid: int, moment: float) -> bool:
+    """Whether it began before: a process that was given the number anew began after."""
+    start = processes.start_time(pid)
+    if start is None:
+        return False
+    booted = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+    return booted + start / os.sysconf("SC_CLK_TCK") <= moment + _SLACK
