@@ -9,12 +9,13 @@ import grpc
 import pytest
 
 from cri_shim.pb import runtime_v1_pb2 as cri
-from tests.network.hosts import ask, echo
+from tests.network.hosts import ask, echo, sh
 from tests.support import nethost
 from tests.support.nethost import Node, pod_config, port
 
 CROWD = 100
 WAYS = 8
+SMALL_WAYS = 4
 
 
 @pytest.fixture(scope="module")
@@ -107,3 +108,23 @@ def test_pods_that_come_and_go_at_once(tmp_path: Path) -> None:
         seen = list(ways.map(life, range(WAYS)))
         assert all(len(addresses) == 10 for addresses in seen)
         assert node.left() == []
+
+
+def test_a_firewall_reload_while_pods_come_and_go(small: Node) -> None:
+    """No pod fails for it, and what is published in the end is what runs in the end."""
+    with ThreadPoolExecutor(SMALL_WAYS) as ways:
+
+        def life(number: int) -> None:
+            small.remove(small.run(pod_config(port_mappings=[port(80, 22_000 + number)])))
+
+        lives = [ways.submit(life, number) for number in range(30)]
+        stays = small.run(pod_config(port_mappings=[port(80, 23_000)]))
+        for number, done in enumerate(lives):
+            done.result()
+            if number % 6 == 0:
+                sh(small.hosts.host, "nft flush ruleset")
+    published = [["tcp", 23_000]]
+    nethost.until(
+        lambda: [e[0]["concat"] for e in small.elements()] == published, "published what runs"
+    )
+    small.remove(stays)

@@ -131,8 +131,8 @@ def node(folder: Path, settings: Mapping[str, str] | None = None) -> Iterator[No
         "runtime.handlers.default.type": "runc",  # not asking crun first makes starts quicker
     }
     found = Node(Shim(folder / "shim", {**defaults, **(settings or {})}), _host(folder))
-    found.boot()
     try:
+        found.boot()
         yield found
         found.shim.remove_everything()
         left = found.left()

@@ -159,7 +159,7 @@ class NativeBridge:
             pods = [lease.link for lease in self._leases]
             self._device.subnets = self._firewall.subnets = self._leases.served
             try:
-                self._bridge = await self._threads.call(lambda: self._device.ensure(pods))
+                bridge = await self._threads.call(lambda: self._device.ensure(pods))
                 await self._firewall.verify()
             except OSError as error:
                 self._problem = f"bridge {self._settings.name} cannot be set up: {error}"
@@ -168,7 +168,8 @@ class NativeBridge:
                 self._problem = str(error)
                 raise
             self._problem = None
-            return self._bridge
+            self._bridge = bridge
+            return bridge
 
     async def _wire(self, bridge: Bridge, pair: Pair) -> None:
         """A bridge that somebody deleted comes back; a link of our name is a leftover and goes."""

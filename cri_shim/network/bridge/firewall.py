@@ -5,7 +5,7 @@ import asyncio
 import errno
 import logging
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 
 from cri_shim.host import processes
@@ -109,14 +109,35 @@ class Firewall:
             for _ in range(_ROUNDS):
                 before = dict(self._published)
                 await self._lay_down([entry for held in before.values() for entry in held])
+                await self._catch_up(before)
                 self._drain()
                 self._rules = await self._threads.call(self._count)
-                if self._rules and before == self._published:
+                if self._rules:
                     return
         raise RuntimeFailure(
             f"nftables table inet {TABLE} does not stay: something removes it at once; see "
             "`nft monitor` for who"
         )
+
+    async def _catch_up(self, before: Mapping[str, tuple[Element, ...]]) -> None:
+        """What changed while the table was laid down may have gone into the one it replaced; what
+        changes from now on goes into the new one."""
+        now = dict(self._published)
+        late = {sandbox: held for sandbox, held in now.items() if before.get(sandbox) != held}
+        gone = [held for sandbox, held in before.items() if now.get(sandbox) != held]
+        await self._threads.call(partial(self._change, gone, list(late.values())))
+        left = [held for sandbox, held in late.items() if sandbox not in self._published]
+        await self._threads.call(partial(self._change, left, ()))
+
+    def _change(self, gone: Iterable[Sequence[Element]], late: Iterable[Sequence[Element]]) -> None:
+        for entries in gone:
+            nfnetlink.remove(self._kernel, TABLE, entries)
+        try:
+            for entries in late:
+                nfnetlink.add(self._kernel, TABLE, entries)
+        except NetlinkError as error:
+            if error.errno != errno.ENOENT:  # the table is gone again: the count will tell
+                raise
 
     async def _lay_down(self, entries: Sequence[Element]) -> None:
         laid = self.subnets
