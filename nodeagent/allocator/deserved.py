@@ -1,5 +1,6 @@
 """D*, what the plan gives each consumer of one resource, and the bounds that follow from it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from nodeagent.allocator.consumer import Mode
@@ -13,13 +14,15 @@ class Entitlement:
 
     `deserved` is D*. `hold` is the part of it that is never lent. `cap` is the most a consumer
     may use: its limit, and D* plus its borrow limit; the root's is the capacity. `unbalanced`
-    are the nodes whose children own more than D* gives the node.
+    are the nodes whose children own more than D* gives the node. `spare` is the part of an inner
+    node's D* that no child was given, where there is one.
     """
 
     deserved: list[int]
     hold: list[int]
     cap: list[int]
     unbalanced: tuple[int, ...]
+    spare: Mapping[int, int]
 
 
 def entitle(tree: Tree, resource: str, capacity: int, mode: Mode) -> Entitlement:
@@ -39,7 +42,12 @@ def entitle(tree: Tree, resource: str, capacity: int, mode: Mode) -> Entitlement
             deserved[child] = part
     hold, cap = _bounds(tree, resource, deserved, mode)
     cap[0] = capacity
-    return Entitlement(deserved, hold, cap, tuple(unbalanced))
+    rest = {
+        node: deserved[node] - sum(deserved[child] for child in tree.children[node])
+        for node in tree.inner
+    }
+    spare = {node: amount for node, amount in rest.items() if amount > 0}
+    return Entitlement(deserved, hold, cap, tuple(unbalanced), spare)
 
 
 def _own(tree: Tree, node: int, resource: str, mode: Mode) -> int:

@@ -5,7 +5,7 @@ where a restriction exists: a list, a closed circle, or a lender that cannot wai
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from nodeagent.allocator.consumer import Circle, Consumer, Partners
 from nodeagent.allocator.deserved import Entitlement
@@ -15,10 +15,17 @@ from nodeagent.allocator.tree import Tree
 
 @dataclass(frozen=True, slots=True)
 class Lending:
-    """The permitted loans of a tree: `lenders[b]` are the leaves that leaf b may borrow from."""
+    """The permitted loans of a tree: `lenders[b]` are the leaves that leaf b may borrow from.
+
+    The rules treat leaves of one class alike: `borrowing` and `lending` have the class of each
+    leaf, `circles` the classes of lenders that a class of borrowers may use.
+    """
 
     restricted: bool
     lenders: Mapping[int, tuple[int, ...]]
+    borrowing: Mapping[int, int] = field(default_factory=dict)
+    lending: Mapping[int, int] = field(default_factory=dict)
+    circles: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
 
 
 def lending_of(tree: Tree) -> Lending:
@@ -26,16 +33,41 @@ def lending_of(tree: Tree) -> Lending:
     consumers = tree.consumers
     if all(_open(consumers[leaf], consumers, tree.leaves) for leaf in tree.leaves):
         return Lending(False, {})
-    lenders = {
+    permitted = {
         borrower: tuple(
-            lender
-            for lender in tree.leaves
-            if lender != borrower and may_lend(consumers[lender], consumers[borrower])
+            lender for lender in tree.leaves if may_lend(consumers[lender], consumers[borrower])
         )
         for borrower in tree.leaves
     }
+    lenders = {
+        borrower: tuple(lender for lender in row if lender != borrower)
+        for borrower, row in permitted.items()
+    }
     every = len(tree.leaves) - 1
-    return Lending(any(len(rows) < every for rows in lenders.values()), lenders)
+    restricted = any(len(rows) < every for rows in lenders.values())
+    return Lending(restricted, lenders, *_classes(permitted))
+
+
+def _classes(
+    permitted: Mapping[int, tuple[int, ...]],
+) -> tuple[dict[int, int], dict[int, int], dict[int, tuple[int, ...]]]:
+    """Leaves alike: with the same lenders, with the same borrowers; and who may use whom.
+
+    Nobody who borrows has anything to lend, so whether a leaf may lend to itself is no matter.
+    """
+    borrowers: dict[int, list[int]] = {leaf: [] for leaf in permitted}
+    for borrower, row in permitted.items():
+        for lender in row:
+            borrowers[lender].append(borrower)
+    numbers: dict[tuple[int, ...], int] = {}
+    borrowing = {leaf: numbers.setdefault(row, len(numbers)) for leaf, row in permitted.items()}
+    other: dict[tuple[int, ...], int] = {}
+    lending = {leaf: other.setdefault(tuple(row), len(other)) for leaf, row in borrowers.items()}
+    circles = {
+        number: tuple(sorted({lending[lender] for lender in row}))
+        for row, number in numbers.items()
+    }
+    return borrowing, lending, circles
 
 
 def _open(consumer: Consumer, consumers: Sequence[Consumer], leaves: Sequence[int]) -> bool:
@@ -56,6 +88,34 @@ def _names(partners: Partners, name: str) -> bool:
     return name in partners
 
 
+def covered(tree: Tree, lending: Lending, entitlement: Entitlement, usage: Sequence[int]) -> bool:
+    """Whether permitted loans cover all borrowing: what `loans` calls legal, found out sooner.
+
+    Leaves that the rules treat alike are one node of the graph, which changes no greatest flow.
+    """
+    deserved, hold = entitlement.deserved, entitlement.hold
+    sources: dict[str, int] = {}
+    sinks = {f"pool {node}": spare for node, spare in entitlement.spare.items()}
+    edges: dict[str, list[str]] = {}
+    for leaf in tree.leaves:
+        plan, used = deserved[leaf], usage[leaf]
+        if used > plan:
+            above = [node for node in tree.paths[leaf][1:] if node in entitlement.spare]
+            circle = lending.borrowing[leaf]
+            name = f"{circle} {above}" if above else str(circle)
+            if name not in sources:
+                sources[name] = 0
+                edges[name] = [f"pool {node}" for node in above]
+                edges[name] += [f"lender {each}" for each in lending.circles[circle]]
+            sources[name] += used - plan
+        else:
+            idle = plan - max(used, hold[leaf])
+            if idle > 0:
+                name = f"lender {lending.lending[leaf]}"
+                sinks[name] = sinks.get(name, 0) + idle
+    return not sources or saturable(sources, sinks, edges).legal
+
+
 def loans(tree: Tree, lending: Lending, entitlement: Entitlement, usage: Sequence[int]) -> Loans:
     """The loans of one resource, given what each leaf uses; `.legal` if they cover all borrowing.
 
@@ -71,20 +131,24 @@ def loans(tree: Tree, lending: Lending, entitlement: Entitlement, usage: Sequenc
         idle = deserved[leaf] - max(usage[leaf], hold[leaf])
         if idle > 0:
             sinks[name] = idle
-    for node in tree.inner:
-        spare = deserved[node] - sum(deserved[child] for child in tree.children[node])
-        if spare > 0:
-            sinks[tree.consumers[node].name] = spare
-    edges = {
-        tree.consumers[leaf].name: _edges(tree, lending, leaf, sinks)
-        for leaf in tree.leaves
-        if tree.consumers[leaf].name in sources
-    }
+    for node, spare in entitlement.spare.items():
+        sinks[tree.consumers[node].name] = spare
+    edges, alike = {}, dict[tuple[int, tuple[int, ...]], list[str]]()
+    for leaf in tree.leaves:
+        name = tree.consumers[leaf].name
+        if name in sources:
+            key = (lending.borrowing.get(leaf, 0), tree.paths[leaf][1:])
+            if key not in alike:
+                alike[key] = _edges(tree, lending, leaf, sinks)
+            edges[name] = alike[key]
     return saturable(sources, sinks, edges)
 
 
 def _edges(tree: Tree, lending: Lending, leaf: int, sinks: Mapping[str, int]) -> list[str]:
-    """The lenders a borrower may use: its ancestors' pools first, then leaves in tree order."""
+    """The lenders a borrower may use: its ancestors' pools first, then leaves in tree order.
+
+    The same for borrowers alike below one parent: who borrows is no lender.
+    """
     pools = [tree.consumers[node].name for node in tree.paths[leaf][1:]]
     permitted = lending.lenders[leaf] if lending.restricted else tree.leaves
     peers = [tree.consumers[lender].name for lender in permitted if lender != leaf]

@@ -14,7 +14,7 @@ from nodeagent.allocator.books import Books, Pairs
 from nodeagent.allocator.calendar import next_boundary, window_at
 from nodeagent.allocator.claim import Claim
 from nodeagent.allocator.deserved import Entitlement, entitle
-from nodeagent.allocator.lending import Lending, lending_of, loans
+from nodeagent.allocator.lending import Lending, covered, lending_of
 from nodeagent.allocator.plan import Group
 from nodeagent.allocator.prospects import Prospects
 from nodeagent.allocator.quantity import Vector, minus, plus
@@ -226,7 +226,7 @@ class Pool:
         for resource, amount in pairs:
             usage = list(self.booked.weight[resource])
             usage[leaf] += amount
-            if not loans(self.tree, self.lending, self.entitlements[resource], usage).legal:
+            if not covered(self.tree, self.lending, self.entitlements[resource], usage):
                 found.append(resource)
         return found
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from nodeagent.allocator.allocation import Allocation
 from nodeagent.allocator.books import Books, Pairs
-from nodeagent.allocator.lending import loans
+from nodeagent.allocator.lending import covered
 from nodeagent.allocator.pool import Pool
 from nodeagent.allocator.quantity import minus, times
 
@@ -65,12 +65,12 @@ class Trial:
         return [
             resource
             for resource in self.loans_of
-            if not loans(
+            if not covered(
                 pool.tree,
                 pool.lending,
                 pool.entitlements[resource],
                 self.books.weight[resource],
-            ).legal
+            )
         ]
 
     def relieved(self) -> bool:

@@ -6,7 +6,7 @@ from random import Random
 
 from nodeagent.allocator.consumer import Circle, Consumer, Mode, Partners, Rebalance
 from nodeagent.allocator.deserved import Entitlement, entitle
-from nodeagent.allocator.lending import lending_of, loans
+from nodeagent.allocator.lending import covered, lending_of, loans
 from nodeagent.allocator.loans import Loans, saturable
 from nodeagent.allocator.tree import Tree, grow
 
@@ -185,6 +185,9 @@ def check_plan(tree: Tree, entitlement: Entitlement, usage: Sequence[int]) -> bo
     graph = plain_graph(tree, entitlement, usage)
     found = loans(tree, lending_of(tree), entitlement, usage)
     assert found.legal == (greatest_flow(graph) == sum(graph[0].values()))
+    lending = lending_of(tree)
+    if lending.restricted:
+        assert covered(tree, lending, entitlement, usage) == found.legal
     for name, amount in graph[0].items():
         lent = sum(it[2] for it in found.pairs if it[0] == name)
         assert lent + dict(found.unfunded).get(name, 0) == amount
