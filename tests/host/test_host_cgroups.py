@@ -8,8 +8,8 @@ import errno
 import os
 import secrets
 import subprocess
-import time
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -61,14 +61,31 @@ def _host() -> tuple[Cgroups, list[str]]:
     return cgroups, sorted(roots)
 
 
+@pytest.fixture(scope="module")
+def hierarchies(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
+    """Names of v1 hierarchies made by tests: one outlives its last mount while groups removed from
+    it linger in the kernel, and ends at the next unmount after that."""
+    names: list[str] = []
+    yield names
+    folder = tmp_path_factory.mktemp("hierarchy")
+    deadline = time.monotonic() + 60
+    while left := [n for n in names if f"name={n}:" in Path("/proc/self/cgroup").read_text()]:
+        assert time.monotonic() < deadline, f"hierarchies {left} stay"
+        time.sleep(0.2)
+        for name in left:
+            mounts.filesystem(name, folder, "cgroup", data=f"none,name={name}")
+            mounts.unmount(folder)
+
+
 @pytest.fixture(params=["host", "v2", "v1 without controllers"])
-def case(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Case]:
+def case(request: pytest.FixtureRequest, tmp_path: Path, hierarchies: list[str]) -> Iterator[Case]:
     if request.param == "host":
         cgroups, roots = _host()
     else:
         kind = "cgroup2" if request.param == "v2" else "cgroup"
         name = f"berth-test-{secrets.token_hex(4)}"
         data = "" if kind == "cgroup2" else f"none,name={name}"
+        hierarchies.append(name)
         mounts.filesystem(name, tmp_path, kind, data=data)
         roots = [str(tmp_path)]
         cgroups = CgroupsV2(roots[0]) if kind == "cgroup2" else CgroupsV1({name: roots[0]})
@@ -82,19 +99,7 @@ def case(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Case]:
             child.wait()
         cgroups.remove(made.path)
         mounts.unmount(tmp_path)
-        if request.param == "v1 without controllers":
-            _end_hierarchy(name, tmp_path)
     assert not mounts.exists_at(tmp_path)
-
-
-def _end_hierarchy(name: str, folder: Path) -> None:
-    """A v1 hierarchy outlives its last mount while removed groups linger in the kernel."""
-    deadline = time.monotonic() + 10
-    while f"name={name}:" in Path("/proc/self/cgroup").read_text():
-        assert time.monotonic() < deadline, f"hierarchy {name} stays"
-        mounts.filesystem(name, folder, "cgroup", data=f"none,name={name}")
-        time.sleep(0.01)
-        mounts.unmount(folder)
 
 
 @pytest.fixture
