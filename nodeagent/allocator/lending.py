@@ -93,27 +93,36 @@ def covered(tree: Tree, lending: Lending, entitlement: Entitlement, usage: Seque
 
     Leaves that the rules treat alike are one node of the graph, which changes no greatest flow.
     """
-    deserved, hold = entitlement.deserved, entitlement.hold
-    sources: dict[str, int] = {}
-    sinks = {f"pool {node}": spare for node, spare in entitlement.spare.items()}
-    edges: dict[str, list[str]] = {}
+    deserved, hold, spare = entitlement.deserved, entitlement.hold, entitlement.spare
+    sources: dict[tuple[int, tuple[int, ...]], int] = {}
+    idle: dict[int, int] = {}
     for leaf in tree.leaves:
         plan, used = deserved[leaf], usage[leaf]
         if used > plan:
-            above = [node for node in tree.paths[leaf][1:] if node in entitlement.spare]
-            circle = lending.borrowing[leaf]
-            name = f"{circle} {above}" if above else str(circle)
-            if name not in sources:
-                sources[name] = 0
-                edges[name] = [f"pool {node}" for node in above]
-                edges[name] += [f"lender {each}" for each in lending.circles[circle]]
-            sources[name] += used - plan
-        else:
-            idle = plan - max(used, hold[leaf])
-            if idle > 0:
-                name = f"lender {lending.lending[leaf]}"
-                sinks[name] = sinks.get(name, 0) + idle
-    return not sources or saturable(sources, sinks, edges).legal
+            pools = tuple(node for node in tree.paths[leaf][1:] if node in spare) if spare else ()
+            key = (lending.borrowing[leaf], pools)
+            sources[key] = sources.get(key, 0) + used - plan
+        elif plan > used and plan > hold[leaf]:
+            circle = lending.lending[leaf]
+            idle[circle] = idle.get(circle, 0) + plan - max(used, hold[leaf])
+    return not sources or _flows(lending, sources, idle, spare)
+
+
+def _flows(
+    lending: Lending,
+    sources: Mapping[tuple[int, tuple[int, ...]], int],
+    idle: Mapping[int, int],
+    spare: Mapping[int, int],
+) -> bool:
+    """Whether classes of borrowers (class, pools above) can have what they use from lenders."""
+    sinks = {f"pool {node}": amount for node, amount in spare.items()}
+    sinks |= {f"lender {circle}": amount for circle, amount in idle.items()}
+    edges = {
+        str(key): [f"pool {node}" for node in key[1]]
+        + [f"lender {each}" for each in lending.circles[key[0]]]
+        for key in sources
+    }
+    return saturable({str(key): amount for key, amount in sources.items()}, sinks, edges).legal
 
 
 def loans(tree: Tree, lending: Lending, entitlement: Entitlement, usage: Sequence[int]) -> Loans:
@@ -133,11 +142,13 @@ def loans(tree: Tree, lending: Lending, entitlement: Entitlement, usage: Sequenc
             sinks[name] = idle
     for node, spare in entitlement.spare.items():
         sinks[tree.consumers[node].name] = spare
-    edges, alike = {}, dict[tuple[int, tuple[int, ...]], list[str]]()
+    edges: dict[str, list[str]] = {}
+    alike: dict[tuple[int, tuple[int, ...]], list[str]] = {}
     for leaf in tree.leaves:
         name = tree.consumers[leaf].name
         if name in sources:
-            key = (lending.borrowing.get(leaf, 0), tree.paths[leaf][1:])
+            pools = tuple(node for node in tree.paths[leaf][1:] if node in entitlement.spare)
+            key = (lending.borrowing.get(leaf, 0), pools)
             if key not in alike:
                 alike[key] = _edges(tree, lending, leaf, sinks)
             edges[name] = alike[key]
@@ -147,7 +158,7 @@ def loans(tree: Tree, lending: Lending, entitlement: Entitlement, usage: Sequenc
 def _edges(tree: Tree, lending: Lending, leaf: int, sinks: Mapping[str, int]) -> list[str]:
     """The lenders a borrower may use: its ancestors' pools first, then leaves in tree order.
 
-    The same for borrowers alike below one parent: who borrows is no lender.
+    The same for all borrowers alike with the same pools above: who borrows is no lender.
     """
     pools = [tree.consumers[node].name for node in tree.paths[leaf][1:]]
     permitted = lending.lenders[leaf] if lending.restricted else tree.leaves

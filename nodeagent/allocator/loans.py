@@ -52,14 +52,21 @@ class _Flow:
     def __init__(self, sources: Mapping[str, int], sinks: Mapping[str, int], edges: Edges) -> None:
         self.wanted = dict(sources)
         self.left = dict(sinks)
+        # Borrowers alike share one row of lenders; it is looked through once.
+        rows = {id(row): row for row in edges.values()}
+        open_rows = {
+            key: [lender for lender in row if sinks.get(lender, 0)] for key, row in rows.items()
+        }
         self.lenders = {
-            borrower: [lender for lender in edges.get(borrower, ()) if sinks.get(lender, 0)]
+            borrower: open_rows[id(edges[borrower])] if borrower in edges else []
             for borrower in sources
         }
         self.lent: dict[str, dict[str, int]] = {lender: {} for lender in sinks}
 
     def fund_directly(self, borrower: str) -> None:
         for lender in self.lenders[borrower]:
+            if not self.wanted[borrower]:
+                return
             if amount := min(self.wanted[borrower], self.left[lender]):
                 self._lend(lender, borrower, amount)
                 self.wanted[borrower] -= amount

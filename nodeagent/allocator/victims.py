@@ -143,7 +143,7 @@ def choose(
     for candidate in ordered_candidates:
         short = trial.short()
         if not short and not trial.unfunded():
-            break
+            return _fill_back(trial, taken)
         if _helps(trial, candidate, short, targets):
             trial.books.post(candidate.allocation.leaf, candidate.pairs, -1)
             taken.append(candidate)
