@@ -34,7 +34,9 @@ def test_generated_stubs_are_fresh(tmp_path: Path) -> None:
     subprocess.run([sys.executable, ROOT / "scripts" / "protos.py", tmp_path], check=True)
     made = sorted(p.relative_to(tmp_path) for p in tmp_path.rglob("*_pb2*.py*"))
     kept = sorted(
-        p.relative_to(ROOT) for d in ("cri_shim", "nodeagent") for p in ROOT.glob(f"{d}/pb/*_pb2*.py*")
+        p.relative_to(ROOT)
+        for d in ("cri_shim", "nodeagent")
+        for p in ROOT.glob(f"{d}/pb/*_pb2*.py*")
     )
     assert made == kept
     stale = [str(p) for p in made if (tmp_path / p).read_bytes() != (ROOT / p).read_bytes()]
@@ -63,7 +65,9 @@ def test_package_and_services(pair: tuple[dict[str, Any], FileDescriptor]) -> No
 def test_messages_field_by_field(pair: tuple[dict[str, Any], FileDescriptor]) -> None:
     table, ours = pair
     wanted = {
-        name: sorted([f[0], f[1], f[2].replace(" ", "") if "map<" in f[2] else f[2]] for f in m["fields"])
+        name: sorted(
+            [f[0], f[1], f[2].replace(" ", "") if "map<" in f[2] else f[2]] for f in m["fields"]
+        )
         for name, m in table["messages"].items()
     }
     assert {n: fields(m) for n, m in ours.message_types_by_name.items()} == wanted
