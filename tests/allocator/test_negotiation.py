@@ -382,3 +382,28 @@ def test_tables_show_who_lends_to_whom() -> None:
     assert told is not None
     assert told["notices"][0]["for"] == "o"
     assert explain(bench.ledger, "nobody") is None
+
+
+def test_a_claim_says_what_it_lacks() -> None:
+    """Victims may give back more than is asked; what is set aside or free is not lacking."""
+    bench = lent()
+    bench.do(Release("g0"))
+    assert bench.ask("g5", "guest", 1) == "GRANTED"
+    bench.ask("o", "owner", 4)
+    assert bench.decision is not None
+    assert bench.decision.verdict.shortage == {"slots": 3}
+    assert sum(row["vector"]["slots"] for row in notice(bench)["strict"]) == 3
+    bench.do(Release("g5"))
+    again = bench.do(Request("o", "owner", {"slots": 4})).verdict
+    assert (again.answer.value, again.shortage) == ("RECLAIMING", {"slots": 2})
+
+
+def test_what_is_being_stopped_is_granted_no_more() -> None:
+    bench = lent()
+    bench.ask("o", "owner", 2)
+    assert bench.ask("g4", "guest", 2) == "GRANTED"
+    bench.do(Tick(), at=30)
+    verdict = bench.do(Request("g4", "guest", {"slots": 2})).verdict
+    assert (verdict.answer.value, verdict.shortage) == ("PENDING", {"slots": 2})
+    assert "is being stopped" in verdict.reason
+    assert bench.held() == {"guest": 10}

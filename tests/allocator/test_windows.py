@@ -1,5 +1,6 @@
 """Windows of the week: which is in force, when the next begins, and what a change of plan does."""
 
+import json
 from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -11,7 +12,14 @@ from hypothesis import strategies as st
 from nodeagent.allocator.calendar import next_boundary, window_at
 from nodeagent.allocator.event import EventType
 from nodeagent.allocator.ledger import Ledger
-from nodeagent.allocator.operation import ApplyPlan, Request, Tick
+from nodeagent.allocator.operation import (
+    ApplyPlan,
+    OperationRefused,
+    Request,
+    Tick,
+    operation_document,
+    operation_from_document,
+)
 from nodeagent.allocator.plan import Window
 from nodeagent.allocator.plan_reading import parse_spec
 from nodeagent.allocator.problem import DocumentRefused
@@ -179,3 +187,39 @@ def test_notices_keep_their_deadline_across_a_change_of_plan() -> None:
     bench.do(ApplyPlan(document(rows)), at=40)
     (notice,) = bench.events(EventType.RECLAIM_NOTICE)
     assert notice.fields["deadline"] == 60_000
+
+
+def _with_group(name: str, own: int) -> dict[str, Any]:
+    plan = document(DAY)
+    window = {"when": "always", "consumers": [{"name": "extra", "own": {"slots": own}}]}
+    plan["spec"]["groups"].append({"name": name, "windows": [window]})
+    return plan
+
+
+def test_a_new_group_comes_with_its_capacity() -> None:
+    bench = Bench(DAY, {"slots": 14})
+    bench.ask("d", "day", 8)
+    before = bench.ledger.to_document()
+    with pytest.raises(DocumentRefused, match="at most 0"):
+        bench.do(ApplyPlan(_with_group("two", 4)))
+    with pytest.raises(OperationRefused, match="'three' is no group"):
+        bench.do(ApplyPlan(_with_group("two", 4), {"three": {"slots": 4}}))
+    assert bench.ledger.to_document() == before
+    operation = ApplyPlan(_with_group("two", 4), {"two": {"slots": 4}, "default": {"slots": 10}})
+    assert operation_from_document(json.loads(json.dumps(operation_document(operation)))) == (
+        operation
+    )
+    bench.do(operation)
+    assert bench.ask("x", "extra", 4) == "GRANTED"
+    assert bench.ask("n", "night", 3) == "PENDING"
+    twin = Ledger.from_document(bench.ledger.to_document(), zones=ZoneInfo)
+    assert twin.to_document() == bench.ledger.to_document()
+    check_all(bench.ledger)
+
+
+@pytest.mark.parametrize(
+    "capacity", [3, {"default": 3}, {"default": {"slots": -1}}, {"": {"slots": 1}}, {1: {}}]
+)
+def test_bad_capacities_of_a_plan_are_refused(capacity: Any) -> None:
+    with pytest.raises(OperationRefused, match="capacity"):
+        ApplyPlan(document(DAY), capacity)
