@@ -77,9 +77,13 @@ def seal(log: Path) -> None:
     line may have begun in a file that was rotated away just before, to `LOG.SUFFIX` as the kubelet
     does it; where no new file was made since, the entry goes there.
     """
+    # The log is opened before the rotated one is looked for: a rotation between the two is seen.
+    fd = _open(log, os.O_RDWR | os.O_APPEND)
     rotated = _newest_rotated(log)
-    if not _seal(log, rotated) and rotated is not None:
-        _seal(rotated, None)
+    if fd is None and rotated is not None:
+        fd, rotated = _open(rotated, os.O_RDWR | os.O_APPEND), None
+    if fd is not None:
+        _seal(fd, rotated)
 
 
 def _newest_rotated(log: Path) -> Path | None:
@@ -92,17 +96,13 @@ def _newest_rotated(log: Path) -> Path | None:
     return max(found)[1] if found else None
 
 
-def _seal(log: Path, before: Path | None) -> bool:
-    """Seal this file, which goes on where `before` ended; False where it cannot be opened."""
-    fd = _open(log, os.O_RDWR | os.O_APPEND)
-    if fd is None:
-        return False
+def _seal(fd: int, before: Path | None) -> None:
+    """Seal an open file, which goes on where `before` ended, and close it."""
     try:
         if endings := b"".join(map(_ending, _cut_off(fd, before))):
             os.write(fd, endings)
     finally:
         os.close(fd)
-    return True
 
 
 def _open(log: Path, flags: int) -> int | None:
