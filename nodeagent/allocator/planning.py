@@ -8,6 +8,7 @@ from nodeagent.allocator.operation import ApplyPlan, OperationRefused
 from nodeagent.allocator.plan import Group, Plan
 from nodeagent.allocator.plan_reading import check_capacity, parse_plan
 from nodeagent.allocator.policies import BUILT_IN
+from nodeagent.allocator.policy import PolicyTooSlow
 from nodeagent.allocator.pool import Pool
 from nodeagent.allocator.problem import Findings
 from nodeagent.allocator.quantity import Vector
@@ -56,6 +57,8 @@ def check_policies(plan: Plan, policies: Any) -> None:
 def _faults(policy: Any, group: Group) -> list[str]:
     try:
         return [str(fault) for fault in policy.validate(group)]
+    except PolicyTooSlow:
+        return ["it took too long to validate the plan"]
     except Exception as error:  # whatever foreign code raises must not stop the node
         return [f"it failed to validate the plan: {type(error).__name__}"]
 

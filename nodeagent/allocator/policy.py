@@ -18,8 +18,11 @@ DEADLINE = 50
 """Milliseconds of the clock passed in that one call of a policy may take."""
 
 
-class PolicyTooSlow(Exception):
-    """Raised out of a view when the policy's deadline has passed; a policy lets it through."""
+class PolicyTooSlow(BaseException):
+    """Raised out of a view, or into a policy that hangs, when its deadline has passed.
+
+    No Exception, so that a policy that catches those lets it through.
+    """
 
 
 @dataclass(frozen=True, slots=True)

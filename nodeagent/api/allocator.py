@@ -66,7 +66,10 @@ class NodeAllocator(NodeAllocatorServicer):
             ledger = self._keeper.ledger
             rows, loans = consumers(ledger), loan_rows(ledger)
             return pb.StatusResponse(
-                groups=[_group(pool, rows, loans) for pool in ledger.pools.values()],
+                groups=[
+                    _group(pool, rows, loans, self._keeper.fallbacks[pool.group.name])
+                    for pool in ledger.pools.values()
+                ],
                 plan=ledger.plan.name,
                 cursor=self._keeper.history.shown,
             )
@@ -89,7 +92,9 @@ class NodeAllocator(NodeAllocatorServicer):
             )
 
 
-def _group(pool: Pool, rows: list[dict[str, Any]], loans: list[dict[str, Any]]) -> pb.Group:
+def _group(
+    pool: Pool, rows: list[dict[str, Any]], loans: list[dict[str, Any]], fallbacks: int
+) -> pb.Group:
     mine = [row for row in rows if row["group"] == pool.group.name]
     capacity = dict(zip(pool.resources, pool.capacity, strict=True))
     used = {name: pool.used(resource)[0] for resource, name in enumerate(pool.resources)}
@@ -100,6 +105,7 @@ def _group(pool: Pool, rows: list[dict[str, Any]], loans: list[dict[str, Any]]) 
         free={name: max(0, amount - used[name]) for name, amount in capacity.items()},
         consumers=[_consumer(row) for row in mine],
         loans=[_loan(row) for row in loans if row["group"] == pool.group.name],
+        policy_fallbacks=fallbacks,
     )
 
 

@@ -28,6 +28,7 @@ def _group(group: pb.Group) -> dict[str, Any]:
         "mode": group.mode,
         "capacity": dict(sorted(group.capacity.items())),
         "free": dict(sorted(group.free.items())),
+        "policy_fallbacks": group.policy_fallbacks,
         "consumers": [_consumer(consumer) for consumer in group.consumers],
         "loans": [
             {

@@ -5,12 +5,13 @@ expiries, windows).
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from nodeagent.allocator.event import Decision
+from nodeagent.allocator.event import Decision, EventType
 from nodeagent.allocator.ledger import Ledger
 from nodeagent.allocator.operation import Operation, Tick
 from nodeagent.duties.clock import Alarm, Clock
@@ -38,12 +39,14 @@ class Decided:
 class Keeper:
     """Use from one event loop. `failed` gets the error after which nothing can be kept any more.
 
-    `listeners` are called with the events of each operation once it is durable.
+    `listeners` are called with the events of each operation once it is durable. `fallbacks` counts
+    by group how often a policy plug-in failed since the agent started.
     """
 
     def __init__(self, journal: Journal, clock: Clock, books: Books) -> None:
         self.books = books
         self.listeners: list[Listener] = []
+        self.fallbacks: Counter[str] = Counter()
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._journal = journal
         self._clock = clock
@@ -86,11 +89,17 @@ class Keeper:
         decision = self.ledger.apply(operation, self._clock.now(), self.ledger.seq + 1)
         entries = self.history.add(event.to_document() for event in decision.events)
         self.books.note(notes)
+        self._count(decision)
         durable = self._append(record(operation, decision, notes))
         durable.add_done_callback(partial(self._settled, entries))
         self._arm()
         await asyncio.shield(durable)
         return Decided(decision, entries)
+
+    def _count(self, decision: Decision) -> None:
+        for event in decision.events:
+            if event.type is EventType.POLICY_FALLBACK:
+                self.fallbacks[event.fields["group"]] += 1
 
     def _append(self, document: Mapping[str, Any]) -> "asyncio.Future[int]":
         try:

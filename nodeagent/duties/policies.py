@@ -1,11 +1,28 @@
-"""Sharing policies that other packages plug in."""
+"""Sharing policies that other packages plug in, kept from holding up the agent."""
 
 import logging
+import signal
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.metadata import entry_points
+from types import FrameType
 
-from nodeagent.allocator.policy import ENTRY_POINTS, SharingPolicy
+from nodeagent.allocator.plan import Group
+from nodeagent.allocator.policy import (
+    DEADLINE,
+    ENTRY_POINTS,
+    Ask,
+    Holding,
+    PolicyTooSlow,
+    SharingPolicy,
+    View,
+)
 
 log = logging.getLogger(__name__)
+
+_HUNG = 5 * DEADLINE / 1000
+"""Seconds after which a call is broken off. The ledger counts anything above DEADLINE as failed."""
 
 
 def plugged_in() -> dict[str, SharingPolicy]:
@@ -18,7 +35,58 @@ def plugged_in() -> dict[str, SharingPolicy]:
             log.error("sharing policy %s cannot be loaded: %s", entry.name, error)
             continue
         if isinstance(policy, SharingPolicy):
-            found[entry.name] = policy
+            found[entry.name] = Bounded(policy)
         else:
             log.error("sharing policy %s (%s) is no policy", entry.name, entry.value)
     return found
+
+
+@contextmanager
+def _bounded() -> Iterator[None]:
+    """Break off what hangs in Python code: PolicyTooSlow is raised where it is.
+
+    By an alarm, which reaches the main thread only; elsewhere nothing is broken off.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def late(number: int, frame: FrameType | None) -> None:
+        raise PolicyTooSlow
+
+    before = signal.signal(signal.SIGALRM, late)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, _HUNG)
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+class Bounded:
+    """A policy whose calls end, whatever it does."""
+
+    def __init__(self, policy: SharingPolicy) -> None:
+        self._policy = policy
+
+    @property
+    def name(self) -> str:
+        return self._policy.name
+
+    def validate(self, group: Group) -> Sequence[str]:
+        with _bounded():
+            return list(self._policy.validate(group))
+
+    def targets(
+        self, view: View, claim: Ask, short: Sequence[str]
+    ) -> Mapping[str, Mapping[str, int]]:
+        with _bounded():
+            return self._policy.targets(view, claim, short)
+
+    def order_pending(self, view: View) -> Sequence[str]:
+        with _bounded():
+            return list(self._policy.order_pending(view))
+
+    def order_victims(self, view: View, claim: Ask, holdings: Sequence[Holding]) -> Sequence[int]:
+        with _bounded():
+            return list(self._policy.order_victims(view, claim, holdings))

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1anodeagent/pb/node_v1.proto\x12\rberth.node.v1\"m\n\x06Vector\x12\x33\n\x07\x61mounts\x18\x01 \x03(\x0b\x32\".berth.node.v1.Vector.AmountsEntry\x1a.\n\x0c\x41mountsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"\x9f\x01\n\x11\x41llocationRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08\x63onsumer\x18\x02 \x01(\t\x12\r\n\x05group\x18\x03 \x01(\t\x12#\n\x04unit\x18\x04 \x01(\x0b\x32\x15.berth.node.v1.Vector\x12\x0b\n\x03min\x18\x05 \x01(\x03\x12\x0b\n\x03max\x18\x06 \x01(\x03\x12\x10\n\x08priority\x18\x07 \x01(\x05\x12\x0c\n\x04\x66irm\x18\x08 \x01(\x08\"\x92\x01\n\rModifyRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12)\n\x08\x61\x62solute\x18\x02 \x01(\x0b\x32\x15.berth.node.v1.VectorH\x00\x12&\n\x05\x64\x65lta\x18\x03 \x01(\x0b\x32\x15.berth.node.v1.VectorH\x00\x12\x0b\n\x03min\x18\x04 \x01(\x03\x12\x0b\n\x03max\x18\x05 \x01(\x03\x42\x08\n\x06\x63hange\"h\n\x0eReleaseRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12&\n\x07\x61mounts\x18\x02 \x01(\x0b\x32\x15.berth.node.v1.Vector\x12\x13\n\x0bkeep_demand\x18\x03 \x01(\x08\x12\r\n\x05\x62lock\x18\x04 \x01(\t\"\x1b\n\rCancelRequest\x12\n\n\x02id\x18\x01 \x01(\t\"S\n\x0c\x42lockRequest\x12\x0c\n\x04unit\x18\x01 \x01(\t\x12&\n\x07\x61mounts\x18\x02 \x01(\x0b\x32\x15.berth.node.v1.Vector\x12\r\n\x05group\x18\x03 \x01(\t\"-\n\x0eUnblockRequest\x12\x0c\n\x04unit\x18\x01 \x01(\t\x12\r\n\x05group\x18\x02 \x01(\t\"J\n\x0cOfferRequest\x12\x0e\n\x06notice\x18\x01 \x01(\t\x12*\n\x07\x65ntries\x18\x02 \x03(\x0b\x32\x19.berth.node.v1.OfferEntry\"@\n\nOfferEntry\x12\n\n\x02id\x18\x01 \x01(\t\x12&\n\x07\x61mounts\x18\x02 \x01(\x0b\x32\x15.berth.node.v1.Vector\"\xa2\x01\n\x08\x44\x65\x63ision\x12%\n\x06\x61nswer\x18\x01 \x01(\x0e\x32\x15.berth.node.v1.Answer\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\'\n\x08shortage\x18\x03 \x01(\x0b\x32\x15.berth.node.v1.Vector\x12\x10\n\x08\x64\x65\x61\x64line\x18\x04 \x01(\x03\x12$\n\x06\x65vents\x18\x05 \x03(\x0b\x32\x14.berth.node.v1.Event\"0\n\x0cWatchRequest\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\x04\x12\x10\n\x08\x63onsumer\x18\x02 \x01(\t\"w\n\x05\x45vent\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\x04\x12\n\n\x02\x61t\x18\x02 \x01(\x03\x12\x0c\n\x04type\x18\x03 \x01(\t\x12\r\n\x05group\x18\x04 \x01(\t\x12\x10\n\x08\x63onsumer\x18\x05 \x01(\t\x12\x12\n\nallocation\x18\x06 \x01(\t\x12\x0f\n\x07\x64\x65tails\x18\x07 \x01(\t\"\x0f\n\rStatusRequest\"T\n\x0eStatusResponse\x12$\n\x06groups\x18\x01 \x03(\x0b\x32\x14.berth.node.v1.Group\x12\x0c\n\x04plan\x18\x02 \x01(\t\x12\x0e\n\x06\x63ursor\x18\x03 \x01(\x04\"\xb5\x02\n\x05Group\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04mode\x18\x02 \x01(\t\x12\x34\n\x08\x63\x61pacity\x18\x03 \x03(\x0b\x32\".berth.node.v1.Group.CapacityEntry\x12,\n\x04\x66ree\x18\x04 \x03(\x0b\x32\x1e.berth.node.v1.Group.FreeEntry\x12*\n\tconsumers\x18\x05 \x03(\x0b\x32\x17.berth.node.v1.Consumer\x12\"\n\x05loans\x18\x06 \x03(\x0b\x32\x13.berth.node.v1.Loan\x1a/\n\rCapacityEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x1a+\n\tFreeEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"\x9a\x05\n\x08\x43onsumer\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06parent\x18\x02 \x01(\t\x12\x0c\n\x04leaf\x18\x03 \x01(\x08\x12-\n\x03own\x18\x04 \x03(\x0b\x32 .berth.node.v1.Consumer.OwnEntry\x12\x37\n\x08\x64\x65served\x18\x05 \x03(\x0b\x32%.berth.node.v1.Consumer.DeservedEntry\x12/\n\x04used\x18\x06 \x03(\x0b\x32!.berth.node.v1.Consumer.UsedEntry\x12\x37\n\x08\x62orrowed\x18\x07 \x03(\x0b\x32%.berth.node.v1.Consumer.BorrowedEntry\x12/\n\x04lent\x18\x08 \x03(\x0b\x32!.berth.node.v1.Consumer.LentEntry\x12\x35\n\x07pending\x18\t \x03(\x0b\x32$.berth.node.v1.Consumer.PendingEntry\x12\x10\n\x08\x64\x65\x61\x64line\x18\n \x01(\x03\x1a*\n\x08OwnEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x1a/\n\rDeservedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x1a+\n\tUsedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x1a/\n\rBorrowedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x1a+\n\tLentEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x1a.\n\x0cPendingEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"J\n\x04Loan\x12\x10\n\x08resource\x18\x01 \x01(\t\x12\x10\n\x08\x62orrower\x18\x02 \x01(\t\x12\x0e\n\x06lender\x18\x03 \x01(\t\x12\x0e\n\x06\x61mount\x18\x04 \x01(\x03\"\x1e\n\x0e\x45xplainRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\" \n\x0f\x45xplainResponse\x12\r\n\x05lines\x18\x01 \x03(\t\"\x11\n\x0fPlanShowRequest\"$\n\x10PlanShowResponse\x12\x10\n\x08\x64ocument\x18\x01 \x01(\t\"$\n\x10PlanApplyRequest\x12\x10\n\x08\x64ocument\x18\x01 \x01(\t\"!\n\x11PlanApplyResponse\x12\x0c\n\x04name\x18\x01 \x01(\t*}\n\x06\x41nswer\x12\x16\n\x12\x41NSWER_UNSPECIFIED\x10\x00\x12\x0b\n\x07GRANTED\x10\x01\x12\x0b\n\x07PARTIAL\x10\x02\x12\r\n\tEARMARKED\x10\x03\x12\x0e\n\nRECLAIMING\x10\x04\x12\x0b\n\x07PENDING\x10\x05\x12\x0b\n\x07REFUSED\x10\x06\x12\x08\n\x04\x44ONE\x10\x07\x32\xc7\x06\n\rNodeAllocator\x12\x44\n\x07Request\x12 .berth.node.v1.AllocationRequest\x1a\x17.berth.node.v1.Decision\x12?\n\x06Modify\x12\x1c.berth.node.v1.ModifyRequest\x1a\x17.berth.node.v1.Decision\x12\x41\n\x07Release\x12\x1d.berth.node.v1.ReleaseRequest\x1a\x17.berth.node.v1.Decision\x12?\n\x06\x43\x61ncel\x12\x1c.berth.node.v1.CancelRequest\x1a\x17.berth.node.v1.Decision\x12=\n\x05\x42lock\x12\x1b.berth.node.v1.BlockRequest\x1a\x17.berth.node.v1.Decision\x12\x41\n\x07Unblock\x12\x1d.berth.node.v1.UnblockRequest\x1a\x17.berth.node.v1.Decision\x12=\n\x05Offer\x12\x1b.berth.node.v1.OfferRequest\x1a\x17.berth.node.v1.Decision\x12<\n\x05Watch\x12\x1b.berth.node.v1.WatchRequest\x1a\x14.berth.node.v1.Event0\x01\x12\x45\n\x06Status\x12\x1c.berth.node.v1.StatusRequest\x1a\x1d.berth.node.v1.StatusResponse\x12H\n\x07\x45xplain\x12\x1d.berth.node.v1.ExplainRequest\x1a\x1e.berth.node.v1.ExplainResponse\x12K\n\x08PlanShow\x12\x1e.berth.node.v1.PlanShowRequest\x1a\x1f.berth.node.v1.PlanShowResponse\x12N\n\tPlanApply\x12\x1f.berth.node.v1.PlanApplyRequest\x1a .berth.node.v1.PlanApplyResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1anodeagent/pb/node_v1.proto\x12\rberth.node.v1\"m\n\x06Vector\x12\x33\n\x07\x61mounts\x18\x01 \x03(\x0b\x32\".berth.node.v1.Vector.AmountsEntry\x1a.\n\x0c\x41mountsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"\x9f\x01\n\x11\x41llocationRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08\x63onsumer\x18\x02 \x01(\t\x12\r\n\x05group\x18\x03 \x01(\t\x12#\n\x04unit\x18\x04 \x01(\x0b\x32\x15.berth.node.v1.Vector\x12\x0b\n\x03min\x18\x05 \x01(\x03\x12\x0b\n\x03max\x18\x06 \x01(\x03\x12\x10\n\x08priority\x18\x07 \x01(\x05\x12\x0c\n\x04\x66irm\x18\x08 \x01(\x08\"\x92\x01\n\rModifyRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12)\n\x08\x61\x62solute\x18\x02 \x01(\x0b\x32\x15.berth.node.v1.VectorH\x00\x12&\n\x05\x64\x65lta\x18\x03 \x01(\x0b\x32\x15.berth.node.v1.VectorH\x00\x12\x0b\n\x03min\x18\x04 \x01(\x03\x12\x0b\n\x03max\x18\x05 \x01(\x03\x42\x08\n\x06\x63hange\"h\n\x0eReleaseRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12&\n\x07\x61mounts\x18\x02 \x01(\x0b\x32\x15.berth.node.v1.Vector\x12\x13\n\x0bkeep_demand\x18\x03 \x01(\x08\x12\r\n\x05\x62lock\x18\x04 \x01(\t\"\x1b\n\rCancelRequest\x12\n\n\x02id\x18\x01 \x01(\t\"S\n\x0c\x42lockRequest\x12\x0c\n\x04unit\x18\x01 \x01(\t\x12&\n\x07\x61mounts\x18\x02 \x01(\x0b\x32\x15.berth.node.v1.Vector\x12\r\n\x05group\x18\x03 \x01(\t\"-\n\x0eUnblockRequest\x12\x0c\n\x04unit\x18\x01 \x01(\t\x12\r\n\x05group\x18\x02 \x01(\t\"J\n\x0cOfferRequest\x12\x0e\n\x06notice\x18\x01 \x01(\t\x12*\n\x07\x65ntries\x18\x02 \x03(\x0b\x32\x19.berth.node.v1.OfferEntry\"@\n\nOfferEntry\x12\n\n\x02id\x18\x01 \x01(\t\x12&\n\x07\x61mounts\x18\x02 \x01(\x0b\x32\x15.berth.node.v1.Vector\"\xa2\x01\n\x08\x44\x65\x63ision\x12%\n\x06\x61nswer\x18\x01 \x01(\x0e\x32\x15.berth.node.v1.Answer\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\'\n\x08shortage\x18\x03 \x01(\x0b\x32\x15.berth.node.v1.Vector\x12\x10\n\x08\x64\x65\x61\x64line\x18\x04 \x01(\x03\x12$\n\x06\x65vents\x18\x05 \x03(\x0b\x32\x14.berth.node.v1.Event\"0\n\x0cWatchRequest\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\x04\x12\x10\n\x08\x63onsumer\x18\x02 \x01(\t\"w\n\x05\x45vent\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\x04\x12\n\n\x02\x61t\x18\x02 \x01(\x03\x12\x0c\n\x04type\x18\x03 \x01(\t\x12\r\n\x05group\x18\x04 \x01(\t\x12\x10\n\x08\x63onsumer\x18\x05 \x01(\t\x12\x12\n\nallocation\x18\x06 \x01(\t\x12\x0f\n\x07\x64\x65tails\x18\x07 \x01(\t\"\x0f\n\rStatusRequest\"T\n\x0eStatusResponse\x12$\n\x06groups\x18\x01 \x03(\x0b\x32\x14.berth.node.v1.Group\x12\x0c\n\x04plan\x18\x02 \x01(\t\x12\x0e\n\x06\x63ursor\x18\x03 \x01(\x04\"\xcf\x02\n\x05Group\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04mode\x18\x02 \x01(\t\x12\x34\n\x08\x63\x61pacity\x18\x03 \x03(\x0b\x32\".berth.node.v1.Group.CapacityEntry\x12,\n\x04\x66ree\x18\x04 \x03(\x0b\x32\x1e.berth.node.v1.Group.FreeEntry\x12*\n\tconsumers\x18\x05 \x03(\x0b\x32\x17.berth.node.v1.Consumer\x12\"\n\x05loans\x18\x06 \x03(\x0b\x32\x13.berth.node.v1.Loan\x12\x18\n\x10policy_fallbacks\x18\x07 \x01(\x04\x1a/\n\rCapacityEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x1a+\n\tFreeEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"\x9a\x05\n\x08\x43onsumer\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06parent\x18\x02 \x01(\t\x12\x0c\n\x04leaf\x18\x03 \x01(\x08\x12-\n\x03own\x18\x04 \x03(\x0b\x32 .berth.node.v1.Consumer.OwnEntry\x12\x37\n\x08\x64\x65served\x18\x05 \x03(\x0b\x32%.berth.node.v1.Consumer.DeservedEntry\x12/\n\x04used\x18\x06 \x03(\x0b\x32!.berth.node.v1.Consumer.UsedEntry\x12\x37\n\x08\x62orrowed\x18\x07 \x03(\x0b\x32%.berth.node.v1.Consumer.BorrowedEntry\x12/\n\x04lent\x18\x08 \x03(\x0b\x32!.berth.node.v1.Consumer.LentEntry\x12\x35\n\x07pending\x18\t \x03(\x0b\x32$.berth.node.v1.Consumer.PendingEntry\x12\x10\n\x08\x64\x65\x61\x64line\x18\n \x01(\x03\x1a*\n\x08OwnEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x1a/\n\rDeservedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x1a+\n\tUsedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x1a/\n\rBorrowedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x1a+\n\tLentEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x1a.\n\x0cPendingEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"J\n\x04Loan\x12\x10\n\x08resource\x18\x01 \x01(\t\x12\x10\n\x08\x62orrower\x18\x02 \x01(\t\x12\x0e\n\x06lender\x18\x03 \x01(\t\x12\x0e\n\x06\x61mount\x18\x04 \x01(\x03\"\x1e\n\x0e\x45xplainRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\" \n\x0f\x45xplainResponse\x12\r\n\x05lines\x18\x01 \x03(\t\"\x11\n\x0fPlanShowRequest\"$\n\x10PlanShowResponse\x12\x10\n\x08\x64ocument\x18\x01 \x01(\t\"$\n\x10PlanApplyRequest\x12\x10\n\x08\x64ocument\x18\x01 \x01(\t\"!\n\x11PlanApplyResponse\x12\x0c\n\x04name\x18\x01 \x01(\t*}\n\x06\x41nswer\x12\x16\n\x12\x41NSWER_UNSPECIFIED\x10\x00\x12\x0b\n\x07GRANTED\x10\x01\x12\x0b\n\x07PARTIAL\x10\x02\x12\r\n\tEARMARKED\x10\x03\x12\x0e\n\nRECLAIMING\x10\x04\x12\x0b\n\x07PENDING\x10\x05\x12\x0b\n\x07REFUSED\x10\x06\x12\x08\n\x04\x44ONE\x10\x07\x32\xc7\x06\n\rNodeAllocator\x12\x44\n\x07Request\x12 .berth.node.v1.AllocationRequest\x1a\x17.berth.node.v1.Decision\x12?\n\x06Modify\x12\x1c.berth.node.v1.ModifyRequest\x1a\x17.berth.node.v1.Decision\x12\x41\n\x07Release\x12\x1d.berth.node.v1.ReleaseRequest\x1a\x17.berth.node.v1.Decision\x12?\n\x06\x43\x61ncel\x12\x1c.berth.node.v1.CancelRequest\x1a\x17.berth.node.v1.Decision\x12=\n\x05\x42lock\x12\x1b.berth.node.v1.BlockRequest\x1a\x17.berth.node.v1.Decision\x12\x41\n\x07Unblock\x12\x1d.berth.node.v1.UnblockRequest\x1a\x17.berth.node.v1.Decision\x12=\n\x05Offer\x12\x1b.berth.node.v1.OfferRequest\x1a\x17.berth.node.v1.Decision\x12<\n\x05Watch\x12\x1b.berth.node.v1.WatchRequest\x1a\x14.berth.node.v1.Event0\x01\x12\x45\n\x06Status\x12\x1c.berth.node.v1.StatusRequest\x1a\x1d.berth.node.v1.StatusResponse\x12H\n\x07\x45xplain\x12\x1d.berth.node.v1.ExplainRequest\x1a\x1e.berth.node.v1.ExplainResponse\x12K\n\x08PlanShow\x12\x1e.berth.node.v1.PlanShowRequest\x1a\x1f.berth.node.v1.PlanShowResponse\x12N\n\tPlanApply\x12\x1f.berth.node.v1.PlanApplyRequest\x1a .berth.node.v1.PlanApplyResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -49,8 +49,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CONSUMER_LENTENTRY']._serialized_options = b'8\001'
   _globals['_CONSUMER_PENDINGENTRY']._loaded_options = None
   _globals['_CONSUMER_PENDINGENTRY']._serialized_options = b'8\001'
-  _globals['_ANSWER']._serialized_start=2568
-  _globals['_ANSWER']._serialized_end=2693
+  _globals['_ANSWER']._serialized_start=2594
+  _globals['_ANSWER']._serialized_end=2719
   _globals['_VECTOR']._serialized_start=45
   _globals['_VECTOR']._serialized_end=154
   _globals['_VECTOR_AMOUNTSENTRY']._serialized_start=108
@@ -82,39 +82,39 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STATUSRESPONSE']._serialized_start=1229
   _globals['_STATUSRESPONSE']._serialized_end=1313
   _globals['_GROUP']._serialized_start=1316
-  _globals['_GROUP']._serialized_end=1625
-  _globals['_GROUP_CAPACITYENTRY']._serialized_start=1533
-  _globals['_GROUP_CAPACITYENTRY']._serialized_end=1580
-  _globals['_GROUP_FREEENTRY']._serialized_start=1582
-  _globals['_GROUP_FREEENTRY']._serialized_end=1625
-  _globals['_CONSUMER']._serialized_start=1628
-  _globals['_CONSUMER']._serialized_end=2294
-  _globals['_CONSUMER_OWNENTRY']._serialized_start=2016
-  _globals['_CONSUMER_OWNENTRY']._serialized_end=2058
-  _globals['_CONSUMER_DESERVEDENTRY']._serialized_start=2060
-  _globals['_CONSUMER_DESERVEDENTRY']._serialized_end=2107
-  _globals['_CONSUMER_USEDENTRY']._serialized_start=2109
-  _globals['_CONSUMER_USEDENTRY']._serialized_end=2152
-  _globals['_CONSUMER_BORROWEDENTRY']._serialized_start=2154
-  _globals['_CONSUMER_BORROWEDENTRY']._serialized_end=2201
-  _globals['_CONSUMER_LENTENTRY']._serialized_start=2203
-  _globals['_CONSUMER_LENTENTRY']._serialized_end=2246
-  _globals['_CONSUMER_PENDINGENTRY']._serialized_start=2248
-  _globals['_CONSUMER_PENDINGENTRY']._serialized_end=2294
-  _globals['_LOAN']._serialized_start=2296
-  _globals['_LOAN']._serialized_end=2370
-  _globals['_EXPLAINREQUEST']._serialized_start=2372
-  _globals['_EXPLAINREQUEST']._serialized_end=2402
-  _globals['_EXPLAINRESPONSE']._serialized_start=2404
-  _globals['_EXPLAINRESPONSE']._serialized_end=2436
-  _globals['_PLANSHOWREQUEST']._serialized_start=2438
-  _globals['_PLANSHOWREQUEST']._serialized_end=2455
-  _globals['_PLANSHOWRESPONSE']._serialized_start=2457
-  _globals['_PLANSHOWRESPONSE']._serialized_end=2493
-  _globals['_PLANAPPLYREQUEST']._serialized_start=2495
-  _globals['_PLANAPPLYREQUEST']._serialized_end=2531
-  _globals['_PLANAPPLYRESPONSE']._serialized_start=2533
-  _globals['_PLANAPPLYRESPONSE']._serialized_end=2566
-  _globals['_NODEALLOCATOR']._serialized_start=2696
-  _globals['_NODEALLOCATOR']._serialized_end=3535
+  _globals['_GROUP']._serialized_end=1651
+  _globals['_GROUP_CAPACITYENTRY']._serialized_start=1559
+  _globals['_GROUP_CAPACITYENTRY']._serialized_end=1606
+  _globals['_GROUP_FREEENTRY']._serialized_start=1608
+  _globals['_GROUP_FREEENTRY']._serialized_end=1651
+  _globals['_CONSUMER']._serialized_start=1654
+  _globals['_CONSUMER']._serialized_end=2320
+  _globals['_CONSUMER_OWNENTRY']._serialized_start=2042
+  _globals['_CONSUMER_OWNENTRY']._serialized_end=2084
+  _globals['_CONSUMER_DESERVEDENTRY']._serialized_start=2086
+  _globals['_CONSUMER_DESERVEDENTRY']._serialized_end=2133
+  _globals['_CONSUMER_USEDENTRY']._serialized_start=2135
+  _globals['_CONSUMER_USEDENTRY']._serialized_end=2178
+  _globals['_CONSUMER_BORROWEDENTRY']._serialized_start=2180
+  _globals['_CONSUMER_BORROWEDENTRY']._serialized_end=2227
+  _globals['_CONSUMER_LENTENTRY']._serialized_start=2229
+  _globals['_CONSUMER_LENTENTRY']._serialized_end=2272
+  _globals['_CONSUMER_PENDINGENTRY']._serialized_start=2274
+  _globals['_CONSUMER_PENDINGENTRY']._serialized_end=2320
+  _globals['_LOAN']._serialized_start=2322
+  _globals['_LOAN']._serialized_end=2396
+  _globals['_EXPLAINREQUEST']._serialized_start=2398
+  _globals['_EXPLAINREQUEST']._serialized_end=2428
+  _globals['_EXPLAINRESPONSE']._serialized_start=2430
+  _globals['_EXPLAINRESPONSE']._serialized_end=2462
+  _globals['_PLANSHOWREQUEST']._serialized_start=2464
+  _globals['_PLANSHOWREQUEST']._serialized_end=2481
+  _globals['_PLANSHOWRESPONSE']._serialized_start=2483
+  _globals['_PLANSHOWRESPONSE']._serialized_end=2519
+  _globals['_PLANAPPLYREQUEST']._serialized_start=2521
+  _globals['_PLANAPPLYREQUEST']._serialized_end=2557
+  _globals['_PLANAPPLYRESPONSE']._serialized_start=2559
+  _globals['_PLANAPPLYRESPONSE']._serialized_end=2592
+  _globals['_NODEALLOCATOR']._serialized_start=2722
+  _globals['_NODEALLOCATOR']._serialized_end=3561
 # @@protoc_insertion_point(module_scope)

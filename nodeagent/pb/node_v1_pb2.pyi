@@ -180,7 +180,7 @@ class StatusResponse(_message.Message):
     def __init__(self, groups: _Optional[_Iterable[_Union[Group, _Mapping]]] = ..., plan: _Optional[str] = ..., cursor: _Optional[int] = ...) -> None: ...
 
 class Group(_message.Message):
-    __slots__ = ("name", "mode", "capacity", "free", "consumers", "loans")
+    __slots__ = ("name", "mode", "capacity", "free", "consumers", "loans", "policy_fallbacks")
     class CapacityEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -201,13 +201,15 @@ class Group(_message.Message):
     FREE_FIELD_NUMBER: _ClassVar[int]
     CONSUMERS_FIELD_NUMBER: _ClassVar[int]
     LOANS_FIELD_NUMBER: _ClassVar[int]
+    POLICY_FALLBACKS_FIELD_NUMBER: _ClassVar[int]
     name: str
     mode: str
     capacity: _containers.ScalarMap[str, int]
     free: _containers.ScalarMap[str, int]
     consumers: _containers.RepeatedCompositeFieldContainer[Consumer]
     loans: _containers.RepeatedCompositeFieldContainer[Loan]
-    def __init__(self, name: _Optional[str] = ..., mode: _Optional[str] = ..., capacity: _Optional[_Mapping[str, int]] = ..., free: _Optional[_Mapping[str, int]] = ..., consumers: _Optional[_Iterable[_Union[Consumer, _Mapping]]] = ..., loans: _Optional[_Iterable[_Union[Loan, _Mapping]]] = ...) -> None: ...
+    policy_fallbacks: int
+    def __init__(self, name: _Optional[str] = ..., mode: _Optional[str] = ..., capacity: _Optional[_Mapping[str, int]] = ..., free: _Optional[_Mapping[str, int]] = ..., consumers: _Optional[_Iterable[_Union[Consumer, _Mapping]]] = ..., loans: _Optional[_Iterable[_Union[Loan, _Mapping]]] = ..., policy_fallbacks: _Optional[int] = ...) -> None: ...
 
 class Consumer(_message.Message):
     __slots__ = ("name", "parent", "leaf", "own", "deserved", "used", "borrowed", "lent", "pending", "deadline")
