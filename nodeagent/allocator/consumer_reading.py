@@ -225,9 +225,9 @@ def read_vector(findings: Findings, place: str, amounts: Mapping[str, Any]) -> V
     """Quantities by resource in base units; what is wrong is kept as a problem and left out."""
     vector = {}
     for resource, amount in amounts.items():
-        if not _RESOURCE.fullmatch(resource):
+        if not isinstance(resource, str) or not _RESOURCE.fullmatch(resource):
             accepted = "a resource such as cpu, memory or nvidia.com/gpu"
-            findings.add(join(place, resource), "is not the name of a resource", accepted)
+            findings.add(join(place, str(resource)), "is not the name of a resource", accepted)
             continue
         try:
             vector[resource] = parse_quantity(resource, amount)

@@ -39,6 +39,11 @@ def _whole(name: str, value: object, low: int, high: int) -> None:
         raise OperationRefused(name, "is out of range", f"a whole number from {low} to {high}")
 
 
+def _flag(name: str, value: object) -> None:
+    if not isinstance(value, bool):
+        raise OperationRefused(name, "is no flag", "true or false")
+
+
 def _plain_vector(value: object) -> bool:
     """Whether a vector is beyond doubt right; what is not is looked at again to say why."""
     if not isinstance(value, dict):
@@ -95,6 +100,8 @@ class Request:
             _whole("minimum", self.minimum, 1, _MAX_UNITS)
             _whole("maximum", self.maximum, self.minimum, _MAX_UNITS)
         _whole("priority", self.priority, -(1 << 31), 1 << 31)
+        _flag("firm", self.firm)
+        _flag("retry", self.retry)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +146,7 @@ class Release:
     def __post_init__(self) -> None:
         _text("id", self.id)
         _text("block", self.block, empty=True)
+        _flag("autoadjust", self.autoadjust)
         if self.vector is not None:
             _vector("vector", self.vector)
 
@@ -295,13 +303,16 @@ def _plain(value: Any, name: str) -> Any:
 
 def operation_from_document(document: Mapping[str, Any]) -> Operation:
     """The operation that a document describes. Raises OperationRefused."""
-    kind = _KINDS.get(document.get("op", ""))
+    name = document.get("op")
+    kind = _KINDS.get(name) if isinstance(name, str) else None
     if kind is None:
         raise OperationRefused("op", "is unknown", ", ".join(_KINDS))
     rest = {name: value for name, value in document.items() if name != "op"}
-    if "entries" in rest:
-        rest["entries"] = tuple((identity, vector) for identity, vector in rest["entries"])
     try:
+        if "entries" in rest:
+            rest["entries"] = tuple((identity, vector) for identity, vector in rest["entries"])
         return kind(**rest)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
+        if isinstance(error, OperationRefused):
+            raise
         raise OperationRefused("op", str(error), "the fields of the operation") from error

@@ -183,9 +183,9 @@ def _wish(findings: Findings, path: str, value: object, *, changes: bool) -> Wis
 
 
 def _named(findings: Findings, path: str, value: object) -> str:
-    if isinstance(value, str):
+    if isinstance(value, str) and len(value) <= 253:
         return value
-    findings.found(path, value, "a name")
+    findings.found(path, value, "a name of at most 253 characters")
     return ""
 
 

@@ -283,3 +283,26 @@ async def test_capacity_follows_the_configuration(tmp_path: Path) -> None:
     async with agent_at(more) as agent:
         (group,) = (await agent.status()).groups
         assert group.capacity["slots"] == 12
+
+
+async def test_a_new_group_gets_its_slice_at_once(tmp_path: Path) -> None:
+    """A consumer of the new group owns what the configuration slices off for it."""
+    extra = """
+  - name: extra
+    windows:
+    - when: always
+      consumers: [{name: guest, own: {slots: 2}}]
+"""
+    config, clock = configured(tmp_path, slices={"extra": {"slots": 2}}), VirtualClock()
+    async with agent_at(config, clock) as agent:
+        await agent.admit("a", "owner", 6)
+        less = PLAN.replace("two", "more").replace("slots: 8", "slots: 6").rstrip()
+        assert await apply(agent, less + extra) == "more"
+        assert {it.name: it.capacity["slots"] for it in (await agent.status()).groups} == {
+            "default": 8,
+            "extra": 2,
+        }
+        assert (await agent.node.Request(wish("g", "guest", 2))).answer == pb.GRANTED
+        document = agent.keeper.ledger.to_document()
+    async with agent_at(config, clock) as agent:
+        assert agent.keeper.ledger.to_document() == document
