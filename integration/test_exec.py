@@ -198,7 +198,7 @@ async def test_what_a_killed_daemon_left_is_ended(tmp_path: Path, layout: Path) 
         await streams.execute(shim, container, *words, stdin=True)
         await streams.execute(shim, container, *words, tty=True)
         call = shim.runtime.ExecSync.future(cri.ExecSyncRequest(container_id=container, cmd=words))
-        await until(lambda: len(sleepers(seconds)) == 6)
+        await until(lambda: len(sleepers(seconds)) == 6, 60)
         await asyncio.to_thread(shim.restart)
         assert call.exception() is not None
         assert sleepers(seconds) == []

@@ -23,7 +23,9 @@ def shim(
         "network.bridge": "berth-usage",
         "network.subnet": f'["{SUBNET}"]',
     }
-    with running(tmp_path_factory.mktemp("shim"), handler_settings | network) as daemon:
+    # In a network namespace of its own: the bridge and its firewall table end with it.
+    inside = ("unshare", "--net", "--")
+    with running(tmp_path_factory.mktemp("shim"), handler_settings | network, inside) as daemon:
         daemon.load(layout, IMAGE)
         yield daemon
 

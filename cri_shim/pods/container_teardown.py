@@ -19,6 +19,9 @@ from cri_shim.runtime import commands
 
 log = logging.getLogger(__name__)
 
+PATIENCE = 6.0
+"""Seconds for what was killed to leave its cgroup: zombies stay until the next look for orphans."""
+
 
 async def teardown(ctx: Context, container: Container) -> None:
     """What cannot be taken away raises: the record stays, and a later call tries again."""
@@ -29,11 +32,17 @@ async def teardown(ctx: Context, container: Container) -> None:
     if bundle.exists():
         await commands.delete(ctx.handlers.get(container.handler), container.id, force=True)
         if container.cgroup:
-            await asyncio.to_thread(ctx.cgroups.remove, container.cgroup)
+            await asyncio.to_thread(_remove_cgroup, ctx, container.cgroup)
     await ctx.images.release(container.id)
     for image_id in container.image_mounts:
         await ctx.images.unmount_image(image_id, container.id)
     await asyncio.to_thread(files.remove_tree, bundle)
+
+
+def _remove_cgroup(ctx: Context, path: str) -> None:
+    """With what is still inside: an exec that was joining when the container ended."""
+    ctx.cgroups.kill(path, PATIENCE)
+    ctx.cgroups.remove(path, PATIENCE)
 
 
 def _kill(pid: int, start: int) -> None:

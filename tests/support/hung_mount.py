@@ -41,12 +41,10 @@ def _serve(device: int, woken: int) -> None:
     poll = select.poll()
     for fd in (device, woken):
         poll.register(fd, select.POLLIN)
-    while woken not in dict(poll.poll()):
-        try:
+    with contextlib.suppress(OSError, struct.error):  # unmounted, perhaps amid an answer
+        while woken not in dict(poll.poll()):
             request = os.read(device, _BUFFER)
-        except OSError:  # unmounted
-            return
-        _, opcode, unique = struct.unpack_from("=IIQ", request)
-        if opcode == _INIT:
-            body = struct.pack("=IIIIHHI40x", 7, 31, 0, 0, 16, 12, 4096)
-            os.write(device, struct.pack("=IiQ", 16 + len(body), 0, unique) + body)
+            _, opcode, unique = struct.unpack_from("=IIQ", request)
+            if opcode == _INIT:
+                body = struct.pack("=IIIIHHI40x", 7, 31, 0, 0, 16, 12, 4096)
+                os.write(device, struct.pack("=IiQ", 16 + len(body), 0, unique) + body)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import grpc
 
+from cri_shim.host import mounts
 from cri_shim.pb import runtime_v1_pb2 as cri
 from cri_shim.pb import runtime_v1_pb2_grpc as cri_grpc
 from cri_shim.pb import shim_v1_pb2 as shim_pb
@@ -155,6 +156,9 @@ def running(
         shim.remove_everything()
     finally:
         shim.stop()
-    left = [*shim.mounts(), *shim.leftovers()]
+        left = [*shim.mounts(), *shim.leftovers()]
+        # A test that failed must not fail others: pytest removes old folders, and stumbles on mounts.
+        for target in reversed(shim.mounts()):
+            mounts.unmount(target, lazy=True)
     assert left == [], left
     shutil.rmtree(folder)
