@@ -157,7 +157,7 @@ def running(
     finally:
         shim.stop()
         left = [*shim.mounts(), *shim.leftovers()]
-        # A test that failed must not fail others: pytest removes old folders, and stumbles on mounts.
+        # A failed test must not fail others: pytest removes old folders, and stumbles on mounts.
         for target in reversed(shim.mounts()):
             mounts.unmount(target, lazy=True)
     assert left == [], left
