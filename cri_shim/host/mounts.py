@@ -181,10 +181,19 @@ def tmpfs(
     mode: int = 0o755,
     flags: Flag = Flag.NOSUID | Flag.NODEV | Flag.NOEXEC,
     source: str = "tmpfs",
+    label: str = "",
 ) -> None:
-    """Mount a new tmpfs; `size` in bytes, 0 for the kernel's own (half of the memory)."""
+    """Mount a new tmpfs; `size` in bytes, 0 for the kernel's own (half of the memory).
+
+    `label` is the SELinux label of all its files, for a kernel that has SELinux.
+    """
+    syscalls.mount(source, target, "tmpfs", flags, tmpfs_options(size, mode, label))
+
+
+def tmpfs_options(size: int, mode: int, label: str) -> str:
+    """A label has commas of its own, so it is quoted."""
     words = [f"mode={mode:o}", *([f"size={size}"] if size else [])]
-    syscalls.mount(source, target, "tmpfs", flags, ",".join(words))
+    return ",".join(words + ([f'context="{label}"'] if label else []))
 
 
 def filesystem(

@@ -213,6 +213,8 @@ class Sandbox:
     """The node agent granted it: it is told when the pod is gone."""
     stopping_since: int = 0
     boot: str = ""
+    selinux_level: str = ""
+    """Of all its containers; empty on a host without SELinux."""
     config: bytes = b""
     """The CRI message as it came, for answers that must be unchanged."""
 

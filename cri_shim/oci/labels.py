@@ -57,7 +57,7 @@ def process_label(security: ContainerSecurity, facts: Facts) -> str:
     check_label(security.selinux)
     if facts.selinux is None or security.privileged:
         return ""
-    return _merged(facts.selinux.process, security.selinux)
+    return merged(facts.selinux.process, security.selinux)
 
 
 def mount_label(security: ContainerSecurity, facts: Facts) -> str:
@@ -65,10 +65,11 @@ def mount_label(security: ContainerSecurity, facts: Facts) -> str:
     check_label(security.selinux)
     if facts.selinux is None or security.privileged:
         return ""
-    return _merged(facts.selinux.file, SELinuxLabel(level=security.selinux.level))
+    return merged(facts.selinux.file, SELinuxLabel(level=security.selinux.level))
 
 
-def _merged(base: str, wanted: SELinuxLabel) -> str:
+def merged(base: str, wanted: SELinuxLabel) -> str:
+    """The label `base` with the parts that `wanted` names."""
     parts = (base.split(":", 3) + [""] * 4)[:4]
     chosen = (wanted.user, wanted.role, wanted.type, wanted.level)
     return ":".join(new or old for new, old in zip(chosen, parts, strict=True)).rstrip(":")

@@ -25,6 +25,7 @@ from cri_shim.pods.container_teardown import undo
 from cri_shim.pods.context import Context
 from cri_shim.pods.operations import Stage
 from cri_shim.pods.sandbox_admission import check_grant
+from cri_shim.pods.sandbox_labels import relabel
 from cri_shim.pods.sandbox_namespaces import user_namespace
 from cri_shim.runtime import conmon
 
@@ -130,6 +131,10 @@ async def _steps(
     facts = await asyncio.to_thread(
         gather, ctx, sandbox, container, image, str(rootfs), mounted.resolved
     )
+    if facts.selinux is not None:
+        stage.enter("labels")
+        await asyncio.to_thread(relabel, spec, facts)
+        stage.enter("document")
     container = dataclasses.replace(container, user=facts.user)
     bundle = ctx.folders.bundle(container.id)
     await asyncio.to_thread(

@@ -35,6 +35,7 @@ from cri_shim.pods.container_target import target
 from cri_shim.pods.context import Context
 from cri_shim.pods.sandbox_files import shm_source
 from cri_shim.pods.sandbox_init import pid_namespace
+from cri_shim.pods.sandbox_labels import pod_labels
 from cri_shim.pods.sandbox_namespaces import own_kinds, user_namespace
 from cri_shim.pods.sandbox_network import host_name
 
@@ -78,6 +79,7 @@ def gather(
         kernel=host.kernel,
         seccomp=SeccompFacts(host.seccomp, _localhost_profile(spec.security.seccomp)),
         apparmor=host_facts.apparmor(ctx.settings.apparmor_profile),
+        selinux=pod_labels(host.selinux, sandbox),
         oom_floor=host.oom_floor,
         raise_rlimits=host.may_raise,
         cdi=edits,

@@ -1,15 +1,20 @@
 """What the documents need to know of this host; read once at start."""
 
+import logging
 import os
 import platform
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from cri_shim.host import selinux
 from cri_shim.host.cgroups.hierarchy import Cgroups
 from cri_shim.host.files import read_text
+from cri_shim.host.selinux import Contexts
 from cri_shim.oci import capabilities
 from cri_shim.oci.facts import AppArmorFacts, CgroupFacts, DeviceNode, Layout
+
+log = logging.getLogger(__name__)
 
 DEVICE_SKIP = frozenset({"pts", "shm", "mqueue", "console", "fd", "stdin", "stdout", "stderr"})
 """Entries of /dev that every container has of its own."""
@@ -28,6 +33,8 @@ class HostFacts:
     oom_floor: int
     may_raise: bool
     """CAP_SYS_RESOURCE: limits may be raised, OOM scores lowered."""
+    selinux: Contexts | None
+    """None without SELinux, or where its policy knows no containers: then nothing is labelled."""
 
 
 def read(cgroups: Cgroups) -> HostFacts:
@@ -45,7 +52,20 @@ def read(cgroups: Cgroups) -> HostFacts:
         seccomp="Seccomp:" in status,
         oom_floor=-1000 if may_raise else int(read_text("/proc/self/oom_score_adj") or 0),
         may_raise=may_raise,
+        selinux=_selinux(),
     )
+
+
+def _selinux() -> Contexts | None:
+    if not selinux.enabled():
+        return None
+    found = selinux.contexts()
+    if found is None:
+        log.warning(
+            "SELinux is on, but its policy has no contexts for containers, so none is labelled: "
+            "install container-selinux and restart cri-shim"
+        )
+    return found
 
 
 def _mask(status: str, field: str) -> int:

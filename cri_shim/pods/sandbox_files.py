@@ -4,11 +4,12 @@ import asyncio
 import os
 from pathlib import Path
 
-from cri_shim.host import mounts
+from cri_shim.host import mounts, selinux
 from cri_shim.model.errors import RuntimeFailure
 from cri_shim.model.namespaces import NamespaceMode
 from cri_shim.model.sandbox import Sandbox
 from cri_shim.pods.context import Context
+from cri_shim.pods.sandbox_labels import pod_labels
 from cri_shim.pods.sandbox_network import host_name
 
 SHM_SIZE = 64 << 20
@@ -24,16 +25,20 @@ async def make_files(ctx: Context, sandbox: Sandbox) -> None:
 
 def _make(ctx: Context, sandbox: Sandbox) -> None:
     folders = ctx.folders
+    labels = pod_labels(ctx.host.selinux, sandbox)
+    label = labels.file if labels else ""
     folders.sandbox(sandbox.id).mkdir(parents=True, exist_ok=True, mode=0o711)
     folders.resolv_conf(sandbox.id).write_text(_resolv_conf(sandbox))
     folders.hostname(sandbox.id).write_text(host_name(sandbox) + "\n")
     for path in (folders.resolv_conf(sandbox.id), folders.hostname(sandbox.id)):
         path.chmod(0o644)
+        if label:
+            selinux.set_label(str(path), label)
     paths = [folders.resolv_conf(sandbox.id), folders.hostname(sandbox.id)]
     if sandbox.spec.security.namespaces.ipc is NamespaceMode.POD:
         shm = folders.shm(sandbox.id)
         shm.mkdir(exist_ok=True)
-        mounts.tmpfs(str(shm), SHM_SIZE, 0o1777)
+        mounts.tmpfs(str(shm), SHM_SIZE, 0o1777, label=label)
         paths.append(shm)
     if user := sandbox.spec.security.namespaces.user:
         for path in paths:

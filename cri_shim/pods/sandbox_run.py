@@ -17,6 +17,7 @@ from cri_shim.pods.sandbox_cgroup import place
 from cri_shim.pods.sandbox_checks import check
 from cri_shim.pods.sandbox_files import make_files
 from cri_shim.pods.sandbox_init import start_init
+from cri_shim.pods.sandbox_labels import choose_level
 from cri_shim.pods.sandbox_namespaces import make_namespaces
 from cri_shim.pods.sandbox_network import attach
 from cri_shim.pods.sandbox_teardown import undo
@@ -60,6 +61,7 @@ def _intent(ctx: Context, spec: SandboxSpec, config: bytes) -> Sandbox:
         created_at=ctx.clock(),
         handler=spec.handler or ctx.handlers.default,
         boot=ctx.boot,
+        selinux_level=choose_level(ctx.host.selinux, spec, ctx.store.view.sandboxes.values()),
         config=config,
     )
 

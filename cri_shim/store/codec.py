@@ -18,7 +18,7 @@ from cri_shim.pb import runtime_v1_pb2 as cri
 
 _SANDBOX_FIELDS = (
     "created_at", "handler", "cgroup", "ips", "network", "netns", "pid", "pid_start", "boot",
-    "cgroup_made", "admitted", "stopping_since",
+    "cgroup_made", "admitted", "stopping_since", "selinux_level",
 )  # fmt: skip
 _CONTAINER_FIELDS = (
     "created_at", "image_name", "handler", "started_at", "finished_at", "exit_code", "reason",
