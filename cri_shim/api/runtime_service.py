@@ -8,10 +8,11 @@ from cri_shim.api import encode, messages
 from cri_shim.api.messages import required
 from cri_shim.api.status import Status
 from cri_shim.model.container import ContainerSpec
+from cri_shim.model.errors import InvalidArgument
 from cri_shim.model.resources import LinuxResources
 from cri_shim.model.sandbox import SandboxSpec
 from cri_shim.pb import runtime_v1_pb2 as cri
-from cri_shim.pods import checkpoint, queries
+from cri_shim.pods import checkpoint, checkpoint_restore, queries
 from cri_shim.pods.container_create import create_container
 from cri_shim.pods.container_exec import exec_sync
 from cri_shim.pods.container_logs import reopen_log
@@ -180,7 +181,23 @@ class RuntimeService:
         return cri.CheckpointPodResponse()
 
     async def RestorePod(self, request: cri.RestorePodRequest) -> cri.RestorePodResponse:
-        await checkpoint.refuse_restore(self._ctx, request.runtime_handler)
+        await checkpoint_restore.check_host(self._ctx, request.runtime_handler)
+        if request.options:
+            raise InvalidArgument(f"options {sorted(request.options)} are not known: give none")
+        path = required(request.checkpoint_path, "checkpoint_path")
+        spec = SandboxSpec.from_cri(request.config, request.runtime_handler)
+        wanted = [
+            (ContainerSpec.from_cri(c), c.SerializeToString()) for c in request.container_configs
+        ]
+        config = request.config.SerializeToString()
+        id_ = await checkpoint_restore.restore_pod(self._ctx, path, spec, config, wanted)
+        containers = self._ctx.store.view.containers_of(id_).values()
+        return cri.RestorePodResponse(
+            pod_sandbox_id=id_,
+            restored_containers=[
+                cri.RestoredContainer(name=c.name, container_id=c.id) for c in containers
+            ],
+        )
 
     async def ReopenContainerLog(
         self, request: cri.ReopenContainerLogRequest

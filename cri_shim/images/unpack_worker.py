@@ -3,11 +3,12 @@
 It is started with the daemon's pid and ends with the daemon. It reads one job a line from its
 standard input and answers each by one line:
 
-    {"blob": PATH, "target": FOLDER, "diff_id": DIGEST, "limits": {…}}
+    {"blob": PATH, "target": FOLDER, "onto": false, "diff_id": DIGEST, "limits": {…}}
     {"size": 1, "inodes": 2, "implied": [], "opaque": false} or {"bad": TEXT} or {"failed": TEXT}
 
 `bad` means that the image is to blame, `failed` that the host is. The target folder is made
-here; after an answer other than the first its remains are the caller's to remove.
+here, or with `onto` is there and keeps what the blob does not replace; after an answer other than
+the first its remains are the caller's to remove.
 """
 
 import ctypes
@@ -25,9 +26,10 @@ from cri_shim.images.stream import LayerStream, Limits
 _PR_SET_PDEATHSIG = 1
 
 
-def unpack(blob: str, target: str, diff_id: str, limits: Limits) -> Unpacked:
-    """Unpack one layer's blob into a new folder and check the digest of its content."""
-    os.mkdir(target, 0o755)
+def unpack(blob: str, target: str, diff_id: str, limits: Limits, onto: bool = False) -> Unpacked:
+    """Unpack one layer's blob into a folder and check the digest of its content."""
+    if not onto:
+        os.mkdir(target, 0o755)
     with open(blob, "rb", buffering=0) as file:
         stream = LayerStream(file, diff_id.partition(":")[0], limits)
         unpacked = extract(stream, target, limits)
@@ -41,7 +43,7 @@ def answer(job: dict[str, Any]) -> dict[str, Any]:
     """Do one job; whatever goes wrong is told in words."""
     try:
         limits = Limits(**job["limits"])
-        return asdict(unpack(job["blob"], job["target"], job["diff_id"], limits))
+        return asdict(unpack(job["blob"], job["target"], job["diff_id"], limits, job["onto"]))
     except BadImage as error:
         return {"bad": str(error)}
     except (OverflowError, ValueError) as error:

@@ -86,12 +86,16 @@ class Unpackers:
         self._slots = asyncio.Semaphore(count or min(os.cpu_count() or 1, 4))
         self._idle: list[_Worker] = []
 
-    async def unpack(self, blob: Path, target: Path, diff_id: Digest) -> Unpacked:
+    async def unpack(
+        self, blob: Path, target: Path, diff_id: Digest, onto: bool = False
+    ) -> Unpacked:
         """Unpack into the new folder `target`, whose remains after an error are the caller's.
+
+        With `onto` into one that is there, over what is in it.
 
         Raises BadImage where the layer is wrong and RuntimeFailure where this host is.
         """
-        job = {"blob": str(blob), "target": str(target), "diff_id": diff_id}
+        job = {"blob": str(blob), "target": str(target), "diff_id": diff_id, "onto": onto}
         async with self._slots:
             worker = self._take()
             try:

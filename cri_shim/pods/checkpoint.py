@@ -6,11 +6,9 @@ The processes run on. The OCI runtime drives CRIU; what neither can do is told i
 import asyncio
 import contextlib
 import os
-import re
 import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from cri_shim.host import files, processes
 from cri_shim.model.container import Container
@@ -27,7 +25,7 @@ from cri_shim.model.sandbox import Sandbox
 from cri_shim.pods import checkpoint_archive, queries
 from cri_shim.pods.container_exec import running_container
 from cri_shim.pods.context import Context
-from cri_shim.runtime import commands
+from cri_shim.runtime import commands, words
 from cri_shim.runtime.handler import ENVIRONMENT, Handler
 
 TIMEOUT = 600.0
@@ -35,7 +33,6 @@ TIMEOUT = 600.0
 FOLDER = "checkpoints"
 """Below the images: what is being written. Whatever is there at a start was left by a kill."""
 _CHECK = 20.0
-_ERROR = re.compile(r"Error \([^)]*\): (?P<words>.+)")
 
 
 async def checkpoint_container(ctx: Context, id_: str, location: str, timeout: int) -> None:
@@ -48,7 +45,7 @@ async def checkpoint_container(ctx: Context, id_: str, location: str, timeout: i
     target = _target(location, "location")
     if timeout < 0:
         raise InvalidArgument(f"timeout {timeout} is negative: use 0 for the default")
-    async with _work(ctx) as folder:
+    async with working_folder(ctx) as folder:
         await _dump(ctx, container, folder, float(timeout) or TIMEOUT)
         await asyncio.to_thread(checkpoint_archive.pack, folder, target)
 
@@ -64,21 +61,13 @@ async def checkpoint_pod(
     if options:
         raise InvalidArgument(f"options {sorted(options)} are not known: give none")
     containers = _of_pod(ctx, sandbox, chosen)
-    async with _work(ctx) as folder:
+    async with working_folder(ctx) as folder:
         for container in containers:
             part = folder / "containers" / container.name
             part.mkdir(parents=True, mode=0o700)
             await _dump(ctx, container, part, TIMEOUT)
         checkpoint_archive.describe_pod(folder, sandbox, containers, ctx.clock())
         await asyncio.to_thread(checkpoint_archive.pack, folder, target)
-
-
-async def refuse_restore(ctx: Context, handler_name: str) -> NoReturn:
-    """Always raises: what is missing for a restore, CRIU first."""
-    await _refuse_without_criu(ctx.handlers.get(handler_name))
-    raise Unimplemented(
-        "pods are not restored from checkpoints: run a new pod; the archives are for inspection"
-    )
 
 
 def _of_pod(ctx: Context, sandbox: Sandbox, chosen: Sequence[str]) -> list[Container]:
@@ -104,7 +93,7 @@ def _target(text: str, field: str) -> Path:
 
 
 @contextlib.asynccontextmanager
-async def _work(ctx: Context) -> AsyncIterator[Path]:
+async def working_folder(ctx: Context) -> AsyncIterator[Path]:
     """A folder for the images of CRIU; memory may be large, so it is not in memory itself."""
     base = ctx.images.mountpoint / FOLDER
     base.mkdir(exist_ok=True, mode=0o700)
@@ -120,19 +109,15 @@ async def _work(ctx: Context) -> AsyncIterator[Path]:
 async def _dump(ctx: Context, container: Container, folder: Path, timeout: float) -> None:
     """All that the archive of one container holds, as files in `folder`."""
     handler = ctx.handlers.get(container.handler)
-    if not handler.features.checkpoint:
-        raise Unimplemented(
-            f"handler {handler.name!r}: this {handler.kind} ({handler.binary}) is built without "
-            "CRIU, so its containers cannot be checkpointed: use another handler"
-        )
+    check_built_in(handler)
     images = folder / checkpoint_archive.IMAGES
     images.mkdir(mode=0o700)
     try:
         await commands.checkpoint(handler, container.id, images, folder, timeout)
     except RuntimeFailure as error:
-        said = _criu_words(files.read_text(folder / "dump.log") or "")
+        said = words.criu(files.read_text(folder / "dump.log") or "")
         await _thaw(handler, container)
-        await _refuse_without_criu(handler)
+        await refuse_without_criu(handler)
         raise RuntimeFailure(f"{error}: {said}" if said else str(error)) from error
     except BaseException:
         await asyncio.shield(_thaw(handler, container))
@@ -143,6 +128,15 @@ async def _dump(ctx: Context, container: Container, folder: Path, timeout: float
     )
 
 
+def check_built_in(handler: Handler) -> None:
+    """Unimplemented where the OCI runtime cannot drive CRIU."""
+    if not handler.features.checkpoint:
+        raise Unimplemented(
+            f"handler {handler.name!r}: this {handler.kind} ({handler.binary}) is built without "
+            "CRIU, so its containers cannot be checkpointed or restored: use another handler"
+        )
+
+
 async def _thaw(handler: Handler, container: Container) -> None:
     """CRIU that was stopped half way may leave the processes frozen."""
     with contextlib.suppress(BerthError):
@@ -151,7 +145,7 @@ async def _thaw(handler: Handler, container: Container) -> None:
             await commands.resume(handler, container.id)
 
 
-async def _refuse_without_criu(handler: Handler) -> None:
+async def refuse_without_criu(handler: Handler) -> None:
     """Raise Unimplemented where `criu check` finds that this kernel or host is not for it."""
     try:
         result = await processes.run(["criu", "check"], timeout=_CHECK, env=ENVIRONMENT)
@@ -165,10 +159,5 @@ async def _refuse_without_criu(handler: Handler) -> None:
             f"package criu for {handler.kind}"
         ) from error
     if result.code:
-        said = _criu_words(result.stderr.decode("utf-8", "replace")) or f"exit code {result.code}"
+        said = words.criu(result.stderr.decode("utf-8", "replace")) or f"exit code {result.code}"
         raise Unimplemented(f"CRIU does not work on this host: {said}")
-
-
-def _criu_words(log: str) -> str:
-    """The first errors of a log of CRIU, which the others follow from."""
-    return "; ".join([found["words"] for found in _ERROR.finditer(log)][:3])

@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 import os
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from cri_shim.host import files
@@ -20,6 +21,7 @@ from cri_shim.pods import container_mounts, exits, resource_checks
 from cri_shim.pods.cgroup_path import container_cgroup
 from cri_shim.pods.container_checks import in_pod
 from cri_shim.pods.container_facts import gather
+from cri_shim.pods.container_start import running
 from cri_shim.pods.container_target import held
 from cri_shim.pods.container_teardown import undo
 from cri_shim.pods.context import Context
@@ -30,10 +32,23 @@ from cri_shim.pods.sandbox_namespaces import user_namespace
 from cri_shim.runtime import conmon
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Restored:
+    """What a container is made from in place of its command. `images`: CRIU's folder."""
+
+    images: Path
+    fill: Callable[[ContainerId], Awaitable[None]]
+    """Puts into the container's root what it had changed there."""
+
+
 async def create_container(
-    ctx: Context, sandbox_id: str, spec: ContainerSpec, config: bytes
+    ctx: Context,
+    sandbox_id: str,
+    spec: ContainerSpec,
+    config: bytes,
+    restored: Restored | None = None,
 ) -> ContainerId:
-    """Prepare the container; its process waits for StartContainer.
+    """Prepare the container; its process waits for StartContainer, a `restored` one runs.
 
     A retry with the same name and attempt joins the create in flight. Raises FailedPrecondition
     for a pod that is not ready, NotFound for an image that is not here, InvalidArgument for a
@@ -51,7 +66,7 @@ async def create_container(
     found = image
 
     async def make(stage: Stage) -> ContainerId:
-        return await _make(ctx, sandbox, found, spec, config, stage)
+        return await _make(ctx, sandbox, found, spec, config, restored, stage)
 
     name = f"{sandbox.id}_{spec.name}_{spec.attempt}"
     what = f"create container {spec.name} of pod {sandbox.name}"
@@ -69,20 +84,28 @@ def _ready_sandbox(ctx: Context, id_: str) -> Sandbox:
 
 
 async def _make(
-    ctx: Context, sandbox: Sandbox, image: Image, spec: ContainerSpec, config: bytes, stage: Stage
+    ctx: Context,
+    sandbox: Sandbox,
+    image: Image,
+    spec: ContainerSpec,
+    config: bytes,
+    restored: Restored | None,
+    stage: Stage,
 ) -> ContainerId:
     container = _intent(ctx, sandbox, image, spec, config)
     ctx.store.add_container(container)
     try:
         with held(ctx, container):
-            container = await _steps(ctx, sandbox, image, container, stage)
+            container = await _steps(ctx, sandbox, image, container, restored, stage)
     except BaseException as error:
         stage.enter("undo")
         await undo(ctx, ctx.store.view.containers[container.id], error)
         raise
     ctx.store.put_container(dataclasses.replace(container, state=ContainerState.CREATED))
-    exits.watch(ctx, container)
     ctx.events.publish(container.id, container.sandbox_id, EventType.CREATED)
+    if restored is not None:
+        running(ctx, container.id)
+    exits.watch(ctx, container)
     return container.id
 
 
@@ -116,7 +139,12 @@ def _log_path(sandbox: Sandbox, spec: ContainerSpec) -> str:
 
 
 async def _steps(
-    ctx: Context, sandbox: Sandbox, image: Image, container: Container, stage: Stage
+    ctx: Context,
+    sandbox: Sandbox,
+    image: Image,
+    container: Container,
+    restored: Restored | None,
+    stage: Stage,
 ) -> Container:
     """Each step's result is in the record before the next begins: teardown needs no more."""
     spec = container.spec
@@ -127,6 +155,9 @@ async def _steps(
     ctx.store.put_container(container)
     stage.enter("root")
     rootfs = await ctx.images.prepare(image.id, container.id, userns)
+    if restored is not None:
+        stage.enter("what it had written")
+        await restored.fill(container.id)
     stage.enter("document")
     facts = await asyncio.to_thread(
         gather, ctx, sandbox, container, image, str(rootfs), mounted.resolved
@@ -141,7 +172,8 @@ async def _steps(
         _write, bundle, document.render(document.compose(spec, facts)), container
     )
     stage.enter("runtime")
-    created = await conmon.create(_launch(ctx, container, bundle), ctx.settings.create_timeout)
+    launch = _launch(ctx, container, bundle, restored.images if restored else None)
+    created = await conmon.create(launch, ctx.settings.create_timeout)
     container = dataclasses.replace(
         container,
         pid=created.pid,
@@ -160,7 +192,9 @@ def _write(bundle: Path, config: bytes, container: Container) -> None:
         Path(container.log_path).parent.mkdir(parents=True, exist_ok=True)
 
 
-def _launch(ctx: Context, container: Container, bundle: Path) -> conmon.Launch:
+def _launch(
+    ctx: Context, container: Container, bundle: Path, restore: Path | None
+) -> conmon.Launch:
     return conmon.Launch(
         id=container.id,
         bundle=bundle,
@@ -170,4 +204,5 @@ def _launch(ctx: Context, container: Container, bundle: Path) -> conmon.Launch:
         terminal=container.spec.tty,
         stdin=container.spec.stdin,
         stdin_once=container.spec.stdin_once,
+        restore=restore,
     )

@@ -5,6 +5,7 @@ import dataclasses
 from cri_shim.model.container import Container
 from cri_shim.model.errors import BerthError, FailedPrecondition
 from cri_shim.model.events import EventType
+from cri_shim.model.ids import ContainerId
 from cri_shim.model.lifecycle import ContainerState, SandboxState
 from cri_shim.pods.container_target import target
 from cri_shim.pods.context import Context
@@ -44,10 +45,15 @@ async def _start(ctx: Context, container: Container) -> None:
     except BerthError as error:
         _record_failure(ctx, container, str(error))
         raise
-    now = ctx.store.view.containers[container.id]
-    running = dataclasses.replace(now, state=ContainerState.RUNNING, started_at=ctx.clock())
-    ctx.store.put_container(running)
-    ctx.events.publish(container.id, container.sandbox_id, EventType.STARTED)
+    running(ctx, container.id)
+
+
+def running(ctx: Context, id_: ContainerId) -> None:
+    """Record that a created container runs."""
+    now = ctx.store.view.containers[id_]
+    started = dataclasses.replace(now, state=ContainerState.RUNNING, started_at=ctx.clock())
+    ctx.store.put_container(started)
+    ctx.events.publish(id_, now.sandbox_id, EventType.STARTED)
 
 
 def _record_failure(ctx: Context, container: Container, why: str) -> None:

@@ -25,8 +25,11 @@ EXIT_FILE = "exit"
 OOM_FILE = "oom"
 _PIDFILE = "pidfile"
 _CONMON_PIDFILE = "conmon.pid"
-_BUNDLE_LEFTOVERS = ("attach", "ctl", "winsz", "logs")
+_RESTORE_LOG = "restore.log"
+_BUNDLE_LEFTOVERS = ("attach", "ctl", "winsz", "logs", _RESTORE_LOG, "stats-restore")
 _PERSIST_LEFTOVERS = (_PIDFILE, _CONMON_PIDFILE, EXIT_FILE, OOM_FILE)
+_RESTORE_OPTIONS = ("--file-locks", "--tcp-established")
+"""As `commands.checkpoint` has them: CRIU wants the same at both ends."""
 _DYING = 2.0
 """Seconds given to conmon to end after it reported a failure; then it is killed."""
 
@@ -50,6 +53,8 @@ class Launch:
     stdin: bool = False
     stdin_once: bool = False
     conmon_cgroup: tuple[str, ...] = ()
+    restore: Path | None = None
+    """Folder with CRIU's images of a container: it is made from them and runs at once."""
 
     @property
     def exit_file(self) -> Path:
@@ -142,6 +147,9 @@ def _argv(launch: Launch) -> list[str]:
     argv += ["--log-path", _log_argument(launch), "--no-sync-log"]
     if handler.systemd_cgroup:
         argv.append("--systemd-cgroup")
+    if launch.restore is not None:
+        argv += ["--restore", str(launch.restore)]
+        argv += [f"--runtime-opt={option}" for option in _RESTORE_OPTIONS]
     if launch.terminal:
         argv.append("--terminal")
     if launch.stdin:
@@ -195,7 +203,7 @@ async def _line(fd: int) -> bytes:
         loop.remove_reader(fd)
 
 
-def _pid(launch: Launch, answer: bytes, said: int) -> int:
+def _pid(launch: Launch, answer: bytes, complaints: int) -> int:
     """The container's pid out of conmon's answer; RuntimeFailure where it has none."""
     try:
         report = json.loads(answer.decode("utf-8", "replace"), strict=False)
@@ -207,7 +215,10 @@ def _pid(launch: Launch, answer: bytes, said: int) -> int:
     name: str = launch.handler.kind
     cause = words.plain(message.encode("utf-8", "replace"))
     if not cause:
-        name, cause = "conmon", _conmon_words(said)
+        name, cause = "conmon", _conmon_words(complaints)
+    if launch.restore is not None:
+        said = words.criu(read_text(launch.bundle / _RESTORE_LOG) or "")
+        cause = f"{cause}: {said}" if said else cause
     raise RuntimeFailure(f"cannot create container {launch.id}: {name}: {cause}")
 
 

@@ -4,6 +4,7 @@ import json
 import re
 
 _LOGRUS = re.compile(r'level=(?P<level>error|fatal)\s+msg=(?P<message>"(?:[^"\\]|\\.)*"?|\S+)')
+_CRIU_ERROR = re.compile(r"Error \([^)]*\): (?P<words>.+)")
 _STAMP = re.compile(r"^\d{4}-\d\d-\d\dT[\d:.]+Z?: ")
 _FRAMES = (
     re.compile(r"^runc (create|exec|run|restore) failed: "),
@@ -22,6 +23,11 @@ def plain(stderr: bytes) -> str:
     errors = [_unquote(found["message"]) for found in _LOGRUS.finditer(text)]
     lines = errors[-1:] or [_STAMP.sub("", line) for line in text.splitlines() if line.strip()]
     return "; ".join(_unframe(line.strip()) for line in lines)
+
+
+def criu(log: str) -> str:
+    """The first errors of a log of CRIU, which the others follow from; empty where it has none."""
+    return "; ".join([found["words"] for found in _CRIU_ERROR.finditer(log)][:3])
 
 
 def _unquote(word: str) -> str:
