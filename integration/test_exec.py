@@ -17,11 +17,11 @@ import websocket
 from kubernetes.stream.ws_client import get_websocket_url
 
 from cri_shim.pb import runtime_v1_pb2 as cri
-from integration.conftest import HANDLERS
+from integration.conftest import HANDLERS, IMAGE
 from tests.streaming.spdy_client import Exec
 from tests.support import pods, streams
 from tests.support.containers import until
-from tests.support.shim import Shim
+from tests.support.shim import Shim, running
 
 EVERY_BYTE = bytes(range(256)) * 500 + b"\xff\xfe\xc0"
 
@@ -187,6 +187,25 @@ async def test_the_container_ends_under_an_exec(shim: Shim, image: str, handler:
     await streams.says(run, b"up\n")
     await asyncio.to_thread(pods.stop, shim, container)
     assert await run.code() == 137
+
+
+async def test_what_a_killed_daemon_left_is_ended(tmp_path: Path, layout: Path) -> None:
+    seconds = f"6{os.getpid():06}"
+    with running(tmp_path / "shim") as shim:
+        shim.load(layout, IMAGE)
+        container = pods.run_container(shim, pods.run_pod(shim), pods.container_config(IMAGE))
+        words = ("sh", "-c", f"sleep {seconds} & sleep {seconds}")
+        await streams.execute(shim, container, *words, stdin=True)
+        await streams.execute(shim, container, *words, tty=True)
+        call = shim.runtime.ExecSync.future(cri.ExecSyncRequest(container_id=container, cmd=words))
+        await until(lambda: len(sleepers(seconds)) == 6, 60)
+        await asyncio.to_thread(shim.restart)
+        assert call.exception() is not None
+        assert sleepers(seconds) == []
+        assert pods.status(shim, container).state == cri.CONTAINER_RUNNING
+        again = await streams.execute(shim, container, "echo", "well", tty=True)
+        assert await again.code() == 0
+        assert [*shim.state.glob("runtime/**/*-scratch/*")] == []
 
 
 # The Kubernetes package's client, and a plain WebSocket one
