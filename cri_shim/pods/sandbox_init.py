@@ -2,9 +2,11 @@
 
 import asyncio
 import dataclasses
+import errno
 import os
 import shutil
 import signal
+import time
 from pathlib import Path
 
 from cri_shim.host import files, processes
@@ -76,7 +78,19 @@ async def stop_init(ctx: Context, sandbox: Sandbox) -> None:
         finally:
             os.close(pidfd)
     await commands.delete(ctx.handlers.get(sandbox.handler), sandbox.id, force=True)
-    await asyncio.to_thread(files.remove_tree, bundle)
+    await asyncio.to_thread(_remove_bundle, bundle)
+
+
+def _remove_bundle(bundle: Path) -> None:
+    """conmon ends a moment after the process: its exit file may come while this empties."""
+    for _ in range(100):
+        try:
+            return files.remove_tree(bundle)
+        except OSError as error:
+            if error.errno != errno.ENOTEMPTY:
+                raise
+            time.sleep(0.01)
+    return files.remove_tree(bundle)
 
 
 def pid_namespace(sandbox: Sandbox) -> str:
