@@ -14,8 +14,8 @@ import grpc
 import yaml
 
 from bench.result import Result, value
-from cri_shim.pb import admission_v1_pb2 as pb
-from cri_shim.pb.admission_v1_pb2_grpc import PodAdmissionStub
+from berth.pb import admission_v1_pb2 as pb
+from berth.pb.admission_v1_pb2_grpc import PodAdmissionStub
 from nodeagent.allocator.operation import Release, Request
 from nodeagent.config import Config
 from nodeagent.daemon import running

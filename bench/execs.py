@@ -19,7 +19,7 @@ from pathlib import Path
 from bench import streaming
 from bench.pods import IMAGE, SLEEP, Bare, bare, remove_pod
 from bench.result import Result, ratio, value
-from cri_shim.pb import runtime_v1_pb2 as cri
+from berth.pb import runtime_v1_pb2 as cri
 from tests.support import busybox, crun_host, pods, streams
 from tests.support.image import layout_files, write_folder
 from tests.support.shim import Shim, running

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from cri_shim.host.tasks import Tasks
+from berth.linux.tasks import Tasks
 from cri_shim.images.service import Images
 from cri_shim.store.store import Store
 from tests.support import image as make

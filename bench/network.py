@@ -16,8 +16,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from cri_shim.host import namespaces
-from cri_shim.host.tasks import Tasks
+from berth.linux import namespaces
+from berth.linux.tasks import Tasks
 from cri_shim.model.sandbox import PortMapping, Protocol
 from cri_shim.network.choice import NetworkConfig, Networks, build
 from cri_shim.network.pod import PodNet

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.result import Result, ratio, value
-from cri_shim.pb import runtime_v1_pb2 as cri
+from berth.pb import runtime_v1_pb2 as cri
 from tests.support import nethost
 from tests.support.nethost import Node
 

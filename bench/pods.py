@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from bench.result import Result, ratio, value
-from cri_shim.pb import runtime_v1_pb2 as cri
+from berth.pb import runtime_v1_pb2 as cri
 from tests.support import busybox, crun_host, pods
 from tests.support.image import layout_files, write_folder
 from tests.support.shim import Shim, conmons, running

@@ -21,9 +21,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cri_shim.host import processes
-from cri_shim.host.files import remove_tree
-from cri_shim.host.tasks import Tasks
+from berth.linux import processes
+from berth.linux.files import remove_tree
+from berth.linux.tasks import Tasks
 from cri_shim.runtime import commands, conmon, execs, probe, reaping
 from cri_shim.runtime.exits import Exit, ExitWatcher
 from cri_shim.runtime.handler import ENVIRONMENT, Handler

@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from urllib.parse import urlsplit
 
 from bench.result import Result, ratio, value
-from cri_shim.host.processes import Process, spawn
+from berth.linux.processes import Process, spawn
 from cri_shim.streaming.server import StreamingServer
 from cri_shim.streaming.sessions import (
     AttachSession,

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bench.result import Result, value
-from cri_shim.pb import runtime_v1_pb2 as cri
+from berth.pb import runtime_v1_pb2 as cri
 from tests.support import busybox, pods
 from tests.support.image import layout_files, write_folder
 from tests.support.shim import Shim, running

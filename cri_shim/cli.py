@@ -11,9 +11,9 @@ from typing import NoReturn
 
 import grpc
 
+from berth.base.errors import BerthError
 from cri_shim import config as configuration
 from cri_shim.config import Config
-from cri_shim.model.errors import BerthError
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import grpc
 
-from cri_shim.pb import runtime_v1_pb2 as cri
-from cri_shim.pb import runtime_v1_pb2_grpc as cri_grpc
-from cri_shim.pb import shim_v1_pb2 as shim
-from cri_shim.pb import shim_v1_pb2_grpc as shim_grpc
+from berth.pb import runtime_v1_pb2 as cri
+from berth.pb import runtime_v1_pb2_grpc as cri_grpc
+from berth.pb import shim_v1_pb2 as shim
+from berth.pb import shim_v1_pb2_grpc as shim_grpc
 
 Row = tuple[str, ...]
 

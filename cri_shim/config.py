@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from cri_shim.model.errors import InvalidArgument
+from berth.base.errors import InvalidArgument
 
 DEFAULT_FILE = Path("/etc/berth/cri-shim.toml")
 

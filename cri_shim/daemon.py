@@ -14,6 +14,16 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from berth.base.errors import FailedPrecondition
+from berth.base.operations import Operations
+from berth.linux import sdnotify
+from berth.linux.boot import boot_id
+from berth.linux.cgroups.detection import detect
+from berth.linux.cgroups.naming import choose_driver
+from berth.linux.programs import program_folder
+from berth.linux.tasks import Tasks
+from berth.pb import runtime_v1_pb2 as cri
+from berth.pb import shim_v1_pb2 as shim
 from cri_shim import config as configuration
 from cri_shim.admission.agent import admission_for
 from cri_shim.api import server
@@ -24,17 +34,9 @@ from cri_shim.api.status import Status
 from cri_shim.api.stream_service import StreamService
 from cri_shim.api.usage_service import UsageService
 from cri_shim.config import Config
-from cri_shim.host import sdnotify
-from cri_shim.host.cgroups.detection import detect
-from cri_shim.host.cgroups.naming import choose_driver
-from cri_shim.host.programs import program_folder
-from cri_shim.host.tasks import Tasks
 from cri_shim.images.service import Images
 from cri_shim.images.service import Settings as ImageSettings
-from cri_shim.model.errors import FailedPrecondition
 from cri_shim.network import choice
-from cri_shim.pb import runtime_v1_pb2 as cri
-from cri_shim.pb import shim_v1_pb2 as shim
 from cri_shim.pods import host_facts
 from cri_shim.pods.container_exec import Documents
 from cri_shim.pods.container_stop import Stops
@@ -42,14 +44,12 @@ from cri_shim.pods.context import Context, Handlers, Settings
 from cri_shim.pods.events import Events
 from cri_shim.pods.exits import Ends
 from cri_shim.pods.folders import Folders
-from cri_shim.pods.operations import Operations
 from cri_shim.pods.recovery import recover
 from cri_shim.pods.sessions import Sessions
 from cri_shim.pods.usage import Usage
 from cri_shim.runtime import null_device, probe, reaping
 from cri_shim.runtime.exits import ExitWatcher
 from cri_shim.runtime.handler import Handler
-from cri_shim.store.boot import boot_id
 from cri_shim.store.store import Store
 from cri_shim.streaming.links import Links
 from cri_shim.streaming.server import StreamingServer

@@ -8,13 +8,13 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from berth.base.errors import BerthError
+from berth.linux import mounts
+from berth.linux.cgroups.detection import detect
+from berth.linux.cgroups.naming import choose_driver
+from berth.linux.files import remove_tree
+from berth.linux.programs import program_folder
 from cri_shim.config import Config
-from cri_shim.host import mounts
-from cri_shim.host.cgroups.detection import detect
-from cri_shim.host.cgroups.naming import choose_driver
-from cri_shim.host.files import remove_tree
-from cri_shim.host.programs import program_folder
-from cri_shim.model.errors import BerthError
 from cri_shim.network import choice
 from cri_shim.network.pod import Level
 from cri_shim.pods import host_facts

@@ -4,7 +4,7 @@ import time
 
 import grpc
 
-from cri_shim.pb import runtime_v1_pb2 as cri
+from berth.pb import runtime_v1_pb2 as cri
 from demo.runtime import container_config, pod_config, remove, run_container
 from demo.stage import Stage
 

@@ -4,7 +4,7 @@ import time
 import urllib.request
 from pathlib import Path
 
-from cri_shim.pb import runtime_v1_pb2 as cri
+from berth.pb import runtime_v1_pb2 as cri
 from demo.stage import Stage
 from tests.support import busybox
 from tests.support.registry import running

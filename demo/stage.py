@@ -10,8 +10,8 @@ from typing import TypeVar
 
 import grpc
 
-from cri_shim.pb import runtime_v1_pb2 as cri
-from cri_shim.pb import runtime_v1_pb2_grpc as cri_grpc
+from berth.pb import runtime_v1_pb2 as cri
+from berth.pb import runtime_v1_pb2_grpc as cri_grpc
 
 T = TypeVar("T")
 BIN = Path(sys.executable).parent

@@ -6,7 +6,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from cri_shim.pb import runtime_v1_pb2 as cri
+from berth.pb import runtime_v1_pb2 as cri
 from tests.support import busybox, pods
 from tests.support.image import BuiltImage, layout_files, write_folder
 from tests.support.shim import Shim

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from cri_shim.pb import runtime_v1_pb2 as cri
-from cri_shim.pb import shim_v1_pb2 as shim_pb
+from berth.pb import runtime_v1_pb2 as cri
+from berth.pb import shim_v1_pb2 as shim_pb
 from tests.support import pods
 from tests.support.shim import Shim
 

@@ -17,7 +17,7 @@ import pytest
 import websocket
 from kubernetes.stream.ws_client import get_websocket_url
 
-from cri_shim.pb import runtime_v1_pb2 as cri
+from berth.pb import runtime_v1_pb2 as cri
 from integration.conftest import HANDLERS, IMAGE
 from tests.streaming.spdy_client import Exec
 from tests.support import pods, streams

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from cri_shim.host.files import read_text
-from cri_shim.pb import runtime_v1_pb2 as cri
+from berth.linux.files import read_text
+from berth.pb import runtime_v1_pb2 as cri
 from tests.support import pods, streams
 from tests.support.containers import until
 from tests.support.shim import Shim

@@ -9,10 +9,10 @@ from pathlib import Path
 import grpc
 import pytest
 
-from cri_shim.host import processes
-from cri_shim.host.files import read_text
-from cri_shim.pb import runtime_v1_pb2 as cri
-from cri_shim.pb import runtime_v1_pb2_grpc as cri_grpc
+from berth.linux import processes
+from berth.linux.files import read_text
+from berth.pb import runtime_v1_pb2 as cri
+from berth.pb import runtime_v1_pb2_grpc as cri_grpc
 from integration.conftest import HANDLERS
 from tests.support import pods
 from tests.support.shim import Shim

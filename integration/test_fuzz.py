@@ -18,7 +18,7 @@ from google.protobuf.message_factory import GetMessageClass
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cri_shim.pb import runtime_v1_pb2 as cri
+from berth.pb import runtime_v1_pb2 as cri
 from tests.model import cri_messages
 from tests.support import pods
 from tests.support.shim import Shim

@@ -10,8 +10,8 @@ from typing import Any
 import grpc
 import pytest
 
-from cri_shim.host import mounts
-from cri_shim.pb import runtime_v1_pb2 as cri
+from berth.linux import mounts
+from berth.pb import runtime_v1_pb2 as cri
 from integration.conftest import HANDLERS
 from tests.support import busybox, pods
 from tests.support.image import BuiltImage, Layer, folder, layout_files, symlink, write_folder

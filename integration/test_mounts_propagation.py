@@ -6,8 +6,8 @@ from pathlib import Path
 import grpc
 import pytest
 
-from cri_shim.host import mounts
-from cri_shim.pb import runtime_v1_pb2 as cri
+from berth.linux import mounts
+from berth.pb import runtime_v1_pb2 as cri
 from integration.conftest import HANDLERS
 from tests.support import pods
 from tests.support.shim import Shim

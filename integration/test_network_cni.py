@@ -8,8 +8,8 @@ from pathlib import Path
 import grpc
 import pytest
 
-from cri_shim.host.tasks import Tasks
-from cri_shim.pb import runtime_v1_pb2 as cri
+from berth.linux.tasks import Tasks
+from berth.pb import runtime_v1_pb2 as cri
 from tests.network.cni_folder import PASS_ON, REAL, CniHost, answer
 from tests.network.hosts import Hosts, ask, echo, refused, sh
 from tests.support import nethost

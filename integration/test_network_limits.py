@@ -8,7 +8,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from cri_shim.pb import runtime_v1_pb2 as cri
+from berth.pb import runtime_v1_pb2 as cri
 from tests.network.hosts import ask, echo, sh
 from tests.support import nethost
 from tests.support.nethost import Node, pod_config, port

@@ -13,8 +13,8 @@ import pytest
 import websocket
 from kubernetes.stream.ws_client import PortForward, get_websocket_url
 
-from cri_shim.host import namespaces
-from cri_shim.pb import runtime_v1_pb2 as cri
+from berth.linux import namespaces
+from berth.pb import runtime_v1_pb2 as cri
 from tests.support import pods, streams
 from tests.support.shim import Shim
 

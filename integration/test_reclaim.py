@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 import pytest
 
-from cri_shim.pb import runtime_v1_pb2 as cri
+from berth.pb import runtime_v1_pb2 as cri
 from tests.support import pods
 from tests.support.agent import NodeAgent, agent_running
 from tests.support.shim import Shim, running

@@ -12,7 +12,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from cri_shim.pb import runtime_v1_pb2 as cri
+from berth.pb import runtime_v1_pb2 as cri
 from tests.support import pods
 from tests.support.shim import BIN, Shim, running
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from cri_shim.pb import runtime_v1_pb2 as cri
+from berth.pb import runtime_v1_pb2 as cri
 from tests.support import pods
 from tests.support.shim import Shim
 

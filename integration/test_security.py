@@ -9,8 +9,8 @@ from pathlib import Path
 import grpc
 import pytest
 
+from berth.pb import runtime_v1_pb2 as cri
 from cri_shim.oci import capabilities
-from cri_shim.pb import runtime_v1_pb2 as cri
 from integration.conftest import HANDLERS
 from tests.support import busybox, pods
 from tests.support.image import BuiltImage, Layer, layout_files, member, write_folder

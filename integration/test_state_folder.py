@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from cri_shim.host import mounts
-from cri_shim.host.mounts import Flag
-from cri_shim.pb import runtime_v1_pb2 as cri
+from berth.linux import mounts
+from berth.linux.mounts import Flag
+from berth.pb import runtime_v1_pb2 as cri
 from tests.support import pods
 from tests.support.shim import Shim, running
 

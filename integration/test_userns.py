@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 import pytest
 
-from cri_shim.pb import runtime_v1_pb2 as cri
+from berth.pb import runtime_v1_pb2 as cri
 from tests.support import pods
 from tests.support.shim import Shim, running
 

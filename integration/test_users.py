@@ -7,8 +7,8 @@ from typing import Any
 import grpc
 import pytest
 
-from cri_shim.pb import runtime_v1_pb2 as cri
-from cri_shim.pb import shim_v1_pb2 as shim_pb
+from berth.pb import runtime_v1_pb2 as cri
+from berth.pb import shim_v1_pb2 as shim_pb
 from integration.conftest import HANDLERS
 from tests.support import busybox, pods
 from tests.support.image import BuiltImage, Layer, layout_files, symlink, write_folder

@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 
 import yaml
 
+from berth.pb import node_v1_pb2 as pb
 from nodeagent import config as configuration
 from nodeagent import daemon
 from nodeagent.allocator.plan_reading import parse_plan
@@ -23,7 +24,6 @@ from nodeagent.config import Config, ConfigError
 from nodeagent.duties.documents import read_yaml_file
 from nodeagent.duties.preflight import findings
 from nodeagent.journal.errors import JournalError
-from nodeagent.pb import node_v1_pb2 as pb
 
 _FAILURES = (CallFailed, ConfigError, DocumentRefused, JournalError, OSError, ValueError)
 """Errors whose message says what to do; anything else is a fault of the agent."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from nodeagent.allocator.quantity import QuantityError, Vector, parse_quantity
+from berth.base.quantity import QuantityError, Vector, parse_quantity
 
 DEFAULT_FILE = Path("/etc/berth/nodeagent.toml")
 _LEVELS = ("debug", "info", "warning", "error")

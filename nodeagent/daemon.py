@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from zoneinfo import ZoneInfo
 
-from cri_shim.host.sdnotify import notify
-from cri_shim.host.tasks import Tasks
+from berth.linux.sdnotify import notify
+from berth.linux.tasks import Tasks
 from nodeagent.api.server import serving
 from nodeagent.config import Config
 from nodeagent.duties.capacity import host_capacity

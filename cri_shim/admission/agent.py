@@ -14,12 +14,12 @@ from typing import Literal
 
 import grpc
 
+from berth.base.errors import Unavailable
+from berth.linux.tasks import Tasks
+from berth.pb import admission_v1_pb2 as pb
+from berth.pb.admission_v1_pb2_grpc import PodAdmissionStub
 from cri_shim.admission.contract import Admission, AdmissionOff, AdmitRequest
 from cri_shim.admission.messages import encode, held
-from cri_shim.host.tasks import Tasks
-from cri_shim.model.errors import Unavailable
-from cri_shim.pb import admission_v1_pb2 as pb
-from cri_shim.pb.admission_v1_pb2_grpc import PodAdmissionStub
 
 log = logging.getLogger(__name__)
 

@@ -2,10 +2,10 @@
 
 from datetime import UTC, datetime
 
+from berth.base.errors import ResourceExhausted
+from berth.pb import admission_v1_pb2 as pb
 from cri_shim.admission.contract import AdmitRequest
 from cri_shim.admission.quantities import is_static, rendered, requested
-from cri_shim.model.errors import ResourceExhausted
-from cri_shim.pb import admission_v1_pb2 as pb
 
 
 def encode(request: AdmitRequest, running: bool = False) -> pb.AdmitRequest:

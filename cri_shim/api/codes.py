@@ -9,7 +9,7 @@ from typing import Any
 
 import grpc
 
-from cri_shim.model import errors
+from berth.base import errors
 
 log = logging.getLogger("cri_shim.api")
 

@@ -3,11 +3,11 @@
 from collections.abc import Callable, Iterable, Mapping
 from typing import TypeVar
 
+from berth.pb import runtime_v1_pb2 as cri
 from cri_shim.model.container import Container
 from cri_shim.model.image import Image
 from cri_shim.model.lifecycle import ContainerState, SandboxState
 from cri_shim.model.sandbox import Sandbox
-from cri_shim.pb import runtime_v1_pb2 as cri
 
 R = TypeVar("R")
 

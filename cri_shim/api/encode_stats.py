@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable, Sequence, Set
 
-from cri_shim.host.cgroups.readings import Stall, Stalls
+from berth.linux.cgroups.readings import Stall, Stalls
+from berth.pb import runtime_v1_pb2 as cri
 from cri_shim.model.container import Container
 from cri_shim.model.ids import ContainerId
 from cri_shim.model.sandbox import Sandbox
-from cri_shim.pb import runtime_v1_pb2 as cri
 from cri_shim.stats.metrics import Sample
 from cri_shim.stats.series import Descriptor
 from cri_shim.stats.usage import (

@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeVar
 
-from cri_shim.model.errors import InvalidArgument
+from berth.base.errors import InvalidArgument
+from berth.pb import runtime_v1_pb2 as cri
 from cri_shim.model.lifecycle import ContainerState
-from cri_shim.pb import runtime_v1_pb2 as cri
 
 T = TypeVar("T")
 

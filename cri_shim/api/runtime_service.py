@@ -4,14 +4,14 @@ import json
 
 from google.protobuf.json_format import MessageToJson
 
+from berth.base.errors import InvalidArgument
+from berth.pb import runtime_v1_pb2 as cri
 from cri_shim.api import encode, messages
 from cri_shim.api.messages import required
 from cri_shim.api.status import Status
 from cri_shim.model.container import ContainerSpec
-from cri_shim.model.errors import InvalidArgument
 from cri_shim.model.resources import LinuxResources
 from cri_shim.model.sandbox import SandboxSpec
-from cri_shim.pb import runtime_v1_pb2 as cri
 from cri_shim.pods import checkpoint, checkpoint_restore, queries
 from cri_shim.pods.container_create import create_container
 from cri_shim.pods.container_exec import exec_sync

@@ -11,8 +11,8 @@ from google.protobuf.descriptor import Descriptor, MethodDescriptor, ServiceDesc
 from google.protobuf.message import DecodeError
 from google.protobuf.message_factory import GetMessageClass
 
+from berth.base.errors import FailedPrecondition, InvalidArgument
 from cri_shim.api.codes import edge, stream_edge
-from cri_shim.model.errors import FailedPrecondition, InvalidArgument
 
 MAX_MESSAGE = 80 << 20
 """Bytes of one message; a list of a crowded node may be large (cri-o serves the same)."""

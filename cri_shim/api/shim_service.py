@@ -4,10 +4,10 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 
-from cri_shim.host.tasks import Tasks
+from berth.linux.tasks import Tasks
+from berth.pb import shim_v1_pb2 as shim
 from cri_shim.images.progress import Progress
 from cri_shim.model.image import Image
-from cri_shim.pb import shim_v1_pb2 as shim
 from cri_shim.pods import queries
 from cri_shim.pods.context import Context
 

@@ -3,8 +3,8 @@
 import json
 from importlib.metadata import version
 
-from cri_shim.host.cgroups.naming import Driver
-from cri_shim.pb import runtime_v1_pb2 as cri
+from berth.linux.cgroups.naming import Driver
+from berth.pb import runtime_v1_pb2 as cri
 from cri_shim.pods.context import Context
 
 NAME = "berth"

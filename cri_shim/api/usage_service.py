@@ -2,10 +2,10 @@
 
 from collections.abc import AsyncIterator, Sequence
 
+from berth.pb import runtime_v1_pb2 as cri
 from cri_shim.api import encode_stats as encode
 from cri_shim.api.messages import chunks, required
 from cri_shim.model.sandbox import Sandbox
-from cri_shim.pb import runtime_v1_pb2 as cri
 from cri_shim.pods import queries
 from cri_shim.pods.context import Context
 from cri_shim.pods.usage import Usage

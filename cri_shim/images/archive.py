@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Protocol
 
-from cri_shim.host.files import open_beneath
+from berth.base.errors import InvalidArgument
+from berth.linux.files import open_beneath
 from cri_shim.images.beneath import clean
 from cri_shim.images.errors import BadImage
 from cri_shim.images.stream import compression, decompressed
 from cri_shim.images.tar_headers import Entry, Kind, read_entries
-from cri_shim.model.errors import InvalidArgument
 
 _MAX_LINKS = 8
 _MAX_MEMBERS = 200_000

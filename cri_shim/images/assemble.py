@@ -9,7 +9,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-from cri_shim.host.files import remove_tree
+from berth.base.errors import RuntimeFailure
+from berth.linux.files import remove_tree
 from cri_shim.images.blobs import Blobs
 from cri_shim.images.catalog import Catalog
 from cri_shim.images.errors import RegistryUnavailable
@@ -19,7 +20,6 @@ from cri_shim.images.platforms import Platform
 from cri_shim.images.progress import Board, LayerState
 from cri_shim.images.records import Layer, StoredImage
 from cri_shim.images.unpackers import Unpackers
-from cri_shim.model.errors import RuntimeFailure
 from cri_shim.model.ids import Digest, ImageId
 from cri_shim.model.image import Image
 

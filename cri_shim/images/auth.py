@@ -6,9 +6,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from berth.base.errors import InvalidArgument
+from berth.pb import runtime_v1_pb2 as cri
 from cri_shim.images.reference import DEFAULT_DOMAIN
-from cri_shim.model.errors import InvalidArgument
-from cri_shim.pb import runtime_v1_pb2 as cri
 
 _HUB = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io"})
 

@@ -11,7 +11,7 @@ import stat
 from collections import OrderedDict
 from pathlib import Path
 
-from cri_shim.host.files import open_beneath, safe_join
+from berth.linux.files import open_beneath, safe_join
 from cri_shim.images.errors import BadImage
 
 _MAX_OPEN = 64

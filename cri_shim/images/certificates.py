@@ -7,7 +7,7 @@ A folder for each host, as docker and containers have it: `<certs_dir>/<host[:po
 import ssl
 from pathlib import Path
 
-from cri_shim.model.errors import FailedPrecondition
+from berth.base.errors import FailedPrecondition
 
 
 class Certificates:

@@ -1,6 +1,6 @@
 """Errors of images that callers tell apart."""
 
-from cri_shim.model.errors import RuntimeFailure
+from berth.base.errors import RuntimeFailure
 
 
 class BadImage(RuntimeFailure):

@@ -10,8 +10,8 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from cri_shim.host import mounts, namespaces
-from cri_shim.host.mounts import Attribute
+from berth.linux import mounts, namespaces
+from berth.linux.mounts import Attribute
 from cri_shim.model.namespaces import IdMapping
 
 FOLDER = "lower"

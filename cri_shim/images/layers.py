@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from cri_shim.host.files import remove_tree
+from berth.linux.files import remove_tree
 from cri_shim.images.locks import Holds, NamedLocks
 from cri_shim.images.parents import inherit
 from cri_shim.images.records import Documents, Layer

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
+from berth.base.errors import InvalidArgument
 from cri_shim.images import media
 from cri_shim.images.archive import Source
 from cri_shim.images.errors import BadImage
@@ -28,7 +29,6 @@ from cri_shim.images.manifest import (
 from cri_shim.images.platforms import Platform, choose
 from cri_shim.images.reference import Reference
 from cri_shim.images.stream import compression
-from cri_shim.model.errors import InvalidArgument
 from cri_shim.model.ids import Digest
 
 _MAX_DEPTH = 4

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from berth.base.errors import InvalidArgument
 from cri_shim.images import media
 from cri_shim.images.errors import BadImage
 from cri_shim.images.platforms import Platform, choose, rank
-from cri_shim.model.errors import InvalidArgument
 from cri_shim.model.ids import Digest, parse_digest
 from cri_shim.model.image import ImageConfig
 

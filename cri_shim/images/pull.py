@@ -6,7 +6,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from cri_shim.host.tasks import Tasks
+from berth.base.errors import BerthError, NotFound
+from berth.linux.tasks import Tasks
 from cri_shim.images.assemble import Assembler, Names
 from cri_shim.images.auth import ANONYMOUS, Auth
 from cri_shim.images.blobs import Blobs
@@ -21,7 +22,6 @@ from cri_shim.images.reference import Reference
 from cri_shim.images.registry import Document, MissingError, Registry
 from cri_shim.images.tokens import DeniedError, Tokens
 from cri_shim.images.transport import BrokenConnectionError, Transport
-from cri_shim.model.errors import BerthError, NotFound
 from cri_shim.model.ids import Digest
 from cri_shim.model.image import Image
 

@@ -12,7 +12,7 @@ letter; otherwise the domain is docker.io, and there a single component lies in 
 import re
 from dataclasses import dataclass, replace
 
-from cri_shim.model.errors import InvalidArgument
+from berth.base.errors import InvalidArgument
 from cri_shim.model.ids import Digest, parse_digest
 
 DEFAULT_DOMAIN = "docker.io"

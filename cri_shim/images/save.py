@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from berth.base.errors import AlreadyExists, RuntimeFailure
 from cri_shim.images import media
 from cri_shim.images.blobs import Blobs
 from cri_shim.images.manifest import MAX_MANIFEST, Descriptor, Manifest, digest_of, parse
 from cri_shim.images.records import Layer, StoredImage
-from cri_shim.model.errors import AlreadyExists, RuntimeFailure
 
 
 def save_image(

@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cri_shim.host.files import remove_tree
-from cri_shim.host.tasks import Tasks
+from berth.base.errors import FailedPrecondition, InvalidArgument, NotFound, RuntimeFailure
+from berth.linux.files import remove_tree
+from berth.linux.tasks import Tasks
 from cri_shim.images import idmapped
 from cri_shim.images.archive import Source, open_source
 from cri_shim.images.assemble import Assembler, Names, in_use
@@ -30,12 +31,6 @@ from cri_shim.images.save import save_image
 from cri_shim.images.snapshots import Snapshots
 from cri_shim.images.stream import Limits
 from cri_shim.images.unpackers import Unpackers
-from cri_shim.model.errors import (
-    FailedPrecondition,
-    InvalidArgument,
-    NotFound,
-    RuntimeFailure,
-)
 from cri_shim.model.ids import Digest, ImageId
 from cri_shim.model.image import Image
 

@@ -15,11 +15,11 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from cri_shim.host import mounts
-from cri_shim.host.files import read_text, remove_tree
+from berth.base.errors import AlreadyExists, RuntimeFailure
+from berth.linux import mounts
+from berth.linux.files import read_text, remove_tree
 from cri_shim.images import idmapped
 from cri_shim.images.layers import Layers
-from cri_shim.model.errors import AlreadyExists, RuntimeFailure
 from cri_shim.model.ids import ImageId
 from cri_shim.model.image import Image
 

@@ -10,12 +10,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from cri_shim.host.processes import Process, spawn
-from cri_shim.host.tasks import Tasks
+from berth.base.errors import RuntimeFailure
+from berth.linux.processes import Process, spawn
+from berth.linux.tasks import Tasks
 from cri_shim.images.errors import BadImage
 from cri_shim.images.extract import Unpacked
 from cri_shim.images.stream import Limits
-from cri_shim.model.errors import RuntimeFailure
 from cri_shim.model.ids import Digest
 
 _ARGV = (sys.executable, "-I", "-X", "utf8", "-m", "cri_shim.images.unpack_worker")

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from types import MappingProxyType
 
-from cri_shim.model.errors import InvalidArgument
+from berth.base.errors import InvalidArgument
+from berth.pb import runtime_v1_pb2 as cri
 from cri_shim.model.ids import ContainerId, ImageId, SandboxId
 from cri_shim.model.lifecycle import ContainerState
 from cri_shim.model.namespaces import IdMapping, mapping_from_cri
@@ -13,7 +14,6 @@ from cri_shim.model.paths import check_path
 from cri_shim.model.resources import EMPTY, LinuxResources
 from cri_shim.model.sandbox import check_text
 from cri_shim.model.security import ContainerSecurity
-from cri_shim.pb import runtime_v1_pb2 as cri
 
 
 class Propagation(Enum):

@@ -3,7 +3,7 @@
 import re
 from typing import NewType
 
-from cri_shim.model.errors import InvalidArgument
+from berth.base.errors import InvalidArgument
 
 SandboxId = NewType("SandboxId", str)
 ContainerId = NewType("ContainerId", str)

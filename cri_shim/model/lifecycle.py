@@ -15,7 +15,7 @@ shown to clients.
 
 from enum import Enum
 
-from cri_shim.model.errors import FailedPrecondition
+from berth.base.errors import FailedPrecondition
 
 
 class SandboxState(Enum):

@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 from enum import Enum
 
-from cri_shim.model.errors import InvalidArgument
-from cri_shim.pb import runtime_v1_pb2 as cri
+from berth.base.errors import InvalidArgument
+from berth.pb import runtime_v1_pb2 as cri
 
 
 class NamespaceMode(Enum):

@@ -1,6 +1,6 @@
 """Paths as the kernel takes them."""
 
-from cri_shim.model.errors import InvalidArgument
+from berth.base.errors import InvalidArgument
 
 LONGEST_NAME = 255
 """Bytes of one name in a path (limits.h, NAME_MAX)."""

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from cri_shim.model.errors import InvalidArgument
-from cri_shim.pb import runtime_v1_pb2 as cri
+from berth.base.errors import InvalidArgument
+from berth.pb import runtime_v1_pb2 as cri
 
 EMPTY: Mapping[str, str] = MappingProxyType({})
 

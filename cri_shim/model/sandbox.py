@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from enum import Enum
 from types import MappingProxyType
 
-from cri_shim.model.errors import InvalidArgument
+from berth.base.errors import InvalidArgument
+from berth.pb import runtime_v1_pb2 as cri
 from cri_shim.model.ids import SandboxId
 from cri_shim.model.lifecycle import SandboxState
 from cri_shim.model.paths import check_path
 from cri_shim.model.resources import EMPTY, LinuxResources
 from cri_shim.model.security import PodSecurity
-from cri_shim.pb import runtime_v1_pb2 as cri
 
 _HOSTNAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,62}[A-Za-z0-9])?\Z")
 _SYSCTL = re.compile(r"[a-z0-9_]+([./][a-zA-Z0-9_*-]+)+\Z")

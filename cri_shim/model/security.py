@@ -4,10 +4,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 
-from cri_shim.model.errors import InvalidArgument
+from berth.base.errors import InvalidArgument
+from berth.pb import runtime_v1_pb2 as cri
 from cri_shim.model.namespaces import NamespaceOptions
 from cri_shim.model.paths import check_path
-from cri_shim.pb import runtime_v1_pb2 as cri
 
 
 class ProfileKind(Enum):

@@ -7,8 +7,8 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from cri_shim.host.tasks import Tasks
-from cri_shim.model.errors import InvalidArgument, RuntimeFailure
+from berth.base.errors import InvalidArgument, RuntimeFailure
+from berth.linux.tasks import Tasks
 from cri_shim.network import subnets
 from cri_shim.network.bridge.bridge import BridgeSettings, NativeBridge
 from cri_shim.network.cni.network import CniNetwork, CniSettings

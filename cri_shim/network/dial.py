@@ -5,7 +5,7 @@ import errno
 import os
 import socket
 
-from cri_shim.model.errors import InvalidArgument, NotFound, Unavailable
+from berth.base.errors import InvalidArgument, NotFound, Unavailable
 from cri_shim.network.threads import inside
 
 _LOCALHOST = ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"))

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cri_shim.model.errors import InvalidArgument, ResourceExhausted
+from berth.base.errors import InvalidArgument, ResourceExhausted
 from cri_shim.model.sandbox import PortMapping, Protocol
 from cri_shim.network.rtnetlink import Address
 

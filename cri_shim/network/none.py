@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping
 
-from cri_shim.model.errors import InvalidArgument
+from berth.base.errors import InvalidArgument
 from cri_shim.network.pod import Attachment, Finding, PodNet
 
 

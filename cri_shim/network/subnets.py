@@ -5,7 +5,7 @@ import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cri_shim.model.errors import InvalidArgument
+from berth.base.errors import InvalidArgument
 from cri_shim.network.rtnetlink import Address, Interface, Network
 
 DEFAULT = ("10.208.0.0/16",)

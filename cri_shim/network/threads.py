@@ -5,7 +5,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from cri_shim.host import namespaces
+from berth.linux import namespaces
 
 T = TypeVar("T")
 

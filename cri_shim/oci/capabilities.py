@@ -4,7 +4,7 @@ Rules: CRI `Capability` and capabilities(7). `ALL` in add or drop comes first, s
 a name both added and dropped is dropped.
 """
 
-from cri_shim.model.errors import InvalidArgument
+from berth.base.errors import InvalidArgument
 from cri_shim.model.security import Capabilities
 
 _KERNEL_ORDER = """

@@ -7,9 +7,9 @@ device that only a hook had allowed would be lost.
 import posixpath
 from collections.abc import Iterator
 
+from berth.base.errors import InvalidArgument, Unimplemented
+from berth.cdi.edits import CdiDevice
 from cri_shim.model.container import ContainerSpec
-from cri_shim.model.errors import InvalidArgument, Unimplemented
-from cri_shim.oci.cdi.edits import CdiDevice
 from cri_shim.oci.facts import DeviceNode, Facts, Json, ResolvedDevice
 
 _DEFAULT_RULES = (

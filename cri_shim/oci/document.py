@@ -3,8 +3,8 @@
 import json
 import re
 
+from berth.base.errors import FailedPrecondition, Unimplemented
 from cri_shim.model.container import ContainerSpec
-from cri_shim.model.errors import FailedPrecondition, Unimplemented
 from cri_shim.oci import annotations, devices, limits, mounts, namespaces, process, resources
 from cri_shim.oci import seccomp as seccomp_profiles
 from cri_shim.oci.facts import Facts, Json

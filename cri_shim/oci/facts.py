@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, TypeAlias
 
+from berth.cdi.edits import Edits
 from cri_shim.model.container import DeviceSpec, MountSpec, ProcessUser
 from cri_shim.model.image import ImageConfig
 from cri_shim.model.resources import EMPTY
-from cri_shim.oci.cdi.edits import Edits
 
 Json: TypeAlias = dict[str, Any]
 """A JSON object of the runtime specification."""

@@ -6,7 +6,7 @@ default of a module that is not there is nothing.
 
 import re
 
-from cri_shim.model.errors import FailedPrecondition, InvalidArgument, Unimplemented
+from berth.base.errors import FailedPrecondition, InvalidArgument, Unimplemented
 from cri_shim.model.security import ContainerSecurity, ProfileKind, SELinuxLabel
 from cri_shim.oci.facts import AppArmorFacts, Facts
 

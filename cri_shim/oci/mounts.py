@@ -7,8 +7,8 @@ same place stands in their stead. Shallow paths come before deep ones, so that n
 import posixpath
 from collections.abc import Iterable
 
+from berth.base.errors import InvalidArgument, Unimplemented
 from cri_shim.model.container import ContainerSpec, Propagation
-from cri_shim.model.errors import InvalidArgument, Unimplemented
 from cri_shim.oci.default_mounts import default_mounts
 from cri_shim.oci.facts import Facts, Json, ResolvedMount
 from cri_shim.oci.namespaces import mappings

@@ -1,7 +1,7 @@
 """Which namespaces the container enters or gets, and the id mappings."""
 
+from berth.base.errors import FailedPrecondition
 from cri_shim.model.container import ContainerSpec
-from cri_shim.model.errors import FailedPrecondition
 from cri_shim.model.namespaces import IdMapping, NamespaceMode
 from cri_shim.oci.facts import HOST, NEW, Facts, Json, Layout
 

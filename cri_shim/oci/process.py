@@ -3,8 +3,8 @@
 import copy
 from collections.abc import Iterable, Sequence
 
+from berth.base.errors import InvalidArgument
 from cri_shim.model.container import ContainerSpec
-from cri_shim.model.errors import InvalidArgument
 from cri_shim.model.image import ImageConfig
 from cri_shim.oci import limits
 from cri_shim.oci.facts import Facts, Json

@@ -8,7 +8,7 @@ import re
 from dataclasses import replace
 from types import MappingProxyType
 
-from cri_shim.model.errors import FailedPrecondition, InvalidArgument
+from berth.base.errors import FailedPrecondition, InvalidArgument
 from cri_shim.model.resources import LinuxResources
 from cri_shim.oci.facts import CgroupFacts, Json, Layout
 

@@ -1,6 +1,6 @@
 """The seccomp filter of a container: none, the default profile, or one from a file."""
 
-from cri_shim.model.errors import FailedPrecondition, Unimplemented
+from berth.base.errors import FailedPrecondition, Unimplemented
 from cri_shim.model.security import ContainerSecurity, Profile, ProfileKind
 from cri_shim.oci.facts import Facts, Json
 from cri_shim.oci.seccomp_file import read_profile

@@ -7,9 +7,9 @@ capabilities, architecture and kernel (`archMap`, `includes`, `excludes`), which
 import json
 import re
 
-from cri_shim.model.errors import InvalidArgument
+from berth.base.errors import InvalidArgument
+from berth.base.fields import ANY, Fields
 from cri_shim.oci.facts import Json
-from cri_shim.oci.fields import ANY, Fields
 from cri_shim.oci.seccomp_table import ARCHITECTURES
 
 _ACTION_WORDS = "KILL KILL_PROCESS KILL_THREAD TRAP ERRNO TRACE ALLOW LOG NOTIFY"

@@ -6,7 +6,7 @@ SIGRTMAX 64.
 
 import re
 
-from cri_shim.model.errors import InvalidArgument
+from berth.base.errors import InvalidArgument
 
 _WORDS = """
 HUP INT QUIT ILL TRAP ABRT BUS FPE KILL USR1 SEGV USR2 PIPE ALRM TERM STKFLT CHLD CONT STOP TSTP

@@ -8,8 +8,8 @@ CRI's status shows it there.
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from berth.base.errors import InvalidArgument
 from cri_shim.model.container import ProcessUser
-from cri_shim.model.errors import InvalidArgument
 from cri_shim.model.namespaces import IdMapping, UserNamespace
 from cri_shim.model.security import ContainerSecurity, GroupsPolicy
 

@@ -1,6 +1,6 @@
 """Where in the cgroup tree a container is."""
 
-from cri_shim.host.cgroups import naming
+from berth.linux.cgroups import naming
 from cri_shim.model.sandbox import Sandbox
 from cri_shim.pods.context import Context
 

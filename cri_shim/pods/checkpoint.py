@@ -10,15 +10,15 @@ import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 
-from cri_shim.host import files, processes
-from cri_shim.model.container import Container
-from cri_shim.model.errors import (
+from berth.base.errors import (
     BerthError,
     FailedPrecondition,
     InvalidArgument,
     RuntimeFailure,
     Unimplemented,
 )
+from berth.linux import files, processes
+from cri_shim.model.container import Container
 from cri_shim.model.lifecycle import ContainerState, SandboxState
 from cri_shim.model.paths import check_path
 from cri_shim.model.sandbox import Sandbox

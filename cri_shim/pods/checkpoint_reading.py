@@ -9,8 +9,8 @@ import tarfile
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from cri_shim.host import files
-from cri_shim.model.errors import InvalidArgument
+from berth.base.errors import InvalidArgument
+from berth.linux import files
 from cri_shim.model.paths import check_path
 from cri_shim.pods.checkpoint_archive import IMAGES
 

@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from cri_shim.host import files
+from berth.base.errors import AlreadyExists, BerthError, InvalidArgument, Unimplemented
+from berth.base.operations import Stage
+from berth.linux import files
 from cri_shim.model.container import ContainerSpec
-from cri_shim.model.errors import AlreadyExists, BerthError, InvalidArgument, Unimplemented
 from cri_shim.model.ids import ContainerId, SandboxId
 from cri_shim.model.paths import check_path
 from cri_shim.model.sandbox import SandboxSpec
@@ -20,7 +21,6 @@ from cri_shim.pods.checkpoint_archive import IMAGES
 from cri_shim.pods.checkpoint_reading import FIELD
 from cri_shim.pods.container_create import Restored, create_container
 from cri_shim.pods.context import Context
-from cri_shim.pods.operations import Stage
 from cri_shim.pods.sandbox_remove import remove_sandbox
 from cri_shim.pods.sandbox_run import run_sandbox
 

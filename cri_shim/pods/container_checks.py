@@ -2,8 +2,8 @@
 
 import dataclasses
 
+from berth.base.errors import InvalidArgument, Unimplemented
 from cri_shim.model.container import ContainerSpec
-from cri_shim.model.errors import InvalidArgument, Unimplemented
 from cri_shim.model.namespaces import NamespaceMode
 from cri_shim.model.sandbox import Sandbox
 from cri_shim.runtime.handler import Handler

@@ -6,10 +6,11 @@ import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from cri_shim.host import files
-from cri_shim.host.cgroups import naming
+from berth.base.errors import FailedPrecondition, NotFound
+from berth.base.operations import Stage
+from berth.linux import files
+from berth.linux.cgroups import naming
 from cri_shim.model.container import Container, ContainerSpec
-from cri_shim.model.errors import FailedPrecondition, NotFound
 from cri_shim.model.events import EventType
 from cri_shim.model.ids import ContainerId, new_id
 from cri_shim.model.image import Image
@@ -25,7 +26,6 @@ from cri_shim.pods.container_start import running
 from cri_shim.pods.container_target import held
 from cri_shim.pods.container_teardown import undo
 from cri_shim.pods.context import Context
-from cri_shim.pods.operations import Stage
 from cri_shim.pods.sandbox_admission import check_grant
 from cri_shim.pods.sandbox_labels import relabel
 from cri_shim.pods.sandbox_namespaces import user_namespace

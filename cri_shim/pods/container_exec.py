@@ -6,9 +6,9 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
 
-from cri_shim.host.processes import Result
+from berth.base.errors import FailedPrecondition, InvalidArgument
+from berth.linux.processes import Result
 from cri_shim.model.container import Container
-from cri_shim.model.errors import FailedPrecondition, InvalidArgument
 from cri_shim.model.lifecycle import ContainerState
 from cri_shim.oci.process import exec_process
 from cri_shim.pods.context import Context

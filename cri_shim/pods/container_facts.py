@@ -7,17 +7,17 @@ import os
 import stat
 from pathlib import Path
 
-from cri_shim.host import files
+from berth.base.errors import InvalidArgument
+from berth.cdi.catalog import Catalog
+from berth.cdi.edits import Edits
+from berth.cdi.names import requested
+from berth.linux import files
 from cri_shim.model.container import Container, ContainerSpec, ProcessUser
-from cri_shim.model.errors import InvalidArgument
 from cri_shim.model.image import Image
 from cri_shim.model.namespaces import NamespaceMode
 from cri_shim.model.sandbox import Sandbox
 from cri_shim.model.security import Profile, ProfileKind
 from cri_shim.oci import users
-from cri_shim.oci.cdi.catalog import Catalog
-from cri_shim.oci.cdi.edits import Edits
-from cri_shim.oci.cdi.names import requested
 from cri_shim.oci.facts import (
     HOST,
     DeviceNode,

@@ -6,9 +6,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cri_shim.host import files
+from berth.base.errors import InvalidArgument, NotFound, RuntimeFailure
+from berth.linux import files
 from cri_shim.model.container import MountSpec, MountStatus
-from cri_shim.model.errors import InvalidArgument, NotFound, RuntimeFailure
 from cri_shim.model.ids import ContainerId
 from cri_shim.oci.facts import ResolvedMount
 from cri_shim.pods import mount_sources

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from cri_shim.model.errors import NotFound
+from berth.base.errors import NotFound
 from cri_shim.model.events import EventType
 from cri_shim.model.lifecycle import ContainerState
 from cri_shim.pods.container_stop import stop_container

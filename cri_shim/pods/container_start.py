@@ -2,8 +2,8 @@
 
 import dataclasses
 
+from berth.base.errors import BerthError, FailedPrecondition
 from cri_shim.model.container import Container
-from cri_shim.model.errors import BerthError, FailedPrecondition
 from cri_shim.model.events import EventType
 from cri_shim.model.ids import ContainerId
 from cri_shim.model.lifecycle import ContainerState, SandboxState

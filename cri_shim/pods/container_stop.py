@@ -10,10 +10,10 @@ import select
 import signal
 from typing import Any
 
-from cri_shim.host import processes
-from cri_shim.host.files import read_text
+from berth.base.errors import DeadlineExceeded, NotFound
+from berth.linux import processes
+from berth.linux.files import read_text
 from cri_shim.model.container import Container
-from cri_shim.model.errors import DeadlineExceeded, NotFound
 from cri_shim.model.ids import ContainerId
 from cri_shim.model.lifecycle import ContainerState
 from cri_shim.oci.signals import number

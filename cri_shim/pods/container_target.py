@@ -5,9 +5,9 @@ import os
 import select
 from collections.abc import Iterator
 
-from cri_shim.host import processes
+from berth.base.errors import FailedPrecondition, InvalidArgument, NotFound, RuntimeFailure
+from berth.linux import processes
 from cri_shim.model.container import Container
-from cri_shim.model.errors import FailedPrecondition, InvalidArgument, NotFound, RuntimeFailure
 from cri_shim.model.lifecycle import ContainerState
 from cri_shim.model.namespaces import NamespaceMode
 from cri_shim.pods.context import Context

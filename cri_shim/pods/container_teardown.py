@@ -11,7 +11,7 @@ import logging
 import os
 import signal
 
-from cri_shim.host import files, processes
+from berth.linux import files, processes
 from cri_shim.model.container import Container
 from cri_shim.model.lifecycle import ContainerState
 from cri_shim.pods.context import Context

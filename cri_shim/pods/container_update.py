@@ -2,9 +2,9 @@
 
 import dataclasses
 
-from cri_shim.host.cgroups import naming
+from berth.base.errors import FailedPrecondition, InvalidArgument
+from berth.linux.cgroups import naming
 from cri_shim.model.container import Container
-from cri_shim.model.errors import FailedPrecondition, InvalidArgument
 from cri_shim.model.lifecycle import ContainerState
 from cri_shim.model.resources import LinuxResources
 from cri_shim.oci.resources import merged

@@ -4,18 +4,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from berth.base.errors import InvalidArgument
+from berth.base.operations import Operations
+from berth.linux.cgroups.hierarchy import Cgroups
+from berth.linux.cgroups.naming import Driver
+from berth.linux.tasks import Tasks
 from cri_shim.admission.contract import Admission
-from cri_shim.host.cgroups.hierarchy import Cgroups
-from cri_shim.host.cgroups.naming import Driver
-from cri_shim.host.tasks import Tasks
 from cri_shim.images.service import Images
-from cri_shim.model.errors import InvalidArgument
 from cri_shim.model.ids import ContainerId, SandboxId
 from cri_shim.network.pod import PodNetwork
 from cri_shim.pods.events import Events
 from cri_shim.pods.folders import Folders
 from cri_shim.pods.host_facts import HostFacts
-from cri_shim.pods.operations import Operations
 from cri_shim.runtime.exits import ExitWatcher
 from cri_shim.runtime.handler import Handler
 from cri_shim.store.store import Store

@@ -7,10 +7,10 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from cri_shim.host import selinux
-from cri_shim.host.cgroups.hierarchy import Cgroups
-from cri_shim.host.files import read_text
-from cri_shim.host.selinux import Contexts
+from berth.linux import selinux
+from berth.linux.cgroups.hierarchy import Cgroups
+from berth.linux.files import read_text
+from berth.linux.selinux import Contexts
 from cri_shim.oci import capabilities
 from cri_shim.oci.facts import AppArmorFacts, CgroupFacts, DeviceNode, Layout
 

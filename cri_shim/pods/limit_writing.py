@@ -9,14 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from cri_shim.host.cgroups.naming import Driver
+from berth.base.errors import BerthError, FailedPrecondition, InvalidArgument, RuntimeFailure
+from berth.linux.cgroups.naming import Driver
 from cri_shim.model.container import Container
-from cri_shim.model.errors import (
-    BerthError,
-    FailedPrecondition,
-    InvalidArgument,
-    RuntimeFailure,
-)
 from cri_shim.model.resources import LinuxResources
 from cri_shim.oci.resources import resources_update
 from cri_shim.pods.context import Context

@@ -11,9 +11,9 @@ import stat
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from cri_shim.host import files, mounts, processes
-from cri_shim.host.mounts import MountPoint
-from cri_shim.model.errors import DeadlineExceeded, InvalidArgument, NotFound
+from berth.base.errors import DeadlineExceeded, InvalidArgument, NotFound
+from berth.linux import files, mounts, processes
+from berth.linux.mounts import MountPoint
 
 HANGING = (
     "nfs", "cifs", "smb", "fuse", "ceph", "9p", "afs", "glusterfs", "lustre", "beegfs", "autofs",

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import TypeVar
 
+from berth.base.errors import NotFound
 from cri_shim.model.container import Container
-from cri_shim.model.errors import NotFound
 from cri_shim.model.lifecycle import ContainerState, SandboxState
 from cri_shim.model.sandbox import Sandbox
 from cri_shim.store.view import View, shown_container, shown_sandbox

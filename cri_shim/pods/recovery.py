@@ -10,7 +10,7 @@ import dataclasses
 import logging
 from collections.abc import Awaitable
 
-from cri_shim.host import files, mounts
+from berth.linux import files, mounts
 from cri_shim.model.container import Container
 from cri_shim.model.lifecycle import ContainerState, SandboxState
 from cri_shim.model.sandbox import Sandbox

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator, Mapping
 
-from cri_shim.host.cgroups.hierarchy import Cgroups
-from cri_shim.host.files import read_text
-from cri_shim.model.errors import InvalidArgument
+from berth.base.errors import InvalidArgument
+from berth.linux.cgroups.hierarchy import Cgroups
+from berth.linux.files import read_text
 from cri_shim.model.resources import LinuxResources
 from cri_shim.runtime.handler import Kind
 

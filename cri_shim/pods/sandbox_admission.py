@@ -2,8 +2,8 @@
 
 import dataclasses
 
+from berth.base.errors import ResourceExhausted
 from cri_shim.admission.contract import AdmitRequest
-from cri_shim.model.errors import ResourceExhausted
 from cri_shim.model.sandbox import Sandbox
 from cri_shim.pods.context import Context
 

@@ -2,9 +2,9 @@
 
 import dataclasses
 
-from cri_shim.host.cgroups import naming
-from cri_shim.host.cgroups.naming import Driver
-from cri_shim.model.errors import InvalidArgument
+from berth.base.errors import InvalidArgument
+from berth.linux.cgroups import naming
+from berth.linux.cgroups.naming import Driver
 from cri_shim.model.sandbox import Sandbox
 from cri_shim.pods.context import Context
 

@@ -1,6 +1,6 @@
 """Rules between the fields of a pod, and between a pod and its OCI runtime."""
 
-from cri_shim.model.errors import InvalidArgument
+from berth.base.errors import InvalidArgument
 from cri_shim.model.namespaces import NamespaceMode
 from cri_shim.model.sandbox import SandboxSpec
 from cri_shim.oci.labels import check_label

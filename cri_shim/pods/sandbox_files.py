@@ -4,8 +4,8 @@ import asyncio
 import os
 from pathlib import Path
 
-from cri_shim.host import mounts, selinux
-from cri_shim.model.errors import RuntimeFailure
+from berth.base.errors import RuntimeFailure
+from berth.linux import mounts, selinux
 from cri_shim.model.namespaces import NamespaceMode
 from cri_shim.model.sandbox import Sandbox
 from cri_shim.pods.context import Context

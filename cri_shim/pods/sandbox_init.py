@@ -9,7 +9,7 @@ import signal
 import time
 from pathlib import Path
 
-from cri_shim.host import files, processes
+from berth.linux import files, processes
 from cri_shim.model.sandbox import Sandbox
 from cri_shim.oci.document import render
 from cri_shim.oci.init import init_document

@@ -7,10 +7,10 @@ import dataclasses
 import secrets
 from collections.abc import Callable, Iterable
 
-from cri_shim.host import selinux
-from cri_shim.host.selinux import Contexts
+from berth.base.errors import InvalidArgument, ResourceExhausted
+from berth.linux import selinux
+from berth.linux.selinux import Contexts
 from cri_shim.model.container import ContainerSpec
-from cri_shim.model.errors import InvalidArgument, ResourceExhausted
 from cri_shim.model.sandbox import Sandbox, SandboxSpec
 from cri_shim.model.security import SELinuxLabel
 from cri_shim.oci.facts import Facts, ResolvedMount, SELinuxFacts

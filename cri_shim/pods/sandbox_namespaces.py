@@ -5,8 +5,8 @@ import dataclasses
 import errno
 from pathlib import Path
 
-from cri_shim.host import namespaces
-from cri_shim.model.errors import FailedPrecondition, InvalidArgument, RuntimeFailure
+from berth.base.errors import FailedPrecondition, InvalidArgument, RuntimeFailure
+from berth.linux import namespaces
 from cri_shim.model.namespaces import NamespaceMode, NamespaceOptions, UserNamespace
 from cri_shim.model.sandbox import Sandbox, SandboxSpec
 from cri_shim.pods.context import Context

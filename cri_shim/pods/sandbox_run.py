@@ -5,13 +5,13 @@ import dataclasses
 import os
 from collections.abc import Awaitable
 
+from berth.base.operations import Stage
 from cri_shim.model.events import EventType
 from cri_shim.model.ids import SandboxId, new_id
 from cri_shim.model.lifecycle import SandboxState
 from cri_shim.model.namespaces import NamespaceMode
 from cri_shim.model.sandbox import Sandbox, SandboxSpec
 from cri_shim.pods.context import Context
-from cri_shim.pods.operations import Stage
 from cri_shim.pods.sandbox_admission import admit
 from cri_shim.pods.sandbox_cgroup import place
 from cri_shim.pods.sandbox_checks import check

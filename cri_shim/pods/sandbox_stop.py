@@ -3,7 +3,7 @@
 import asyncio
 import dataclasses
 
-from cri_shim.model.errors import NotFound
+from berth.base.errors import NotFound
 from cri_shim.model.events import EventType
 from cri_shim.model.lifecycle import SandboxState
 from cri_shim.model.sandbox import Sandbox

@@ -9,8 +9,8 @@ import dataclasses
 import logging
 from pathlib import Path
 
-from cri_shim.host import files, mounts, namespaces
-from cri_shim.host.cgroups import naming
+from berth.linux import files, mounts, namespaces
+from berth.linux.cgroups import naming
 from cri_shim.model.lifecycle import SandboxState
 from cri_shim.model.sandbox import Sandbox
 from cri_shim.pods.context import Context

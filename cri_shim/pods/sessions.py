@@ -5,8 +5,8 @@ import socket
 from collections.abc import Sequence
 from pathlib import Path
 
+from berth.base.errors import FailedPrecondition
 from cri_shim.model.container import Container
-from cri_shim.model.errors import FailedPrecondition
 from cri_shim.model.lifecycle import ContainerState, SandboxState
 from cri_shim.network import dial
 from cri_shim.oci.process import exec_process

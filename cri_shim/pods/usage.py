@@ -5,7 +5,7 @@ import logging
 import time
 from collections.abc import Sequence
 
-from cri_shim.host.cgroups import naming
+from berth.linux.cgroups import naming
 from cri_shim.model.container import Container
 from cri_shim.model.ids import ContainerId
 from cri_shim.model.lifecycle import ContainerState

@@ -14,7 +14,7 @@ import os
 import socket
 from pathlib import Path
 
-from cri_shim.model.errors import FailedPrecondition, Unavailable
+from berth.base.errors import FailedPrecondition, Unavailable
 from cri_shim.runtime import control
 
 MAX_INPUT = 32767

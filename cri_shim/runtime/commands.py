@@ -11,9 +11,9 @@ import signal
 from pathlib import Path
 from typing import Any
 
-from cri_shim.host import processes
-from cri_shim.host.processes import Process
-from cri_shim.model.errors import DeadlineExceeded, RuntimeFailure
+from berth.base.errors import DeadlineExceeded, RuntimeFailure
+from berth.linux import processes
+from berth.linux.processes import Process
 from cri_shim.runtime import words
 from cri_shim.runtime.handler import ENVIRONMENT, Handler
 

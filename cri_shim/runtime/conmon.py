@@ -14,10 +14,10 @@ import signal
 from dataclasses import dataclass
 from pathlib import Path
 
-from cri_shim.host import processes
-from cri_shim.host.files import read_text
-from cri_shim.host.processes import Process
-from cri_shim.model.errors import BerthError, DeadlineExceeded, RuntimeFailure
+from berth.base.errors import BerthError, DeadlineExceeded, RuntimeFailure
+from berth.linux import processes
+from berth.linux.files import read_text
+from berth.linux.processes import Process
 from cri_shim.runtime import commands, reaping, words
 from cri_shim.runtime.handler import ENVIRONMENT, Handler
 

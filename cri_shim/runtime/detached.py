@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from cri_shim.host import processes
-from cri_shim.host.files import read_text
-from cri_shim.host.processes import Process
-from cri_shim.model.errors import RuntimeFailure
+from berth.base.errors import RuntimeFailure
+from berth.linux import processes
+from berth.linux.files import read_text
+from berth.linux.processes import Process
 from cri_shim.oci.document import render
 from cri_shim.runtime import null_device, reaping, sessions
 from cri_shim.runtime.handler import ENVIRONMENT, Handler

@@ -7,8 +7,8 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from cri_shim.host.processes import Result
-from cri_shim.model.errors import DeadlineExceeded, RuntimeFailure
+from berth.base.errors import DeadlineExceeded, RuntimeFailure
+from berth.linux.processes import Result
 from cri_shim.runtime import detached, terminals, words
 from cri_shim.runtime.collecting import Collector, pipe_from_child, settle
 from cri_shim.runtime.detached import Detached, Refused

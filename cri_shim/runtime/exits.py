@@ -18,9 +18,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from cri_shim.host import processes
-from cri_shim.host.files import read_text
-from cri_shim.host.tasks import Tasks
+from berth.linux import processes
+from berth.linux.files import read_text
+from berth.linux.tasks import Tasks
 from cri_shim.runtime import reaping
 
 UNKNOWN_CODE = 255

@@ -4,8 +4,8 @@ import json
 import re
 from typing import Any
 
-from cri_shim.host import processes
-from cri_shim.model.errors import RuntimeFailure
+from berth.base.errors import RuntimeFailure
+from berth.linux import processes
 from cri_shim.runtime.handler import ENVIRONMENT, Features, Kind
 
 _VERSION = re.compile(r"^(?P<kind>crun|runc) version (?P<version>[\w.+~-]+)", re.MULTILINE)

@@ -8,8 +8,8 @@ import os
 import time
 from pathlib import Path
 
-from cri_shim.host import processes
-from cri_shim.host.files import read_text
+from berth.linux import processes
+from berth.linux.files import read_text
 from cri_shim.runtime import sessions
 
 _PID = ".pid"

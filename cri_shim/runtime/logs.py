@@ -13,7 +13,7 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from cri_shim.model.errors import DeadlineExceeded
+from berth.base.errors import DeadlineExceeded
 from cri_shim.runtime import control
 
 _TAIL = 1 << 16

@@ -8,10 +8,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from cri_shim.host import processes
-from cri_shim.host.cgroups import detection
-from cri_shim.host.files import remove_tree
-from cri_shim.model.errors import BerthError, RuntimeFailure
+from berth.base.errors import BerthError, RuntimeFailure
+from berth.linux import processes
+from berth.linux.cgroups import detection
+from berth.linux.files import remove_tree
 from cri_shim.runtime import commands, features, leftovers, words
 from cri_shim.runtime.handler import ENVIRONMENT, Handler
 

@@ -13,8 +13,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from cri_shim.host import processes
-from cri_shim.host.files import read_text
+from berth.linux import processes
+from berth.linux.files import read_text
 
 _PR_SET_CHILD_SUBREAPER = 36
 _libc = ctypes.CDLL(None, use_errno=True)

@@ -7,8 +7,8 @@ import os
 import signal
 from pathlib import Path
 
-from cri_shim.host import processes
-from cri_shim.host.files import read_text
+from berth.linux import processes
+from berth.linux.files import read_text
 
 _ROUNDS = 20
 

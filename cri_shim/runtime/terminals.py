@@ -8,7 +8,7 @@ import struct
 import termios
 from pathlib import Path
 
-from cri_shim.model.errors import RuntimeFailure
+from berth.base.errors import RuntimeFailure
 
 
 class ConsoleSocket:

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from cri_shim.host.cgroups.hierarchy import Cgroups
-from cri_shim.host.cgroups.readings import Cpu, DeviceIo, HugePages, Memory, Pids, Pressure
-from cri_shim.host.files import read_text
+from berth.linux.cgroups.hierarchy import Cgroups
+from berth.linux.cgroups.readings import Cpu, DeviceIo, HugePages, Memory, Pids, Pressure
+from berth.linux.files import read_text
 from cri_shim.stats.usage import LayerUsage
 
 NO_LIMIT = float("inf")

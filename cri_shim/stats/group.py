@@ -6,9 +6,9 @@ A container costs three reads on cgroup v1 and six to nine on v2, about 4 µs ea
 import os
 import time
 
-from cri_shim.host.cgroups import readings
-from cri_shim.host.cgroups.hierarchy import Cgroups
-from cri_shim.host.cgroups.readings import Memory, Pressure
+from berth.linux.cgroups import readings
+from berth.linux.cgroups.hierarchy import Cgroups
+from berth.linux.cgroups.readings import Memory, Pressure
 from cri_shim.stats.usage import GroupUsage
 
 _SIZE = 1 << 14

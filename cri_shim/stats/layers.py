@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
 
-from cri_shim.host.tasks import Tasks
+from berth.linux.tasks import Tasks
 from cri_shim.stats.usage import LayerUsage
 
 Measure = Callable[[], tuple[int, int]]

@@ -4,8 +4,8 @@ import os
 import time
 from collections.abc import Iterable, Mapping
 
-from cri_shim.host import namespaces, syscalls
-from cri_shim.host.syscalls import Namespace
+from berth.linux import namespaces, syscalls
+from berth.linux.syscalls import Namespace
 from cri_shim.stats.usage import Interface, NetworkUsage
 
 _NETDEV = "/proc/thread-self/net/dev"

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 
-from cri_shim.host.cgroups.readings import Pressure, Stalls
+from berth.linux.cgroups.readings import Pressure, Stalls
 from cri_shim.stats.detail import Detail
 
 BASE = ("id", "name", "image", "namespace", "pod", "container")

@@ -6,7 +6,7 @@ Times are Unix nanoseconds, memory and disk bytes, CPU nanoseconds; a rate is in
 
 from dataclasses import dataclass
 
-from cri_shim.host.cgroups.readings import Memory, Pressure
+from berth.linux.cgroups.readings import Memory, Pressure
 
 U64 = (1 << 64) - 1
 

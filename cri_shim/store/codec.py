@@ -9,12 +9,12 @@ import dataclasses
 import json
 from typing import Any
 
+from berth.pb import runtime_v1_pb2 as cri
 from cri_shim.model.container import Container, ContainerSpec, MountStatus, ProcessUser
 from cri_shim.model.ids import ContainerId, ImageId, SandboxId
 from cri_shim.model.lifecycle import ContainerState, SandboxState
 from cri_shim.model.resources import LinuxResources
 from cri_shim.model.sandbox import Sandbox, SandboxSpec
-from cri_shim.pb import runtime_v1_pb2 as cri
 
 _SANDBOX_FIELDS = (
     "created_at", "handler", "cgroup", "ips", "network", "netns", "pid", "pid_start", "boot",

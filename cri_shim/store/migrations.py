@@ -2,7 +2,7 @@
 
 import sqlite3
 
-from cri_shim.model.errors import FailedPrecondition
+from berth.base.errors import FailedPrecondition
 
 MIGRATIONS: tuple[str, ...] = (
     """

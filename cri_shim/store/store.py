@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from berth.base.errors import AlreadyExists
 from cri_shim.model.container import Container
-from cri_shim.model.errors import AlreadyExists
 from cri_shim.model.ids import ContainerId, SandboxId
 from cri_shim.model.lifecycle import check_container_move, check_sandbox_move
 from cri_shim.model.sandbox import Sandbox

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from berth.base.errors import InvalidArgument, NotFound
 from cri_shim.model.container import Container
-from cri_shim.model.errors import InvalidArgument, NotFound
 from cri_shim.model.ids import ContainerId, SandboxId
 from cri_shim.model.lifecycle import ContainerState, SandboxState
 from cri_shim.model.sandbox import Sandbox

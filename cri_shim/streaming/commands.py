@@ -5,8 +5,8 @@ import socket
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 
-from cri_shim.host.tasks import Tasks
-from cri_shim.model.errors import BerthError
+from berth.base.errors import BerthError
+from berth.linux.tasks import Tasks
 from cri_shim.streaming.connection import Connection, Scratch
 from cri_shim.streaming.lanes import Intake, Lane, LaneClosed
 from cri_shim.streaming.limits import Limits

@@ -4,8 +4,8 @@ import asyncio
 import socket
 from collections.abc import Awaitable, Callable
 
-from cri_shim.host.tasks import Tasks
-from cri_shim.model.errors import BerthError
+from berth.base.errors import BerthError
+from berth.linux.tasks import Tasks
 from cri_shim.streaming.commands import Desk
 from cri_shim.streaming.lanes import Lane, LaneClosed
 from cri_shim.streaming.pumps import FdSink, OutputPump, shut

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from cri_shim.model.errors import InvalidArgument
+from berth.base.errors import InvalidArgument
 from cri_shim.streaming.server import StreamingServer
 from cri_shim.streaming.sessions import AttachRequest, ExecRequest, PortForwardRequest
 from cri_shim.wire.remote_command import Wanted

@@ -4,8 +4,8 @@ import asyncio
 import ssl
 from pathlib import Path
 
-from cri_shim.host.tasks import Tasks
-from cri_shim.model.errors import Unavailable
+from berth.base.errors import Unavailable
+from berth.linux.tasks import Tasks
 from cri_shim.streaming.commands import Desk
 from cri_shim.streaming.connection import Connection, Scratch, new_inbox
 from cri_shim.streaming.handshake import Handshake, Refused

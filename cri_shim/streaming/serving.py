@@ -4,7 +4,7 @@ import asyncio
 import socket
 from collections.abc import Iterable
 
-from cri_shim.host.tasks import Tasks
+from berth.linux.tasks import Tasks
 from cri_shim.streaming.commands import Desk, Lanes, report, run_attach, run_exec
 from cri_shim.streaming.forwarding import Dial, SpdyForwarding, forward
 from cri_shim.streaming.handshake import Handshake, Refused, Upgrade, Wire

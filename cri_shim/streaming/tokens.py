@@ -4,7 +4,7 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from cri_shim.model.errors import ResourceExhausted
+from berth.base.errors import ResourceExhausted
 from cri_shim.streaming.sessions import StreamRequest
 
 

@@ -1,5 +1,6 @@
 """Admission of one request: refused, granted, reclaiming or pending (2.6 of the semantics)."""
 
+from berth.base.quantity import minus, ordered, times
 from nodeagent.allocator.allocation import Allocation, State
 from nodeagent.allocator.books import Pairs
 from nodeagent.allocator.claim import Claim
@@ -8,7 +9,6 @@ from nodeagent.allocator.consumer import Order
 from nodeagent.allocator.event import Answer, EventType, Verdict
 from nodeagent.allocator.grant import grant
 from nodeagent.allocator.pool import Pool
-from nodeagent.allocator.quantity import minus, ordered, times
 from nodeagent.allocator.turn import Turn
 
 

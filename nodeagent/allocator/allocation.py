@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
+from berth.base.quantity import Vector, minus, ordered, times
 from nodeagent.allocator.books import Pairs
-from nodeagent.allocator.quantity import Vector, minus, ordered, times
 
 
 class State(Enum):

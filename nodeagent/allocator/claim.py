@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from nodeagent.allocator.quantity import ordered, plus
+from berth.base.quantity import ordered, plus
 
 
 @dataclass(slots=True)

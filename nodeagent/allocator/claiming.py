@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from berth.base.quantity import times
 from nodeagent.allocator.allocation import Allocation, State
 from nodeagent.allocator.books import Pairs
 from nodeagent.allocator.claim import Claim
@@ -10,7 +11,6 @@ from nodeagent.allocator.lending import loans
 from nodeagent.allocator.noticing import give_notice, withdraw
 from nodeagent.allocator.pool import Pool
 from nodeagent.allocator.prospects import full_and_crowded, given
-from nodeagent.allocator.quantity import times
 from nodeagent.allocator.turn import Turn
 from nodeagent.allocator.victims import (
     Candidate,

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 
-from nodeagent.allocator.quantity import Vector
+from berth.base.quantity import Vector
 
 
 class Mode(Enum):

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 
+from berth.base.quantity import Vector, render_quantity
 from nodeagent.allocator.consumer import Consumer, Mode, walk
 from nodeagent.allocator.problem import Findings, join
-from nodeagent.allocator.quantity import Vector, render_quantity
 
 
 def check_tree(

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, TypeVar
 
+from berth.base.duration import DurationError, parse_duration
+from berth.base.quantity import EMPTY, QuantityError, Vector, parse_quantity
 from nodeagent.allocator.consumer import Circle, Consumer, Partners, Rebalance
-from nodeagent.allocator.duration import DurationError, parse_duration
 from nodeagent.allocator.problem import Findings, join
-from nodeagent.allocator.quantity import EMPTY, QuantityError, Vector, parse_quantity
 
 FIELDS = (
     *("name", "own", "share", "limit", "borrowLimit", "reserve", "lendTo", "borrowFrom", "rank"),

@@ -1,9 +1,9 @@
 """Giving units to an allocation, and taking them back from the books when they are free."""
 
+from berth.base.quantity import Vector, minus, ordered, plus
 from nodeagent.allocator.allocation import Allocation, State
 from nodeagent.allocator.event import EventType
 from nodeagent.allocator.pool import Pool
-from nodeagent.allocator.quantity import Vector, minus, ordered, plus
 from nodeagent.allocator.turn import RETURN_TTL, Turn
 
 

@@ -7,6 +7,7 @@ decisions. Time and numbers are arguments, times are integer milliseconds, amoun
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from berth.base.quantity import Vector, ordered
 from nodeagent.allocator.allocation import Allocation, allocation_from_document
 from nodeagent.allocator.claim import claim_from_document
 from nodeagent.allocator.event import Decision, EventType
@@ -18,7 +19,6 @@ from nodeagent.allocator.plan_reading import Zones, parse_plan
 from nodeagent.allocator.policy import SharingPolicy
 from nodeagent.allocator.policy_guard import PolicyGuard
 from nodeagent.allocator.pool import Pool
-from nodeagent.allocator.quantity import Vector, ordered
 from nodeagent.allocator.turn import Turn
 
 VERSION = 1

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable
 
+from berth.base.quantity import minus, ordered, plus
 from nodeagent.allocator.allocation import Allocation, State
 from nodeagent.allocator.claim import Claim, Notice
 from nodeagent.allocator.event import EventType
 from nodeagent.allocator.pool import Pool
-from nodeagent.allocator.quantity import minus, ordered, plus
 from nodeagent.allocator.turn import LEEWAY, Turn
 from nodeagent.allocator.victims import Targets, parts_of
 

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable
 
+from berth.base.quantity import Vector, covers, minus, ordered, plus
 from nodeagent.allocator.allocation import State
 from nodeagent.allocator.claim import Claim, Notice
 from nodeagent.allocator.event import EventType
 from nodeagent.allocator.noticing import listed, settle_state, withdraw
 from nodeagent.allocator.pool import Pool
-from nodeagent.allocator.quantity import Vector, covers, minus, ordered, plus
 from nodeagent.allocator.turn import Turn
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from nodeagent.allocator.quantity import Vector, ordered
+from berth.base.quantity import Vector, ordered
 
 _MAX = 1 << 63
 _MAX_TEXT = 512

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, assert_never
 
+from berth.base.quantity import ordered
 from nodeagent.allocator.allocation import Allocation, State
 from nodeagent.allocator.claim import Claim, Notice
 from nodeagent.allocator.event import Answer, EventType, Verdict
@@ -25,7 +26,6 @@ from nodeagent.allocator.operation import (
 from nodeagent.allocator.plan import Plan
 from nodeagent.allocator.planning import change_plan, read_plan
 from nodeagent.allocator.pool import Pool
-from nodeagent.allocator.quantity import ordered
 from nodeagent.allocator.releasing import cancel, modify, release
 from nodeagent.allocator.requesting import SYSTEM, request
 from nodeagent.allocator.settling import settle

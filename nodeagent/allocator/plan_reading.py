@@ -4,12 +4,12 @@ from collections.abc import Callable, Mapping
 from datetime import tzinfo
 from typing import Any
 
+from berth.base.quantity import Vector, render_quantity
 from nodeagent.allocator.consumer import Circle, Cut, Mode, Order, Rebalance
 from nodeagent.allocator.consumer_checks import check_tree, total_own
 from nodeagent.allocator.consumer_reading import Inherited, TreeReader, read_choice
 from nodeagent.allocator.plan import Group, Plan, Window
 from nodeagent.allocator.problem import DocumentRefused, Findings, join
-from nodeagent.allocator.quantity import Vector, render_quantity
 from nodeagent.allocator.window_reading import check_cover, read_when
 
 API_VERSION = "berth.dev/v1alpha1"

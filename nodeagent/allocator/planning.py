@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from berth.base.quantity import Vector
 from nodeagent.allocator.event import EventType
 from nodeagent.allocator.operation import ApplyPlan, OperationRefused
 from nodeagent.allocator.plan import Group, Plan
@@ -11,7 +12,6 @@ from nodeagent.allocator.policies import BUILT_IN
 from nodeagent.allocator.policy import PolicyTooSlow
 from nodeagent.allocator.pool import Pool
 from nodeagent.allocator.problem import Findings
-from nodeagent.allocator.quantity import Vector
 from nodeagent.allocator.releasing import forget
 from nodeagent.allocator.settling import settle
 from nodeagent.allocator.switching import lay_out_again, rebalance

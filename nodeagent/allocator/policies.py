@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import lcm
 
+from berth.base.quantity import times
 from nodeagent.allocator.allocation import Allocation, Wish
 from nodeagent.allocator.books import Pairs
 from nodeagent.allocator.division import by_tier
 from nodeagent.allocator.pool import Pool
-from nodeagent.allocator.quantity import times
 from nodeagent.allocator.targets import Divide, by_share
 from nodeagent.allocator.tree import Tree
 from nodeagent.allocator.victims import Candidate, Targets

@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from berth.base.quantity import Vector
 from nodeagent.allocator.plan import Group
-from nodeagent.allocator.quantity import Vector
 
 ENTRY_POINTS = "berth.sharing_policies"
 DEADLINE = 50

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from berth.base.quantity import times
 from nodeagent.allocator.allocation import Allocation
 from nodeagent.allocator.books import Pairs
 from nodeagent.allocator.policies import BUILT_IN, HYBRID, BuiltIn, in_plan
@@ -18,7 +19,6 @@ from nodeagent.allocator.policy import (
 )
 from nodeagent.allocator.policy_check import AnswerRefused, check_order, check_targets
 from nodeagent.allocator.pool import Pool
-from nodeagent.allocator.quantity import times
 from nodeagent.allocator.targets import Demand, roll_up, split
 from nodeagent.allocator.victims import Candidate, Targets
 

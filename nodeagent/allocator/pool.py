@@ -9,6 +9,7 @@ the part already set aside. A grant must fit in both. Without claims they are on
 from collections.abc import Iterable, Mapping
 from datetime import tzinfo
 
+from berth.base.quantity import Vector, minus, plus
 from nodeagent.allocator.allocation import Allocation, Wish
 from nodeagent.allocator.books import Books, Pairs
 from nodeagent.allocator.calendar import next_boundary, window_at
@@ -17,7 +18,6 @@ from nodeagent.allocator.deserved import Entitlement, entitle
 from nodeagent.allocator.lending import Lending, covered, lending_of
 from nodeagent.allocator.plan import Group
 from nodeagent.allocator.prospects import Prospects
-from nodeagent.allocator.quantity import Vector, minus, plus
 from nodeagent.allocator.tree import Tree, grow
 
 

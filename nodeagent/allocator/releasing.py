@@ -1,12 +1,12 @@
 """Release, cancel and modify: what an allocation gives back or no longer asks for."""
 
+from berth.base.quantity import Vector, minus, times
 from nodeagent.allocator.admission import admit, refused, standing
 from nodeagent.allocator.allocation import Allocation, State
 from nodeagent.allocator.event import Answer, EventType, Verdict
 from nodeagent.allocator.grant import free
 from nodeagent.allocator.noticing import settle_state, withdraw
 from nodeagent.allocator.pool import Pool
-from nodeagent.allocator.quantity import Vector, minus, times
 from nodeagent.allocator.turn import ASK_TTL, Turn
 
 

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from berth.base.quantity import ordered, times
 from nodeagent.allocator.admission import admit, standing
 from nodeagent.allocator.allocation import Allocation, State
 from nodeagent.allocator.consumer import Order
@@ -10,7 +11,6 @@ from nodeagent.allocator.grant import grant_whole, report_grant
 from nodeagent.allocator.naming import admits
 from nodeagent.allocator.operation import Request
 from nodeagent.allocator.pool import Pool
-from nodeagent.allocator.quantity import ordered, times
 from nodeagent.allocator.settling import settle
 from nodeagent.allocator.switching import lay_out_again
 from nodeagent.allocator.turn import ASK_TTL, Turn

@@ -4,10 +4,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+from berth.base.quantity import Vector
 from nodeagent.allocator.plan import Plan
 from nodeagent.allocator.plan_reading import Zones, check_capacity, parse_plan, parse_spec
 from nodeagent.allocator.problem import DocumentRefused, Findings
-from nodeagent.allocator.quantity import Vector
 from nodeagent.allocator.scenario_events import Happening, read_capacity, read_happenings
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

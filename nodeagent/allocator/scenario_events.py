@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from berth.base.duration import DurationError, parse_duration
+from berth.base.quantity import Vector
 from nodeagent.allocator.consumer import leaves
 from nodeagent.allocator.consumer_reading import read_vector
-from nodeagent.allocator.duration import DurationError, parse_duration
 from nodeagent.allocator.plan import Plan
 from nodeagent.allocator.problem import Findings, join
-from nodeagent.allocator.quantity import Vector
 
 _MOST_EVENTS = 100_000
 _MOST_PARTS = 100_000

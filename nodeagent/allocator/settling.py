@@ -1,5 +1,6 @@
 """After every change: call off needless notices, hand over freed units, serve the queue."""
 
+from berth.base.quantity import covers, minus, plus
 from nodeagent.allocator.admission import admissible, grant_free
 from nodeagent.allocator.allocation import Allocation, Wish
 from nodeagent.allocator.claim import Claim
@@ -7,7 +8,6 @@ from nodeagent.allocator.claiming import hopeless, promising, try_claim
 from nodeagent.allocator.grant import settle_grant
 from nodeagent.allocator.noticing import spare
 from nodeagent.allocator.pool import Pool
-from nodeagent.allocator.quantity import covers, minus, plus
 from nodeagent.allocator.turn import Turn
 
 

@@ -6,7 +6,8 @@ again, as a controller would have it.
 
 from typing import Any
 
-from nodeagent.allocator.duration import render_duration
+from berth.base.duration import render_duration
+from berth.base.quantity import Unit, Vector, render_quantity, unit_of
 from nodeagent.allocator.event import Event, EventType
 from nodeagent.allocator.ledger import Ledger
 from nodeagent.allocator.operation import (
@@ -20,7 +21,6 @@ from nodeagent.allocator.operation import (
     Tick,
 )
 from nodeagent.allocator.plan_reading import Zones
-from nodeagent.allocator.quantity import Unit, Vector, render_quantity, unit_of
 from nodeagent.allocator.scenario import Load, Scenario, read_scenario, read_scenario_plan
 from nodeagent.allocator.scenario_events import Happening, Wish
 from nodeagent.allocator.status import deserved, held, pending

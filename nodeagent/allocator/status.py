@@ -2,11 +2,11 @@
 
 from typing import Any
 
+from berth.base.quantity import ordered, plus, times
 from nodeagent.allocator.admission import standing
 from nodeagent.allocator.ledger import Ledger
 from nodeagent.allocator.lending import loans
 from nodeagent.allocator.pool import Pool
-from nodeagent.allocator.quantity import ordered, plus, times
 
 Rows = dict[str, dict[str, int]]
 """Amounts in base units by leaf consumer and resource, zeros included."""

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from berth.base.quantity import ordered
 from nodeagent.allocator.allocation import Allocation
 from nodeagent.allocator.event import Event, EventType
 from nodeagent.allocator.policy_guard import PolicyGuard
-from nodeagent.allocator.quantity import ordered
 
 RETURN_TTL = 60_000
 """How long units set aside wait for a client that must come back, in milliseconds."""

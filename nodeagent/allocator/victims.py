@@ -8,11 +8,11 @@ one that stays is necessary, and none comes from a leaf within its plan.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from berth.base.quantity import minus, times
 from nodeagent.allocator.allocation import Allocation
 from nodeagent.allocator.books import Books, Pairs
 from nodeagent.allocator.lending import covered
 from nodeagent.allocator.pool import Pool
-from nodeagent.allocator.quantity import minus, times
 
 Targets = dict[int, list[int]]
 """G per node, by resource index, for the resources that are short."""

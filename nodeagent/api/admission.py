@@ -3,8 +3,8 @@
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
-from cri_shim.pb import admission_v1_pb2 as pb
-from cri_shim.pb.admission_v1_pb2_grpc import PodAdmissionServicer
+from berth.pb import admission_v1_pb2 as pb
+from berth.pb.admission_v1_pb2_grpc import PodAdmissionServicer
 from nodeagent.allocator.operation import OperationRefused
 from nodeagent.api.faults import answered
 from nodeagent.api.messages import nanoseconds

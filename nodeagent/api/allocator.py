@@ -6,6 +6,8 @@ from typing import Any, TypeVar
 
 import grpc
 
+from berth.pb import node_v1_pb2 as pb
+from berth.pb.node_v1_pb2_grpc import NodeAllocatorServicer
 from nodeagent.allocator.operation import Operation
 from nodeagent.allocator.pool import Pool
 from nodeagent.allocator.status import consumers, loan_rows
@@ -14,8 +16,6 @@ from nodeagent.api.faults import answered
 from nodeagent.duties.explain import explain
 from nodeagent.duties.keeper import Keeper
 from nodeagent.duties.plans import Plans
-from nodeagent.pb import node_v1_pb2 as pb
-from nodeagent.pb.node_v1_pb2_grpc import NodeAllocatorServicer
 
 Message = TypeVar("Message")
 

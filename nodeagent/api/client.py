@@ -7,7 +7,7 @@ from typing import Any
 
 import grpc
 
-from nodeagent.pb.node_v1_pb2_grpc import NodeAllocatorStub
+from berth.pb.node_v1_pb2_grpc import NodeAllocatorStub
 
 SECONDS = 10.0
 """How long the command line waits for an answer."""

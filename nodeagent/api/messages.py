@@ -7,10 +7,10 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from berth.pb import node_v1_pb2 as pb
 from nodeagent.allocator.event import Answer, Decision, Verdict
 from nodeagent.allocator.operation import Block, Cancel, Modify, Offer, Release, Request, Unblock
 from nodeagent.duties.history import Entry
-from nodeagent.pb import node_v1_pb2 as pb
 
 MILLISECOND = 1_000_000
 """Nanoseconds of a millisecond."""

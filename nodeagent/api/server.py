@@ -8,12 +8,12 @@ from typing import Any
 
 import grpc
 
-from cri_shim.pb.admission_v1_pb2_grpc import add_PodAdmissionServicer_to_server
+from berth.pb.admission_v1_pb2_grpc import add_PodAdmissionServicer_to_server
+from berth.pb.node_v1_pb2_grpc import add_NodeAllocatorServicer_to_server
 from nodeagent.api.admission import PodAdmission
 from nodeagent.api.allocator import NodeAllocator
 from nodeagent.duties.keeper import Keeper
 from nodeagent.duties.plans import Plans
-from nodeagent.pb.node_v1_pb2_grpc import add_NodeAllocatorServicer_to_server
 
 _GRACE_SECONDS = 1.0
 _OPTIONS = [("grpc.max_receive_message_length", 64 << 20)]

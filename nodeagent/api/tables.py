@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from nodeagent.allocator.quantity import render_quantity
-from nodeagent.pb import node_v1_pb2 as pb
+from berth.base.quantity import render_quantity
+from berth.pb import node_v1_pb2 as pb
 
 _COLUMNS = ("own", "deserved", "used", "borrowed", "lent", "pending")
 

@@ -4,10 +4,10 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from berth.base.quantity import Vector
 from nodeagent.allocator.consumer import Consumer
 from nodeagent.allocator.event import Answer, Verdict
 from nodeagent.allocator.operation import OperationRefused, Request
-from nodeagent.allocator.quantity import Vector
 from nodeagent.allocator.requesting import SYSTEM
 from nodeagent.duties.keeper import Keeper
 from nodeagent.duties.pods import REQUEST_PREFIX, Pod, PodRefused, consumer, is_firm, quantities

@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from nodeagent.allocator.quantity import Vector, minus
+from berth.base.quantity import Vector, minus
 
 HUGEPAGES = Path("/sys/kernel/mm/hugepages")
 MEMINFO = Path("/proc/meminfo")

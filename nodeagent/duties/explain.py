@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from berth.base.quantity import Vector, render_quantity
 from nodeagent.allocator import status
-from nodeagent.allocator.quantity import Vector, render_quantity
 from nodeagent.allocator.requesting import SYSTEM
 from nodeagent.duties.keeper import Keeper
 

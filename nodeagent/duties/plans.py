@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from berth.base.quantity import Vector
 from nodeagent.allocator.operation import ApplyPlan, SetCapacity
 from nodeagent.allocator.plan import Plan
 from nodeagent.allocator.plan_reading import API_VERSION, KIND, Zones, check_capacity, parse_plan
 from nodeagent.allocator.planning import check_policies
 from nodeagent.allocator.problem import DocumentRefused
-from nodeagent.allocator.quantity import Vector
 from nodeagent.duties.capacity import group_capacities
 from nodeagent.duties.documents import read_yaml, read_yaml_file
 from nodeagent.duties.keeper import Keeper

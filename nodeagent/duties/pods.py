@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from berth.base.quantity import QuantityError, parse_quantity
 from nodeagent.allocator.consumer import Consumer
 from nodeagent.allocator.naming import LABEL, consumer_of
-from nodeagent.allocator.quantity import QuantityError, parse_quantity
 from nodeagent.allocator.requesting import SYSTEM
 
 REQUEST_PREFIX = "berth.dev/request."

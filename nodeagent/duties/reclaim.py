@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from cri_shim.host.tasks import Tasks
+from berth.linux.tasks import Tasks
 from nodeagent.allocator.allocation import State
 from nodeagent.allocator.event import EventType
 from nodeagent.duties.history import Entry

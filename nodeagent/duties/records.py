@@ -4,13 +4,13 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from berth.base.quantity import Vector
 from nodeagent.allocator.event import Decision
 from nodeagent.allocator.ledger import Ledger
 from nodeagent.allocator.operation import Operation, operation_document, operation_from_document
 from nodeagent.allocator.plan import Plan
 from nodeagent.allocator.plan_reading import Zones, parse_plan
 from nodeagent.allocator.policy import SharingPolicy
-from nodeagent.allocator.quantity import Vector
 from nodeagent.duties.history import History
 from nodeagent.journal.recovery import Recovered
 

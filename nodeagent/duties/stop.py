@@ -5,8 +5,8 @@ from typing import Any
 
 import grpc
 
-from cri_shim.pb import runtime_v1_pb2 as cri
-from cri_shim.pb.runtime_v1_pb2_grpc import RuntimeServiceStub
+from berth.pb import runtime_v1_pb2 as cri
+from berth.pb.runtime_v1_pb2_grpc import RuntimeServiceStub
 
 _LIST_SECONDS, _STOP_SECONDS = 10.0, 120.0
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from cri_shim.host.files import atomic_write
+from berth.linux.files import atomic_write
 from nodeagent.journal.errors import JournalError
 
 _MAGIC = b"BERTHJ1\n"

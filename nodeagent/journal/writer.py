@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
-from cri_shim.host.files import atomic_write, sync_folder, write_all
+from berth.linux.files import atomic_write, sync_folder, write_all
 from nodeagent.journal.frames import encode_frame
 from nodeagent.journal.segments import (
     create_segment,

@@ -7,11 +7,8 @@ from pathlib import Path
 
 import grpc
 
-from cri_shim.pb import admission_v1_pb2 as pb
-from cri_shim.pb.admission_v1_pb2_grpc import (
-    PodAdmissionServicer,
-    add_PodAdmissionServicer_to_server,
-)
+from berth.pb import admission_v1_pb2 as pb
+from berth.pb.admission_v1_pb2_grpc import PodAdmissionServicer, add_PodAdmissionServicer_to_server
 
 
 class ScriptedAgent(PodAdmissionServicer):

@@ -9,14 +9,14 @@ from typing import Literal
 import pytest
 from scripted_agent import ScriptedAgent, serving
 
+from berth.base.errors import ResourceExhausted, Unavailable
+from berth.linux.tasks import Tasks
+from berth.pb import admission_v1_pb2 as pb
 from cri_shim.admission import agent as client
 from cri_shim.admission.agent import AgentAdmission, admission_for
 from cri_shim.admission.contract import AdmissionOff, AdmitRequest
 from cri_shim.admission.quantities import rendered
-from cri_shim.host.tasks import Tasks
-from cri_shim.model.errors import ResourceExhausted, Unavailable
 from cri_shim.model.resources import LinuxResources
-from cri_shim.pb import admission_v1_pb2 as pb
 
 POD = AdmitRequest(
     pod_uid="u1",

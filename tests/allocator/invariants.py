@@ -1,11 +1,11 @@
 """The invariants of the specification, checked on a ledger at rest."""
 
+from berth.base.quantity import times
 from nodeagent.allocator.admission import admissible
 from nodeagent.allocator.allocation import MOVES, State
 from nodeagent.allocator.event import Decision, EventType
 from nodeagent.allocator.ledger import Ledger
 from nodeagent.allocator.pool import Pool
-from nodeagent.allocator.quantity import times
 
 
 def check_all(ledger: Ledger) -> None:

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nodeagent.allocator.duration import DurationError, parse_duration, render_duration
-from nodeagent.allocator.quantity import (
+from berth.base.duration import DurationError, parse_duration, render_duration
+from berth.base.quantity import (
     QuantityError,
     covers,
     minus,

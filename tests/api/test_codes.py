@@ -2,9 +2,9 @@
 
 import grpc
 
+from berth.base import errors
 from cri_shim.api.codes import CODES, status_of
 from cri_shim.images.errors import RegistryUnavailable
-from cri_shim.model import errors
 
 
 def test_every_error_has_a_code() -> None:

@@ -12,7 +12,7 @@ from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescript
 
 ROOT = Path(__file__).resolve().parents[2]
 TABLES = ROOT / "tests" / "golden" / "wire"
-MODULES = {"cri.runtime.v1.json": "cri_shim.pb.runtime_v1_pb2"}
+MODULES = {"cri.runtime.v1.json": "berth.pb.runtime_v1_pb2"}
 """The protocols we speak so far; a table joins when its room does."""
 
 SCALARS = {
@@ -29,15 +29,10 @@ SCALARS = {
 
 
 def test_generated_stubs_are_fresh(tmp_path: Path) -> None:
-    for package in ("cri_shim", "nodeagent"):
-        (tmp_path / package / "pb").mkdir(parents=True)
+    (tmp_path / "berth" / "pb").mkdir(parents=True)
     subprocess.run([sys.executable, ROOT / "scripts" / "protos.py", tmp_path], check=True)
     made = sorted(p.relative_to(tmp_path) for p in tmp_path.rglob("*_pb2*.py*"))
-    kept = sorted(
-        p.relative_to(ROOT)
-        for d in ("cri_shim", "nodeagent")
-        for p in ROOT.glob(f"{d}/pb/*_pb2*.py*")
-    )
+    kept = sorted(p.relative_to(ROOT) for p in ROOT.glob("berth/pb/*_pb2*.py*"))
     assert made == kept
     stale = [str(p) for p in made if (tmp_path / p).read_bytes() != (ROOT / p).read_bytes()]
     assert stale == [], "run `make protos`"

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from berth.base.errors import InvalidArgument
 from cri_shim.config import Config, load, render
-from cri_shim.model.errors import InvalidArgument
 
 
 def test_defaults_are_those_of_the_interface() -> None:

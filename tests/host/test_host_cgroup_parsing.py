@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cri_shim.host.cgroups import limits, naming, readings
-from cri_shim.host.cgroups.detection import detect
-from cri_shim.host.cgroups.limits import Write
-from cri_shim.host.cgroups.naming import BadCgroupParent, Driver
-from cri_shim.host.cgroups.readings import DeviceIo, HugePages, Pids, Stall
-from cri_shim.host.cgroups.v2 import CgroupsV2, shares
+from berth.linux.cgroups import limits, naming, readings
+from berth.linux.cgroups.detection import detect
+from berth.linux.cgroups.limits import Write
+from berth.linux.cgroups.naming import BadCgroupParent, Driver
+from berth.linux.cgroups.readings import DeviceIo, HugePages, Pids, Stall
+from berth.linux.cgroups.v2 import CgroupsV2, shares
 
 
 @dataclass(frozen=True)

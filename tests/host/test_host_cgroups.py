@@ -16,12 +16,12 @@ from pathlib import Path
 
 import pytest
 
-from cri_shim.host import mounts
-from cri_shim.host.cgroups.detection import detect
-from cri_shim.host.cgroups.hierarchy import Cgroups
-from cri_shim.host.cgroups.v1 import CgroupsV1
-from cri_shim.host.cgroups.v2 import CgroupsV2
-from cri_shim.host.files import read_text
+from berth.linux import mounts
+from berth.linux.cgroups.detection import detect
+from berth.linux.cgroups.hierarchy import Cgroups
+from berth.linux.cgroups.v1 import CgroupsV1
+from berth.linux.cgroups.v2 import CgroupsV2
+from berth.linux.files import read_text
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cri_shim.host import mounts
-from cri_shim.host.files import (
-    atomic_write,
-    open_beneath,
-    read_text,
-    remove_tree,
-    safe_join,
-)
+from berth.linux import mounts
+from berth.linux.files import atomic_write, open_beneath, read_text, remove_tree, safe_join
 
 
 def _names(folder: Path | str) -> list[str]:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from cri_shim.host import mounts, namespaces, overlayfs
-from cri_shim.host.mounts import Attribute, Flag
+from berth.linux import mounts, namespaces, overlayfs
+from berth.linux.mounts import Attribute, Flag
 
 
 def _names(folder: Path | str) -> list[str]:

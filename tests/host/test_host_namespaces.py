@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from cri_shim.host import mounts
-from cri_shim.host.namespaces import (
+from berth.linux import mounts
+from berth.linux.namespaces import (
     loopback_up,
     pin,
     pin_user,

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from cri_shim.host import processes
-from cri_shim.host.processes import ProcessTimeout, run, spawn
+from berth.linux import processes
+from berth.linux.processes import ProcessTimeout, run, spawn
 
 
 def _names(folder: Path | str) -> list[str]:

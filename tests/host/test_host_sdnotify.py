@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cri_shim.host.sdnotify import notify
+from berth.linux.sdnotify import notify
 
 
 @pytest.mark.parametrize("abstract", [False, True])

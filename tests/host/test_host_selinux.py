@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from cri_shim.host import mounts, selinux
-from cri_shim.host.selinux import Contexts
+from berth.linux import mounts, selinux
+from berth.linux.selinux import Contexts
 
 USER = "user.label"
 """Stands for the label; links cannot hold it."""

@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from cri_shim.host.tasks import Tasks
+from berth.linux.tasks import Tasks
 
 
 async def _forever(ended: list[str], name: str) -> None:

@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from cri_shim.host import mounts
-from cri_shim.host.tasks import Tasks
+from berth.linux import mounts
+from berth.linux.tasks import Tasks
 from cri_shim.images.download import Patience
 from cri_shim.images.service import Images, Settings
 from cri_shim.store.store import Store

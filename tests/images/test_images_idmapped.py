@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cri_shim.host import mounts, namespaces
+from berth.linux import mounts, namespaces
 from cri_shim.images.idmapped import drop, idmapped, supported
 from cri_shim.model.namespaces import IdMapping
 

@@ -8,13 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cri_shim.host import mounts
-from cri_shim.images.errors import BadImage
-from cri_shim.images.platforms import Platform
-from cri_shim.images.progress import LayerState, Progress
-from cri_shim.images.service import Images
-from cri_shim.images.stream import Limits
-from cri_shim.model.errors import (
+from berth.base.errors import (
     AlreadyExists,
     BerthError,
     FailedPrecondition,
@@ -22,6 +16,12 @@ from cri_shim.model.errors import (
     NotFound,
     RuntimeFailure,
 )
+from berth.linux import mounts
+from cri_shim.images.errors import BadImage
+from cri_shim.images.platforms import Platform
+from cri_shim.images.progress import LayerState, Progress
+from cri_shim.images.service import Images
+from cri_shim.images.stream import Limits
 from tests.images import room
 from tests.support import image as make
 from tests.support.image import folder, member

@@ -7,15 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from berth.base.errors import InvalidArgument
+from berth.pb import runtime_v1_pb2 as cri
 from cri_shim.images.auth import Auth, Challenge, parse_challenges
 from cri_shim.images.endpoints import Resolver
 from cri_shim.images.errors import BadImage
 from cri_shim.images.manifest import Configuration, Index, Manifest, chain_ids, parse, select
 from cri_shim.images.platforms import Platform, choose
 from cri_shim.images.tar_headers import parse_pax
-from cri_shim.model.errors import InvalidArgument
 from cri_shim.model.ids import Digest
-from cri_shim.pb import runtime_v1_pb2 as cri
 from tests.support import image as make
 
 AMD64 = Platform("linux", "amd64")

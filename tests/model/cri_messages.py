@@ -7,7 +7,7 @@ from typing import Any
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
-from cri_shim.pb import runtime_v1_pb2 as cri
+from berth.pb import runtime_v1_pb2 as cri
 
 TEXTS = (
     "", "a", "/", "/data", "/dev", "/dev/fuse", "/sys", "/proc", "/etc/hosts", "../..", "a/../b",

@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
+from berth.base.errors import InvalidArgument
+from berth.pb import runtime_v1_pb2 as cri
 from cri_shim.model.container import ContainerSpec, Propagation
-from cri_shim.model.errors import InvalidArgument
 from cri_shim.model.namespaces import IdMapping
 from cri_shim.model.sandbox import DnsConfig, SandboxSpec
 from cri_shim.model.security import Profile, ProfileKind
-from cri_shim.pb import runtime_v1_pb2 as cri
 from tests.model import cri_messages
 
 Change = Callable[[Any], object]

@@ -4,11 +4,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from berth.base.errors import InvalidArgument
+from berth.pb import runtime_v1_pb2 as cri
 from cri_shim.model.container import ContainerSpec
-from cri_shim.model.errors import InvalidArgument
 from cri_shim.model.resources import LinuxResources
 from cri_shim.model.sandbox import SandboxSpec
-from cri_shim.pb import runtime_v1_pb2 as cri
 from tests.model import cri_messages
 
 SEEDS = st.integers(0, 2**64 - 1)

@@ -1,6 +1,6 @@
 """Native bridges on a test's host, one at a time."""
 
-from cri_shim.host.tasks import Tasks
+from berth.linux.tasks import Tasks
 from cri_shim.network import subnets
 from cri_shim.network.bridge.bridge import BridgeSettings, NativeBridge
 from cri_shim.network.hostports import Claims

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from cri_shim.host.tasks import Tasks
+from berth.linux.tasks import Tasks
 from cri_shim.network.cni.network import CniNetwork, CniSettings
 from cri_shim.network.hostports import Claims
 from tests.network.hosts import FileDocuments, Hosts

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cri_shim.host.tasks import Tasks
+from berth.linux.tasks import Tasks
 from tests.network.bridges import Bridges
 from tests.network.cni_folder import CniHost
 from tests.network.hosts import Hosts, wire

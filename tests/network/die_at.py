@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from cri_shim.host.tasks import Tasks
+from berth.linux.tasks import Tasks
 from cri_shim.model.sandbox import Protocol
 from cri_shim.network import subnets
 from cri_shim.network.bridge import device, firewall, leases, nfnetlink, veth

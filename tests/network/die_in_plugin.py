@@ -7,7 +7,7 @@ import asyncio
 import sys
 from pathlib import Path
 
-from cri_shim.host.tasks import Tasks
+from berth.linux.tasks import Tasks
 from cri_shim.network.cni.network import CniNetwork, CniSettings
 from cri_shim.network.hostports import Claims
 from cri_shim.network.pod import PodNet

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cri_shim.host import namespaces
+from berth.linux import namespaces
 from cri_shim.model.sandbox import PortMapping, Protocol
 from cri_shim.network.pod import PodNet
 

@@ -7,13 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from cri_shim.host import namespaces
-from cri_shim.model.errors import (
-    FailedPrecondition,
-    InvalidArgument,
-    ResourceExhausted,
-    RuntimeFailure,
-)
+from berth.base.errors import FailedPrecondition, InvalidArgument, ResourceExhausted, RuntimeFailure
+from berth.linux import namespaces
 from cri_shim.model.namespaces import IdMapping
 from cri_shim.model.sandbox import Protocol
 from cri_shim.network.bridge.bridge import NativeBridge

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from cri_shim.host.tasks import Tasks
-from cri_shim.model.errors import InvalidArgument, NotFound, ResourceExhausted, Unavailable
+from berth.base.errors import InvalidArgument, NotFound, ResourceExhausted, Unavailable
+from berth.linux.tasks import Tasks
 from cri_shim.network.choice import NetworkConfig, Networks, build, inspect
 from cri_shim.network.dial import dial
 from cri_shim.network.pod import Level

@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from cri_shim.host import namespaces
-from cri_shim.model.errors import ResourceExhausted, RuntimeFailure
+from berth.base.errors import ResourceExhausted, RuntimeFailure
+from berth.linux import namespaces
 from tests.network.cni_folder import CniHost
 from tests.network.hosts import Hosts, ask, echo, port, refused, sh, until, wire
 

@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from cri_shim.model.errors import DeadlineExceeded, FailedPrecondition, InvalidArgument
-from cri_shim.model.errors import RuntimeFailure as Failure
+from berth.base.errors import DeadlineExceeded, FailedPrecondition, InvalidArgument
+from berth.base.errors import RuntimeFailure as Failure
 from cri_shim.model.sandbox import DnsConfig
 from tests.network.cni_folder import RESULT, CniHost, answer
 from tests.network.hosts import Hosts, port, until

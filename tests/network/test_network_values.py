@@ -9,12 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cri_shim.model.errors import (
-    FailedPrecondition,
-    InvalidArgument,
-    ResourceExhausted,
-    RuntimeFailure,
-)
+from berth.base.errors import FailedPrecondition, InvalidArgument, ResourceExhausted, RuntimeFailure
 from cri_shim.model.sandbox import PortMapping, Protocol
 from cri_shim.network import netlink, subnets
 from cri_shim.network.bridge.leases import Lease, Leases, link_name

@@ -11,13 +11,13 @@ from typing import Any
 
 import grpc
 
-from cri_shim.pb import admission_v1_pb2 as admission
-from cri_shim.pb.admission_v1_pb2_grpc import PodAdmissionStub
+from berth.pb import admission_v1_pb2 as admission
+from berth.pb import node_v1_pb2 as node
+from berth.pb.admission_v1_pb2_grpc import PodAdmissionStub
+from berth.pb.node_v1_pb2_grpc import NodeAllocatorStub
 from nodeagent.config import Config
 from nodeagent.daemon import running
 from nodeagent.duties.keeper import Keeper
-from nodeagent.pb import node_v1_pb2 as node
-from nodeagent.pb.node_v1_pb2_grpc import NodeAllocatorStub
 
 START = 1_700_000_000_000
 PLAN = """

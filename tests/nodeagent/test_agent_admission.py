@@ -9,12 +9,12 @@ import grpc
 import pytest
 from agent_running import START, Agent, VirtualClock, agent_at, configured, pod
 
+from berth.base.errors import ResourceExhausted
+from berth.linux.tasks import Tasks
+from berth.pb import admission_v1_pb2 as pb
 from cri_shim.admission.agent import AgentAdmission
 from cri_shim.admission.contract import AdmitRequest
-from cri_shim.host.tasks import Tasks
-from cri_shim.model.errors import ResourceExhausted
 from cri_shim.model.resources import LinuxResources
-from cri_shim.pb import admission_v1_pb2 as pb
 
 
 @pytest.fixture

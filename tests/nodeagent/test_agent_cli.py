@@ -14,8 +14,8 @@ import grpc
 import pytest
 from agent_running import PLAN
 
-from cri_shim.pb import admission_v1_pb2 as pb
-from cri_shim.pb.admission_v1_pb2_grpc import PodAdmissionStub
+from berth.pb import admission_v1_pb2 as pb
+from berth.pb.admission_v1_pb2_grpc import PodAdmissionStub
 from nodeagent import cli
 
 SCENARIO = """

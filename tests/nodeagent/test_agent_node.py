@@ -11,11 +11,11 @@ import grpc
 import pytest
 from agent_running import PLAN, Agent, VirtualClock, agent_at, configured, pod
 
+from berth.pb import node_v1_pb2 as pb
 from nodeagent.allocator.problem import DocumentRefused
 from nodeagent.duties import keeper as keeping
 from nodeagent.duties import plans as planning
 from nodeagent.journal.errors import JournalError
-from nodeagent.pb import node_v1_pb2 as pb
 
 
 @pytest.fixture

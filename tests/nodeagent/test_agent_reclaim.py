@@ -10,9 +10,9 @@ import grpc
 import pytest
 from agent_running import START, VirtualClock, agent_at, configured
 
-from cri_shim.pb import admission_v1_pb2 as admission
-from cri_shim.pb import runtime_v1_pb2 as cri
-from cri_shim.pb.runtime_v1_pb2_grpc import (
+from berth.pb import admission_v1_pb2 as admission
+from berth.pb import runtime_v1_pb2 as cri
+from berth.pb.runtime_v1_pb2_grpc import (
     RuntimeServiceServicer,
     add_RuntimeServiceServicer_to_server,
 )
@@ -136,7 +136,7 @@ async def test_a_restart_after_the_deadline_forces_at_once(tmp_path: Path) -> No
 
 
 async def test_allocations_that_are_no_pods_are_left_to_their_clients(tmp_path: Path) -> None:
-    from nodeagent.pb import node_v1_pb2 as node
+    from berth.pb import node_v1_pb2 as node
 
     config, clock = configured(tmp_path), VirtualClock()
     async with (

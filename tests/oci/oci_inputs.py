@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
+from berth.pb import runtime_v1_pb2 as cri
 from cri_shim.model.container import ContainerSpec, ProcessUser
 from cri_shim.model.image import ImageConfig
 from cri_shim.oci.capabilities import known
@@ -17,7 +18,6 @@ from cri_shim.oci.facts import (
     ResolvedMount,
     RuntimeFeatures,
 )
-from cri_shim.pb import runtime_v1_pb2 as cri
 
 V1 = CgroupFacts(layout=Layout.V1, hugepage_sizes=frozenset({"2MB", "1GB"}))
 V2 = CgroupFacts(layout=Layout.V2, hugepage_sizes=frozenset({"2MB", "1GB"}))

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cri_shim.model.errors import InvalidArgument
-from cri_shim.oci.cdi.catalog import Catalog
-from cri_shim.oci.cdi.edits import CdiDevice, CdiHook, CdiMount, CdiNetDevice, Edits
-from cri_shim.oci.cdi.names import QualifiedName, parse, requested
-from cri_shim.oci.cdi.render import render
-from cri_shim.oci.cdi.spec import VERSIONS, Device, Spec
-from cri_shim.oci.cdi.spec import parse as parse_spec
+from berth.base.errors import InvalidArgument
+from berth.cdi.catalog import Catalog
+from berth.cdi.edits import CdiDevice, CdiHook, CdiMount, CdiNetDevice, Edits
+from berth.cdi.names import QualifiedName, parse, requested
+from berth.cdi.render import render
+from berth.cdi.spec import VERSIONS, Device, Spec
+from berth.cdi.spec import parse as parse_spec
 
 FULL = Edits(
     env=("GPU=0",),

@@ -8,11 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from oci_inputs import FACTS, V1, V2, resolved
 
+from berth.base.errors import BerthError
+from berth.cdi.edits import CdiDevice, CdiHook, CdiMount, Edits
+from berth.pb import runtime_v1_pb2 as cri
 from cri_shim.model.container import ContainerSpec, ProcessUser
-from cri_shim.model.errors import BerthError
 from cri_shim.model.image import ImageConfig
 from cri_shim.oci.annotations import annotations
-from cri_shim.oci.cdi.edits import CdiDevice, CdiHook, CdiMount, Edits
 from cri_shim.oci.document import compose, render
 from cri_shim.oci.facts import (
     AppArmorFacts,
@@ -30,7 +31,6 @@ from cri_shim.oci.facts import (
 from cri_shim.oci.process import exec_process
 from cri_shim.oci.resources import resources_update
 from cri_shim.oci.users import resolve
-from cri_shim.pb import runtime_v1_pb2 as cri
 from tests.model import cri_messages
 
 SEEDS = st.integers(0, 2**64 - 1)

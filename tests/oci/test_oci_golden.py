@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 from oci_inputs import FACTS, V1, config, resolved, spec
 
+from berth.cdi.edits import CdiDevice, CdiHook, CdiMount, CdiNetDevice, Edits
+from berth.pb import runtime_v1_pb2 as cri
 from cri_shim.model.container import ContainerSpec, ProcessUser
 from cri_shim.model.resources import LinuxResources
-from cri_shim.oci.cdi.edits import CdiDevice, CdiHook, CdiMount, CdiNetDevice, Edits
 from cri_shim.oci.document import compose
 from cri_shim.oci.facts import (
     AppArmorFacts,
@@ -23,7 +24,6 @@ from cri_shim.oci.facts import (
     Rlimit,
     SELinuxFacts,
 )
-from cri_shim.pb import runtime_v1_pb2 as cri
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "oci"
 

@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 from oci_inputs import FACTS, V1, V2, config, resolved, spec
 
+from berth.base.errors import FailedPrecondition, InvalidArgument, Unimplemented
+from berth.cdi.edits import CdiDevice, CdiMount, CdiNetDevice, Edits
+from berth.pb import runtime_v1_pb2 as cri
 from cri_shim.model.container import MountSpec, Propagation
-from cri_shim.model.errors import FailedPrecondition, InvalidArgument, Unimplemented
 from cri_shim.model.namespaces import IdMapping
-from cri_shim.oci.cdi.edits import CdiDevice, CdiMount, CdiNetDevice, Edits
 from cri_shim.oci.devices import net_devices, nodes, rules
 from cri_shim.oci.document import compose
 from cri_shim.oci.facts import (
@@ -24,7 +25,6 @@ from cri_shim.oci.facts import (
 )
 from cri_shim.oci.mounts import mounts, rootfs_propagation
 from cri_shim.oci.namespaces import namespaces
-from cri_shim.pb import runtime_v1_pb2 as cri
 
 
 def _mounts(*found: ResolvedMount, facts: Facts = FACTS, **changes: Any) -> dict[str, Json]:

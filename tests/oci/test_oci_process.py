@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from oci_inputs import FACTS, config, resolved, spec
 
-from cri_shim.model.errors import InvalidArgument
+from berth.base.errors import InvalidArgument
+from berth.cdi.edits import Edits
 from cri_shim.model.image import ImageConfig
 from cri_shim.model.security import Capabilities
 from cri_shim.oci import capabilities, signals
 from cri_shim.oci.annotations import annotations
-from cri_shim.oci.cdi.edits import Edits
 from cri_shim.oci.document import compose, render
 from cri_shim.oci.facts import Rlimit
 from cri_shim.oci.limits import oom_score_adj, rlimits

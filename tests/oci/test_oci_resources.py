@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from oci_inputs import FACTS, V1, V2
 
-from cri_shim.model.errors import FailedPrecondition, InvalidArgument, Unimplemented
+from berth.base.errors import FailedPrecondition, InvalidArgument, Unimplemented
 from cri_shim.model.resources import LinuxResources
 from cri_shim.model.security import ContainerSecurity, Profile, ProfileKind, SELinuxLabel
 from cri_shim.oci.facts import AppArmorFacts, CgroupFacts, Json, SELinuxFacts

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from oci_inputs import config, resolved, spec
 
+from berth.pb import runtime_v1_pb2 as cri
 from cri_shim.model.container import ContainerSpec, ProcessUser
 from cri_shim.model.image import ImageConfig
 from cri_shim.model.resources import LinuxResources
@@ -34,7 +35,6 @@ from cri_shim.oci.facts import (
 )
 from cri_shim.oci.process import exec_process
 from cri_shim.oci.resources import resources_update
-from cri_shim.pb import runtime_v1_pb2 as cri
 
 BUSYBOX = "/bin/busybox"
 CGROUPS = Path("/sys/fs/cgroup")

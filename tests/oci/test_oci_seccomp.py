@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from oci_inputs import FACTS
 
-from cri_shim.model.errors import FailedPrecondition, InvalidArgument, Unimplemented
+from berth.base.errors import FailedPrecondition, InvalidArgument, Unimplemented
 from cri_shim.model.security import ContainerSecurity, Profile, ProfileKind
 from cri_shim.oci.capabilities import DEFAULT, NAMES
 from cri_shim.oci.facts import Json, SeccompFacts

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from berth.base.errors import InvalidArgument
 from cri_shim.model.container import ProcessUser
-from cri_shim.model.errors import InvalidArgument
 from cri_shim.model.namespaces import IdMapping, UserNamespace
 from cri_shim.model.security import ContainerSecurity, GroupsPolicy
 from cri_shim.oci.users import check_mapped, resolve

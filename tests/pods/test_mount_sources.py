@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cri_shim.host.mounts import mount_by_name, parse
+from berth.linux.mounts import mount_by_name, parse
 from cri_shim.pods.mount_sources import resolve_beside
 
 NAMES = st.sampled_from(["a", "b", "c", "..", "."])

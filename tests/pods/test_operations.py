@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
-from cri_shim.host.tasks import Tasks
-from cri_shim.model.errors import RuntimeFailure
-from cri_shim.pods.operations import Operations, Stage
+from berth.base.errors import RuntimeFailure
+from berth.base.operations import Operations, Stage
+from berth.linux.tasks import Tasks
 
 
 class Work:

@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from cri_shim.host.selinux import Contexts
+from berth.base.errors import InvalidArgument, ResourceExhausted
+from berth.linux.selinux import Contexts
+from berth.pb import runtime_v1_pb2 as cri
 from cri_shim.model.container import ContainerSpec, MountSpec, ProcessUser
-from cri_shim.model.errors import InvalidArgument, ResourceExhausted
 from cri_shim.model.ids import SandboxId
 from cri_shim.model.image import ImageConfig
 from cri_shim.model.lifecycle import SandboxState
 from cri_shim.model.sandbox import Sandbox, SandboxSpec
 from cri_shim.model.security import ContainerSecurity, SELinuxLabel
 from cri_shim.oci.facts import Facts, ResolvedMount, SELinuxFacts
-from cri_shim.pb import runtime_v1_pb2 as cri
 from cri_shim.pods import sandbox_labels
 from cri_shim.pods.sandbox_labels import choose_level, pod_labels, relabel
 from cri_shim.store import codec

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from cri_shim.host.files import remove_tree
-from cri_shim.host.tasks import Tasks
+from berth.linux.files import remove_tree
+from berth.linux.tasks import Tasks
 from cri_shim.runtime import reaping
 from cri_shim.runtime.exits import ExitWatcher
 from cri_shim.runtime.handler import Features, Handler

@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from cri_shim.model.errors import FailedPrecondition
+from berth.base.errors import FailedPrecondition
 from cri_shim.runtime import attach
 from tests.support.containers import Boxes, until
 

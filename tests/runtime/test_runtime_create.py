@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from cri_shim.host import processes
-from cri_shim.model.errors import DeadlineExceeded, RuntimeFailure
+from berth.base.errors import DeadlineExceeded, RuntimeFailure
+from berth.linux import processes
 from cri_shim.runtime import commands, conmon
 from cri_shim.runtime.handler import Handler
 from tests.support.containers import Boxes, until

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cri_shim.model.errors import DeadlineExceeded, RuntimeFailure
+from berth.base.errors import DeadlineExceeded, RuntimeFailure
 from cri_shim.runtime import execs
 from tests.support.containers import Boxes, process, until
 

@@ -6,7 +6,7 @@ import signal
 import time
 from pathlib import Path
 
-from cri_shim.host.tasks import Tasks
+from berth.linux.tasks import Tasks
 from cri_shim.runtime import commands, conmon, reaping
 from cri_shim.runtime.exits import UNKNOWN_CODE, Exit, ExitWatcher
 from tests.support.containers import Boxes, until

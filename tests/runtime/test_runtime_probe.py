@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from cri_shim.model.errors import RuntimeFailure
+from berth.base.errors import RuntimeFailure
 from cri_shim.runtime import commands, features, probe
 from cri_shim.runtime.handler import Handler
 

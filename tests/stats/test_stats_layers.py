@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cri_shim.host.tasks import Tasks
+from berth.linux.tasks import Tasks
 from cri_shim.stats import layers
 from cri_shim.stats.layers import Layers, measure_folder
 

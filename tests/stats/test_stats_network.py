@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cri_shim.host import namespaces, processes
+from berth.linux import namespaces, processes
 from cri_shim.stats.network import parse, read_all
 from cri_shim.stats.usage import Interface
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from cri_shim.host.cgroups.detection import detect
-from cri_shim.host.cgroups.hierarchy import Cgroups
-from cri_shim.host.cgroups.readings import Memory, Stall
-from cri_shim.host.cgroups.v2 import CgroupsV2
+from berth.linux.cgroups.detection import detect
+from berth.linux.cgroups.hierarchy import Cgroups
+from berth.linux.cgroups.readings import Memory, Stall
+from berth.linux.cgroups.v2 import CgroupsV2
 from cri_shim.stats.detail import device_name, read_detail, read_processes
 from cri_shim.stats.group import Group
 from cri_shim.stats.metrics import (

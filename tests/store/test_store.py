@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from berth.base.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
+from berth.pb import runtime_v1_pb2 as cri
 from cri_shim.model.container import Container, ContainerSpec, MountStatus, ProcessUser
-from cri_shim.model.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
 from cri_shim.model.ids import ContainerId, ImageId, SandboxId
 from cri_shim.model.lifecycle import ContainerState, SandboxState
 from cri_shim.model.sandbox import Sandbox, SandboxSpec
-from cri_shim.pb import runtime_v1_pb2 as cri
 from cri_shim.store.migrations import MIGRATIONS
 from cri_shim.store.store import Store
 

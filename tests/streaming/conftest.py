@@ -10,9 +10,8 @@ from cri_shim.streaming.limits import Limits
 from cri_shim.streaming.server import StreamingServer
 from cri_shim.streaming.sessions import ExecRequest
 from cri_shim.wire.remote_command import Wanted
-
-from .processes import LocalSessions
-from .spdy_client import SpdyClient
+from tests.streaming.processes import LocalSessions
+from tests.streaming.spdy_client import SpdyClient
 
 Start = Callable[..., Awaitable[StreamingServer]]
 

@@ -11,8 +11,8 @@ import termios
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from cri_shim.host.processes import Process, spawn
-from cri_shim.model.errors import NotFound
+from berth.base.errors import NotFound
+from berth.linux.processes import Process, spawn
 
 
 @dataclass

@@ -9,17 +9,16 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from cri_shim.host.processes import run
-from cri_shim.model.errors import ResourceExhausted, Unavailable
+from berth.base.errors import ResourceExhausted, Unavailable
+from berth.linux.processes import run
 from cri_shim.streaming.server import StreamingServer
 from cri_shim.streaming.sessions import AttachRequest, PortForwardRequest
 from cri_shim.streaming.tokens import TokenTable
 from cri_shim.wire.remote_command import Wanted
 from cri_shim.wire.spdy_session import Role, SpdySession
-
-from .conftest import LIMITS, Start, command
-from .processes import LocalSessions
-from .spdy_client import Exec, SpdyClient
+from tests.streaming.conftest import LIMITS, Start, command
+from tests.streaming.processes import LocalSessions
+from tests.streaming.spdy_client import Exec, SpdyClient
 
 
 async def ask(server: StreamingServer, request: str) -> str:

@@ -5,9 +5,8 @@ import asyncio
 from cri_shim.streaming.server import StreamingServer
 from cri_shim.streaming.sessions import AttachRequest
 from cri_shim.wire.remote_command import Wanted
-
-from .processes import LocalSessions
-from .spdy_client import Exec
+from tests.streaming.processes import LocalSessions
+from tests.streaming.spdy_client import Exec
 
 
 async def attach(server: StreamingServer, sessions: LocalSessions, tty: bool = False) -> Exec:

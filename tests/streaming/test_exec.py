@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 
 from cri_shim.streaming.server import StreamingServer
-
-from .conftest import command
-from .processes import LocalSessions
-from .spdy_client import Exec, SpdyClient
+from tests.streaming.conftest import command
+from tests.streaming.processes import LocalSessions
+from tests.streaming.spdy_client import Exec, SpdyClient
 
 
 async def test_outputs_and_exit_code(server: StreamingServer) -> None:

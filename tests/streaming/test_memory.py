@@ -11,10 +11,9 @@ import pytest
 from cri_shim.streaming import connection as connection_module
 from cri_shim.streaming.server import StreamingServer
 from cri_shim.streaming.sessions import PortForwardRequest
-
-from .conftest import command
-from .processes import LocalSessions
-from .spdy_client import Exec, SpdyClient
+from tests.streaming.conftest import command
+from tests.streaming.processes import LocalSessions
+from tests.streaming.spdy_client import Exec, SpdyClient
 
 GIB = 1 << 30
 MOST = 20 << 20

@@ -10,10 +10,9 @@ import pytest
 
 from cri_shim.streaming.server import StreamingServer
 from cri_shim.streaming.sessions import PortForwardRequest
-
-from .conftest import Start
-from .processes import LocalSessions
-from .spdy_client import SpdyClient
+from tests.streaming.conftest import Start
+from tests.streaming.processes import LocalSessions
+from tests.streaming.spdy_client import SpdyClient
 
 REQUEST = PortForwardRequest("pod", ())
 Serve = Callable[

@@ -16,9 +16,8 @@ from kubernetes.stream.ws_client import PortForward, WSClient, get_websocket_url
 
 from cri_shim.streaming.server import StreamingServer
 from cri_shim.streaming.sessions import PortForwardRequest
-
-from .conftest import Start, command
-from .processes import LocalSessions
+from tests.streaming.conftest import Start, command
+from tests.streaming.processes import LocalSessions
 
 
 def kube(url: str, binary: bool = True, protocol: str | None = None) -> Any:

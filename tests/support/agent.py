@@ -12,8 +12,8 @@ from pathlib import Path
 
 import grpc
 
-from nodeagent.pb import node_v1_pb2 as pb
-from nodeagent.pb.node_v1_pb2_grpc import NodeAllocatorStub
+from berth.pb import node_v1_pb2 as pb
+from berth.pb.node_v1_pb2_grpc import NodeAllocatorStub
 
 BIN = Path(sys.executable).parent
 START = 30.0

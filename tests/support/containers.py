@@ -8,7 +8,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
-from cri_shim.host.files import remove_tree
+from berth.linux.files import remove_tree
 from cri_shim.runtime import commands, conmon
 from cri_shim.runtime.exits import Exit, ExitWatcher
 from cri_shim.runtime.handler import Handler

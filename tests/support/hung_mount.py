@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from cri_shim.host import mounts
+from berth.linux import mounts
 
 _BUFFER = 1 << 17
 _INIT = 26

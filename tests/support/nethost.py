@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cri_shim.host import files, mounts
-from cri_shim.pb import runtime_v1_pb2 as cri
+from berth.linux import files, mounts
+from berth.pb import runtime_v1_pb2 as cri
 from tests.network.hosts import Hosts, sh, wire
 from tests.support import pods
 from tests.support.shim import Shim

@@ -12,8 +12,8 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from berth.linux import namespaces
 from cri_shim import cli
-from cri_shim.host import namespaces
 from cri_shim.network.bridge import device, nfnetlink, veth
 from cri_shim.pods import sandbox_files, sandbox_teardown
 from cri_shim.store.documents import Documents

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from cri_shim.pb import runtime_v1_pb2 as cri
+from berth.pb import runtime_v1_pb2 as cri
 from tests.support.shim import Shim
 
 _numbers = itertools.count()

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import grpc
 
-from cri_shim.host import mounts
-from cri_shim.pb import runtime_v1_pb2 as cri
-from cri_shim.pb import runtime_v1_pb2_grpc as cri_grpc
-from cri_shim.pb import shim_v1_pb2 as shim_pb
-from cri_shim.pb import shim_v1_pb2_grpc as shim_grpc
+from berth.linux import mounts
+from berth.pb import runtime_v1_pb2 as cri
+from berth.pb import runtime_v1_pb2_grpc as cri_grpc
+from berth.pb import shim_v1_pb2 as shim_pb
+from berth.pb import shim_v1_pb2_grpc as shim_grpc
 
 BIN = Path(sys.executable).parent
 START = 30.0

@@ -7,7 +7,7 @@ from typing import Any
 from kubernetes.client import Configuration
 from kubernetes.stream.ws_client import WSClient, get_websocket_url
 
-from cri_shim.pb import runtime_v1_pb2 as cri
+from berth.pb import runtime_v1_pb2 as cri
 from tests.streaming.spdy_client import Exec, SpdyClient
 from tests.support.shim import Shim
 

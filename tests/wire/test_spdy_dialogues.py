@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from .playbook import play
+from tests.wire.playbook import play
 
 SCRIPTS = sorted((Path(__file__).parents[1] / "golden" / "spdy").glob("*.txt"))
 

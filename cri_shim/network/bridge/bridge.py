@@ -11,8 +11,8 @@ import logging
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from cri_shim.host.tasks import Tasks
-from cri_shim.model.errors import BerthError, RuntimeFailure
+from berth.base.errors import BerthError, RuntimeFailure
+from berth.linux.tasks import Tasks
 from cri_shim.network import bandwidth, subnets
 from cri_shim.network.bridge import preflight, veth
 from cri_shim.network.bridge.device import Bridge, Device

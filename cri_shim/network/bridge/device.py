@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cri_shim.host import namespaces
-from cri_shim.model.errors import FailedPrecondition
+from berth.base.errors import FailedPrecondition
+from berth.linux import namespaces
 from cri_shim.network import rtnetlink
 from cri_shim.network.netlink import Message, Netlink, NetlinkError
 from cri_shim.network.rtnetlink import Link

@@ -8,9 +8,9 @@ import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 
-from cri_shim.host import processes
-from cri_shim.host.tasks import Tasks
-from cri_shim.model.errors import RuntimeFailure
+from berth.base.errors import RuntimeFailure
+from berth.linux import processes
+from berth.linux.tasks import Tasks
 from cri_shim.model.sandbox import Protocol
 from cri_shim.network import netlink
 from cri_shim.network.bridge import nfnetlink, ruleset

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cri_shim.model.errors import FailedPrecondition, ResourceExhausted
+from berth.base.errors import FailedPrecondition, ResourceExhausted
 from cri_shim.network.hostports import HostPort
 from cri_shim.network.pod import Documents, PodNet
 from cri_shim.network.rtnetlink import Address

@@ -6,7 +6,7 @@ import socket
 import time
 from dataclasses import dataclass
 
-from cri_shim.host import namespaces
+from berth.linux import namespaces
 from cri_shim.network import rtnetlink
 from cri_shim.network.bandwidth import Bandwidth
 from cri_shim.network.bridge.device import Bridge

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cri_shim.model.errors import InvalidArgument
+from berth.base.errors import InvalidArgument
 
 VERSIONS = ("0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
 """Oldest first. Before 0.3.0 plugins cannot be chained and results look different."""

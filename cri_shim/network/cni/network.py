@@ -10,14 +10,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from cri_shim.host import namespaces
-from cri_shim.host.tasks import Tasks
-from cri_shim.model.errors import (
-    BerthError,
-    DeadlineExceeded,
-    FailedPrecondition,
-    RuntimeFailure,
-)
+from berth.base.errors import BerthError, DeadlineExceeded, FailedPrecondition, RuntimeFailure
+from berth.linux import namespaces
+from berth.linux.tasks import Tasks
 from cri_shim.network.cni import capabilities, result
 from cri_shim.network.cni.conflist import ConfFolder, ConfList
 from cri_shim.network.cni.plugins import Call, Plugins

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cri_shim.host import processes
-from cri_shim.model.errors import DeadlineExceeded, RuntimeFailure
+from berth.base.errors import DeadlineExceeded, RuntimeFailure
+from berth.linux import processes
 from cri_shim.network.cni import result
 from cri_shim.network.threads import entering
 

@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from cri_shim.model.errors import RuntimeFailure
+from berth.base.errors import RuntimeFailure
 from cri_shim.network.pod import INTERFACE
 
 _SHOWN = 200

@@ -1,0 +1,99 @@
+"""The one interface over cgroup v1, hybrid and v2."""
+
+from collections.abc import Mapping
+from typing import Literal, Protocol
+
+from berth.linux.cgroups.readings import Cpu, DeviceIo, HugePages, Memory, Pids, Pressure
+
+Layout = Literal["v1", "v2", "hybrid"]
+PATIENCE = 2.0
+"""Seconds that `remove` and `kill` wait for processes to leave."""
+
+
+class Resources(Protocol):
+    """Limits to apply; zero or empty means: leave as it is, -1: unlimited.
+
+    Memory and swap in bytes (`swap_limit` is memory plus swap, as on v1), times in microseconds.
+    `unified` holds raw cgroup v2 files; they win.
+    """
+
+    @property
+    def cpu_period(self) -> int: ...
+    @property
+    def cpu_quota(self) -> int: ...
+    @property
+    def cpu_shares(self) -> int: ...
+    @property
+    def memory_limit(self) -> int: ...
+    @property
+    def swap_limit(self) -> int: ...
+    @property
+    def cpuset_cpus(self) -> str: ...
+    @property
+    def cpuset_mems(self) -> str: ...
+    @property
+    def hugepages(self) -> tuple[tuple[str, int], ...]: ...
+    @property
+    def unified(self) -> Mapping[str, str]: ...
+
+
+class Cgroups(Protocol):
+    """The control groups of this host. Paths start with `/` and are relative to the roots.
+
+    Readings of a group that is gone are zeros; `exists` tells. All calls block: most for some
+    microseconds, `remove` and `kill` up to their patience (call those on a thread).
+    """
+
+    @property
+    def layout(self) -> Layout: ...
+
+    @property
+    def controllers(self) -> frozenset[str]: ...
+
+    def file(self, controller: str, path: str, name: str) -> str:
+        """Where a file of the group lies; "" where the host has not this controller."""
+
+    def exists(self, path: str) -> bool: ...
+
+    def create(self, path: str) -> None:
+        """Make the group and its parents, ready for processes; there already is fine.
+
+        On an error the folders made are taken away again.
+        """
+
+    def remove(self, path: str, patience: float = PATIENCE) -> None:
+        """Remove the group and all below it; missing is fine. OSError names what stays busy."""
+
+    def processes(self, path: str) -> list[int]:
+        """Processes in the group and below."""
+
+    def kill(self, path: str, patience: float = PATIENCE) -> None:
+        """Kill every process in the group and below, also those forked meanwhile.
+
+        TimeoutError names the processes that did not die (stuck in the kernel).
+        """
+
+    def apply(self, path: str, resources: Resources) -> None:
+        """Set limits, all or none: what was written before an error is written back.
+
+        A memory limit below the present use is refused, for on v2 it would kill.
+        """
+
+    def cpu(self, path: str) -> Cpu: ...
+
+    def memory(self, path: str) -> Memory: ...
+
+    def pids(self, path: str) -> Pids: ...
+
+    def oom_kills(self, path: str) -> int:
+        """How many processes the kernel killed for want of memory in this group."""
+
+    def pressure(self, path: str) -> Pressure | None:
+        """Stall times; None where the host keeps none for groups (v1, or not asked for)."""
+
+    def pressure_files(self, path: str) -> tuple[str, str, str] | None:
+        """Where the stall times of CPU, memory and disk lie; None where no group has any."""
+
+    def hugetlb(self, path: str) -> tuple[HugePages, ...]: ...
+
+    def io(self, path: str) -> tuple[DeviceIo, ...]: ...

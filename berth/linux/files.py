@@ -1,0 +1,231 @@
+"""Files: replaced at once, opened and joined below a root, trees removed without going astray."""
+
+import errno
+import os
+import secrets
+import stat
+from pathlib import Path
+
+from berth.linux.syscalls import Resolve, openat2
+
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+_SAME_MOUNT = Resolve.NO_XDEV | Resolve.NO_SYMLINKS
+_DEPTH = 32
+"""How deep `remove_tree` keeps descriptors open; what lies deeper is first moved up."""
+_LINKS = 255
+"""Symbolic links followed in one path before it counts as a loop."""
+
+
+def atomic_write(path: Path, data: bytes, mode: int = 0o600, durable: bool = True) -> None:
+    """Replace the file by one with this content: readers see the old or the new, never a part.
+
+    `durable` waits until file and name are on the disk. On an error nothing is left behind.
+    """
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    try:
+        try:
+            os.fchmod(fd, mode)
+            write_all(fd, data)
+            if durable:
+                os.fsync(fd)
+        finally:
+            os.close(fd)
+        draft.rename(path)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
+    if durable:
+        sync_folder(path.parent)
+
+
+def write_all(fd: int, data: bytes) -> None:
+    """Write everything to a blocking descriptor."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(fd, rest) :]
+
+
+def write_once(path: str, data: bytes) -> None:
+    """Give a kernel file its value in one write; OSError names the file."""
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, data)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, path) from None
+    finally:
+        os.close(fd)
+
+
+def sync_folder(path: Path) -> None:
+    """Bring a folder's names to the disk."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def read_text(path: str | Path) -> str | None:
+    """The content of a small (kernel) file; None where file or its process is gone.
+
+    Bytes that are not UTF-8 come as surrogates.
+    """
+    data = read_bytes(path)
+    return None if data is None else data.decode("utf-8", "surrogateescape")
+
+
+def read_bytes(path: str | Path) -> bytes | None:
+    """The content of a small (kernel) file; None where file or its process is gone."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError, ProcessLookupError):
+        return None
+    try:
+        return _read_all(fd)
+    except OSError as error:
+        if error.errno in (errno.ESRCH, errno.ENODEV):
+            return None
+        raise
+    finally:
+        os.close(fd)
+
+
+def _read_all(fd: int) -> bytes:
+    """Read to the end: kernel files may answer less than was asked for."""
+    chunks = []
+    while chunk := os.read(fd, 1 << 16):
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def open_beneath(root_fd: int, path: str, flags: int, mode: int = 0, in_root: bool = True) -> int:
+    """Open a path that cannot leave the folder `root_fd`, whatever links lie there.
+
+    `in_root`: absolute names and links are taken from the root, `..` stops there, as in a
+    chroot; otherwise they are refused with EXDEV. Links of /proc are never followed (ELOOP).
+    """
+    bound = Resolve.IN_ROOT if in_root else Resolve.BENEATH
+    creates = flags & os.O_CREAT or flags & os.O_TMPFILE == os.O_TMPFILE
+    return openat2(root_fd, path, flags, mode if creates else 0, bound | Resolve.NO_MAGICLINKS)
+
+
+def safe_join(root: Path, path: str) -> Path:
+    """The path as seen by a process whose root is `root`, as a path of the host.
+
+    Links are resolved inside the root; parts that do not exist are kept as they are. Nobody else
+    may write below the root meanwhile: where somebody may, use `open_beneath`.
+    """
+    done: list[str] = []
+    rest = path.split("/")[::-1]
+    links = 0
+    while rest:
+        part = rest.pop()
+        if part in ("", "."):
+            continue
+        if part == "..":
+            del done[-1:]
+            continue
+        target = _link(root.joinpath(*done, part))
+        if target is None:
+            done.append(part)
+            continue
+        links += 1
+        if links > _LINKS:
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+        if target.startswith("/"):
+            done.clear()
+        rest += target.split("/")[::-1]
+    return root.joinpath(*done)
+
+
+def _link(path: Path) -> str | None:
+    """The target of a symbolic link, None for anything else."""
+    try:
+        return os.readlink(path)
+    except OSError as error:
+        if error.errno in (errno.EINVAL, errno.ENOENT, errno.ENOTDIR):
+            return None
+        raise
+
+
+def remove_tree(path: Path) -> None:
+    """Remove a file or a folder with all in it; missing is fine.
+
+    Follows no link and enters no mount: a mount at or below `path` gives EXDEV or EBUSY, naming
+    it, and stays whole. Folders nested deeper than descriptors reach are removed too.
+    """
+    try:
+        parent = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    try:
+        _remove_entry(parent, path.name, str(path.parent))
+    except FileNotFoundError:
+        return
+    finally:
+        os.close(parent)
+
+
+def _remove_entry(parent: int, name: str, where: str) -> None:
+    shown = f"{where}/{name}"
+    try:
+        if not stat.S_ISDIR(os.lstat(name, dir_fd=parent).st_mode):
+            os.unlink(name, dir_fd=parent)
+            return
+        top = _enter(parent, name, shown)
+        try:
+            while _empty(top, top, shown, 0):
+                pass
+        finally:
+            os.close(top)
+        os.rmdir(name, dir_fd=parent)
+    except OSError as error:
+        raise _named(error, shown) from None
+
+
+def _enter(parent: int, name: str, shown: str) -> int:
+    try:
+        return openat2(parent, name, _FOLDER, 0, _SAME_MOUNT)
+    except OSError as error:
+        raise _named(error, shown) from None
+
+
+def _named(error: OSError, shown: str) -> OSError:
+    """The same error with the whole path, unless it already names one."""
+    if isinstance(error.filename, str) and error.filename.startswith("/"):
+        return error
+    return OSError(error.errno, error.strerror, shown)
+
+
+def _empty(folder: int, top: int, where: str, depth: int) -> int:
+    """Remove what lies in the folder; answers how many folders were moved up to `top`."""
+    moved = 0
+    with os.scandir(folder) as entries:
+        found = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
+    for name, is_folder in found:
+        shown = f"{where}/{name}"
+        try:
+            if not is_folder:
+                os.unlink(name, dir_fd=folder)
+            elif depth >= _DEPTH:
+                aside = f".removed-{secrets.token_hex(8)}"
+                os.rename(name, aside, src_dir_fd=folder, dst_dir_fd=top)
+                moved += 1
+            else:
+                moved += _empty_folder(folder, name, top, shown, depth)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise _named(error, shown) from None
+    return moved
+
+
+def _empty_folder(parent: int, name: str, top: int, where: str, depth: int) -> int:
+    fd = _enter(parent, name, where)
+    try:
+        moved = _empty(fd, top, where, depth + 1)
+    finally:
+        os.close(fd)
+    os.rmdir(name, dir_fd=parent)
+    return moved

@@ -1,0 +1,265 @@
+"""Namespaces that outlive whoever made them: pinned by bind mounts, with no process inside.
+
+Network, IPC and UTS namespaces are the affair of one thread, so a throw-away thread makes them
+(0.4 ms) and ends. User namespaces need a process of one thread: util-linux `unshare` holds them
+until they are pinned.
+"""
+
+import contextlib
+import fcntl
+import os
+import select
+import socket
+import struct
+import subprocess
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from berth.linux import mounts, syscalls
+from berth.linux.files import write_once
+from berth.linux.syscalls import Namespace
+
+T = TypeVar("T")
+
+KINDS: Mapping[str, Namespace] = {
+    "net": Namespace.NET,
+    "ipc": Namespace.IPC,
+    "uts": Namespace.UTS,
+}
+_SIOCGIFFLAGS = 0x8913
+_SIOCSIFFLAGS = 0x8914
+_IFF_UP = 1
+_HOLD = 10.0
+"""Seconds that a helper process gets to make its namespaces."""
+
+
+class IdRange(Protocol):
+    """`length` ids from `container_id` inside are `host_id` and up outside."""
+
+    @property
+    def container_id(self) -> int: ...
+    @property
+    def host_id(self) -> int: ...
+    @property
+    def length(self) -> int: ...
+
+
+def pin(
+    kinds: Sequence[str],
+    folder: Path,
+    inside: Callable[[], None] | None = None,
+    userns: Path | None = None,
+) -> dict[str, Path]:
+    """Make namespaces of these kinds ("net", "ipc", "uts"), pinned at `folder`/<kind>.
+
+    `inside` runs in them before anybody else can (hostname, loopback, sysctls). `userns` is the
+    pinned user namespace that shall own them. Blocks for a millisecond (ten with `userns`). On an
+    error, also one of `inside`, nothing is left. The folder must exist; it is not made.
+    """
+    flags = Namespace(0)
+    for kind in kinds:
+        flags |= KINDS[kind]
+    with contextlib.ExitStack() as undo:
+        if userns is None:
+            _in_thread(lambda: _make(flags, kinds, folder, inside, undo))
+        else:
+            _make_owned(kinds, folder, inside, userns, undo)
+        undo.pop_all()
+    return {kind: folder / kind for kind in kinds}
+
+
+def _make(
+    flags: Namespace,
+    kinds: Sequence[str],
+    folder: Path,
+    inside: Callable[[], None] | None,
+    undo: contextlib.ExitStack,
+) -> None:
+    syscalls.unshare(flags)
+    if inside is not None:
+        inside()
+    for kind in kinds:
+        _pin_file(f"/proc/thread-self/ns/{kind}", folder / kind, undo)
+
+
+def _make_owned(
+    kinds: Sequence[str],
+    folder: Path,
+    inside: Callable[[], None] | None,
+    userns: Path,
+    undo: contextlib.ExitStack,
+) -> None:
+    """As `_make`, by processes inside the user namespace: a thread cannot enter one."""
+    enter = ["nsenter", f"--user={userns}", "unshare", *(f"--{kind}" for kind in kinds)]
+    with _held(enter) as pid:
+        for kind in kinds:
+            _pin_file(f"/proc/{pid}/ns/{kind}", folder / kind, undo)
+    if inside is not None:
+        paths = [str(folder / kind) for kind in kinds]
+        _in_thread(lambda: _enter_and_call(paths, inside))
+
+
+def _pin_file(source: str, path: Path, undo: contextlib.ExitStack) -> None:
+    os.close(os.open(path, os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444))
+    undo.callback(unpin, path)
+    mounts.bind(source, path)
+
+
+def pin_user(uids: Sequence[IdRange], gids: Sequence[IdRange], folder: Path) -> Path:
+    """Make a user namespace with these mappings, pinned at `folder`/user. Blocks for some ms."""
+    path = folder / "user"
+    with contextlib.ExitStack() as undo:
+        with _held(["unshare", "--user"]) as pid:
+            _write_map(f"/proc/{pid}/uid_map", uids)
+            _write_map(f"/proc/{pid}/gid_map", gids)
+            _pin_file(f"/proc/{pid}/ns/user", path, undo)
+        undo.pop_all()
+    return path
+
+
+def _write_map(path: str, ranges: Sequence[IdRange]) -> None:
+    """The kernel takes the whole map in one write, once."""
+    text = "".join(f"{r.container_id} {r.host_id} {r.length}\n" for r in ranges)
+    try:
+        write_once(path, text.encode())
+    except OSError as error:
+        raise OSError(error.errno, f"{error.strerror}: ids {text.strip()!r}", path) from None
+
+
+@contextlib.contextmanager
+def _held(enter: Sequence[str]) -> Iterator[int]:
+    """A process that `enter` has put into new namespaces; it ends with the context.
+
+    It is `cat`: that it gives a byte back shows that the namespaces are there.
+    """
+    process = subprocess.Popen(
+        [*enter, "cat"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        bufsize=0,
+    )
+    try:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.write(b".")
+        ready = select.poll()
+        ready.register(process.stdout, select.POLLIN)
+        if not ready.poll(_HOLD * 1000) or process.stdout.read(1) != b".":
+            process.kill()
+            said = process.stderr.read().decode(errors="replace").strip()
+            raise OSError(f"cannot make namespaces with {' '.join(enter)}: {said or 'it hung'}")
+        yield process.pid
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def unpin(path: Path) -> None:
+    """Let a pinned namespace go: unmount and remove its file; missing is fine."""
+    while mounts.unmount(path, lazy=True):
+        pass
+    path.unlink(missing_ok=True)
+
+
+def run_inside(path: str, fn: Callable[[], T]) -> T:
+    """Call `fn` in the namespace at this path, on a thread of its own that ends; blocks.
+
+    Any kind but user and mount namespaces, which a single thread cannot enter.
+    """
+    return _in_thread(lambda: _enter_and_call([path], fn))
+
+
+def _enter_and_call(paths: Sequence[str], fn: Callable[[], T]) -> T:
+    for path in paths:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            syscalls.setns(fd)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, path) from None
+        finally:
+            os.close(fd)
+    return fn()
+
+
+def _in_thread(fn: Callable[[], T]) -> T:
+    """Call on a fresh thread: what it does to its namespaces goes away with it."""
+    results: list[T] = []
+    errors: list[BaseException] = []
+
+    def body() -> None:
+        try:
+            results.append(fn())
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=body, name="namespace", daemon=True)
+    thread.start()
+    thread.join()
+    if errors:
+        raise errors[0]
+    return results[0]
+
+
+def loopback_up() -> None:
+    """Bring up `lo` of the thread's network namespace."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as control:
+        request = struct.pack("16sh14x", b"lo", 0)
+        flags = struct.unpack("16sh14x", fcntl.ioctl(control, _SIOCGIFFLAGS, request))[1]
+        fcntl.ioctl(control, _SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", flags | _IFF_UP))
+
+
+def set_hostname(name: str) -> None:
+    """Set the name of the thread's UTS namespace."""
+    socket.sethostname(name)
+
+
+def write_sysctls(sysctls: Mapping[str, str]) -> None:
+    """Set sysctls of the thread's namespaces; OSError names the first that fails.
+
+    A name is `net.ipv4.ip_forward` or `net/ipv4/conf/eth0.1/forwarding`: the first of the two
+    separators counts (sysctl(8)).
+    """
+    for name, value in sysctls.items():
+        path = sysctl_path(name)
+        try:
+            _write_sysctl(path, value)
+        except OSError as error:
+            raise OSError(error.errno, f"sysctl {name}={value}: {error.strerror}", path) from None
+
+
+def _write_sysctl(path: str, value: str) -> None:
+    """IPC sysctls of a user namespace yield to its root alone, not even to the host's."""
+    try:
+        write_once(path, value.encode())
+    except PermissionError:
+        owner = Path(path).stat().st_uid
+        if owner == os.geteuid():
+            raise
+        with _effective_user(owner):
+            write_once(path, value.encode())
+
+
+@contextlib.contextmanager
+def _effective_user(uid: int) -> Iterator[None]:
+    """Be another user, this thread alone."""
+    before = os.geteuid()
+    syscalls.set_thread_euid(uid)
+    try:
+        yield
+    finally:
+        syscalls.set_thread_euid(before)
+
+
+def sysctl_path(name: str) -> str:
+    """The file of a sysctl below /proc/sys."""
+    dot, slash = name.find("."), name.find("/")
+    if dot >= 0 and (slash < 0 or dot < slash):
+        name = name.translate(str.maketrans("./", "/."))
+    if ".." in name.split("/"):
+        raise ValueError(f"sysctl {name!r} climbs with ..")
+    return f"/proc/sys/{name}"
