@@ -31,12 +31,12 @@ TOGETHER = 200
 
 def run() -> list[Result]:
     """The figures of this room."""
-    with tempfile.TemporaryDirectory() as folder:
-        return asyncio.run(_measure(Path(folder)))
+    with tempfile.TemporaryDirectory() as directory:
+        return asyncio.run(_measure(Path(directory)))
 
 
-async def _measure(folder: Path) -> list[Result]:
-    config = _config(folder)
+async def _measure(directory: Path) -> list[Result]:
+    config = _config(directory)
     async with running(config) as keeper:
         rates = [await _pairs_a_second(keeper, turn) for turn in range(ROUNDS)]
         calls = await _calls(config.socket)
@@ -50,14 +50,14 @@ async def _measure(folder: Path) -> list[Result]:
     ]
 
 
-def _config(folder: Path) -> Config:
-    plan = folder / "plan.yaml"
+def _config(directory: Path) -> Config:
+    plan = directory / "plan.yaml"
     plan.write_text(yaml.safe_dump(_plan()))
     return Config(
-        socket=folder / "node.sock",
-        state=folder / "state",
+        socket=directory / "node.sock",
+        state=directory / "state",
         plan=plan,
-        cri_socket=folder / "cri.sock",
+        cri_socket=directory / "cri.sock",
         capacity=dict.fromkeys(RESOURCES, 1_000_000),
     )
 

@@ -21,7 +21,7 @@ from bench.pods import IMAGE, SLEEP, Bare, bare, remove_pod
 from bench.result import Result, ratio, value
 from berth.pb import runtime_v1_pb2 as cri
 from tests.support import busybox, crun_host, pods, streams
-from tests.support.image import layout_files, write_folder
+from tests.support.image import layout_files, write_directory
 from tests.support.shim import Shim, running
 
 WAYS = 8
@@ -44,25 +44,25 @@ def run() -> list[Result]:
 
 
 def measure(kind: str) -> list[Result]:
-    folder = Path(tempfile.mkdtemp(prefix="berth-bench-"))
+    directory = Path(tempfile.mkdtemp(prefix="berth-bench-"))
     built = busybox.image()
-    layout = write_folder(folder / "layout", layout_files([built], [built.described()]))
+    layout = write_directory(directory / "layout", layout_files([built], [built.described()]))
     try:
-        with running(folder / "shim", {"runtime.handlers.default.type": kind}) as shim:
+        with running(directory / "shim", {"runtime.handlers.default.type": kind}) as shim:
             shim.load(layout, IMAGE)
-            return _together(shim, kind, folder) + (_streams(shim) if kind == "runc" else [])
+            return _together(shim, kind, directory) + (_streams(shim) if kind == "runc" else [])
     finally:
-        shutil.rmtree(folder)
+        shutil.rmtree(directory)
 
 
-def _together(shim: Shim, kind: str, folder: Path) -> list[Result]:
+def _together(shim: Shim, kind: str, directory: Path) -> list[Result]:
     """The rates of /bin/true in a running container."""
     pod = pods.run_pod(shim)
     container = pods.run_container(shim, pod, pods.container_config(IMAGE, SLEEP))
     ours: list[float] = []
     theirs: list[float] = []
     with (
-        bare(shim, kind, folder) as runtime,
+        bare(shim, kind, directory) as runtime,
         concurrent.futures.ThreadPoolExecutor(WAYS) as pool,
     ):
         runtime.up()

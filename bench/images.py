@@ -38,10 +38,10 @@ def built(seed: int = 1) -> make.BuiltImage:
     mean = BYTES // FILES
     layers = []
     for number in range(LAYERS):
-        members = [make.folder(f"layer{number}")]
+        members = [make.directory(f"layer{number}")]
         for index in range(FILES // LAYERS):
             if index % 100 == 0:
-                members.append(make.folder(f"layer{number}/{index:05}"))
+                members.append(make.directory(f"layer{number}/{index:05}"))
             size = noise.randrange(mean // 2, mean * 3 // 2)
             data = noise.randbytes(size // 2) + bytes(size - size // 2)
             name = f"layer{number}/{index // 100 * 100:05}/file{index}"
@@ -64,13 +64,13 @@ def rss() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-async def berth(reference: str, folder: Path) -> dict[str, float]:
+async def berth(reference: str, directory: Path) -> dict[str, float]:
     """One pull into an empty store; seconds until it is recorded and on the disk."""
-    store = Store(folder / "store.db")
+    store = Store(directory / "store.db")
     lags: list[float] = []
     before = rss()
     async with Tasks() as tasks:
-        images = Images(folder, store.documents("image"), store.documents("layer"), tasks, dict)
+        images = Images(directory, store.documents("image"), store.documents("layer"), tasks, dict)
         watch = tasks.start(_watch(lags), "loop lag")
         start = time.perf_counter()
         await images.pull(reference)
@@ -87,24 +87,29 @@ async def berth(reference: str, folder: Path) -> dict[str, float]:
     }
 
 
-def in_child(reference: str, folder: Path) -> dict[str, float]:
+def in_child(reference: str, directory: Path) -> dict[str, float]:
     """`berth` in a fresh process, whose memory is then the pull's alone."""
-    argv = [sys.executable, "-m", "bench.images", "--pull", reference, str(folder)]
+    argv = [sys.executable, "-m", "bench.images", "--pull", reference, str(directory)]
     found: dict[str, float] = json.loads(
         subprocess.run(argv, check=True, capture_output=True).stdout
     )
     return found
 
 
-def reference_tools(reference: str, folder: Path, sync: bool) -> float:
+def reference_tools(reference: str, directory: Path, sync: bool) -> float:
     """skopeo and umoci, with or without bringing the result to the disk."""
+    layout = f"oci:{directory}/oci:a"
     start = time.perf_counter()
     _quiet(
-        "skopeo", "copy", "--src-tls-verify=false", f"docker://{reference}", f"oci:{folder}/oci:a"
+        "skopeo",
+        "copy",
+        "--src-tls-verify=false",
+        f"docker://{reference}",
+        layout,
     )
-    _quiet("umoci", "unpack", "--image", f"{folder}/oci:a", f"{folder}/bundle")
+    _quiet("umoci", "unpack", "--image", f"{directory}/oci:a", f"{directory}/bundle")
     if sync:
-        _quiet("sync", "-f", str(folder))
+        _quiet("sync", "-f", str(directory))
     return time.perf_counter() - start
 
 
@@ -112,13 +117,13 @@ def _quiet(*argv: str) -> None:
     subprocess.run(argv, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
-def _in_folder(work: Callable[[Path], Any]) -> Any:
+def _in_directory(work: Callable[[Path], Any]) -> Any:
     os.sync()
-    folder = Path(tempfile.mkdtemp(prefix="berth-bench-"))
+    directory = Path(tempfile.mkdtemp(prefix="berth-bench-"))
     try:
-        return work(folder)
+        return work(directory)
     finally:
-        shutil.rmtree(folder)
+        shutil.rmtree(directory)
 
 
 def measure(rounds: int = 5) -> dict[str, Any]:
@@ -135,9 +140,9 @@ def measure(rounds: int = 5) -> dict[str, Any]:
     ):
         reference = server.push("bench/image", image)
         for _ in range(rounds):
-            ours.append(_in_folder(lambda folder: in_child(reference, folder)))
-            bare.append(_in_folder(lambda folder: reference_tools(reference, folder, sync=False)))
-            synced.append(_in_folder(lambda folder: reference_tools(reference, folder, sync=True)))
+            ours.append(_in_directory(lambda directory: in_child(reference, directory)))
+            bare.append(_in_directory(lambda at: reference_tools(reference, at, sync=False)))
+            synced.append(_in_directory(lambda at: reference_tools(reference, at, sync=True)))
     seconds = statistics.median(run["seconds"] for run in ours)
     return {
         "uncompressed_bytes": size,

@@ -32,15 +32,15 @@ PLUGINS = Path("/usr/lib/cni")
 class Node:
     """A host in a namespace, with both kinds of network on it."""
 
-    def __init__(self, folder: Path, tasks: Tasks) -> None:
-        self._folder = folder
+    def __init__(self, directory: Path, tasks: Tasks) -> None:
+        self._directory = directory
         self._pins: list[Path] = []
         self._number = 0
-        self._store = Store(folder / "store.db")
+        self._store = Store(directory / "store.db")
         self._host = self._pin("host")
-        conf = folder / "net.d"
+        conf = directory / "net.d"
         conf.mkdir()
-        (conf / "10.conflist").write_text(json.dumps(_conflist(folder)))
+        (conf / "10.conflist").write_text(json.dumps(_conflist(directory)))
         self.native = self._build("bridge", conf, tasks)
         self.plugins = self._build("cni", conf, tasks)
 
@@ -56,9 +56,9 @@ class Node:
         return build(config, leases, attachments, tasks)
 
     def _pin(self, name: str) -> Path:
-        folder = self._folder / name
-        folder.mkdir()
-        path = namespaces.pin(["net"], folder, inside=namespaces.loopback_up)["net"]
+        directory = self._directory / name
+        directory.mkdir()
+        path = namespaces.pin(["net"], directory, inside=namespaces.loopback_up)["net"]
         self._pins.append(path)
         return path
 
@@ -77,10 +77,10 @@ class Node:
             namespaces.unpin(path)
 
 
-def _conflist(folder: Path) -> dict[str, Any]:
+def _conflist(directory: Path) -> dict[str, Any]:
     ipam = {
         "type": "host-local",
-        "dataDir": str(folder / "host-local"),
+        "dataDir": str(directory / "host-local"),
         "ranges": [[{"subnet": "10.78.0.0/16"}]],
         "routes": [{"dst": "0.0.0.0/0"}],
     }
@@ -130,9 +130,9 @@ async def _together(node: Node, batches: int) -> dict[str, list[float]]:
 
 
 async def measure(rounds: int) -> list[dict[str, Any]]:
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as directory:
         async with Tasks() as tasks:
-            node = Node(Path(folder), tasks)
+            node = Node(Path(directory), tasks)
             try:
                 await _one_by_one(node, 2)
                 single = await _one_by_one(node, rounds)

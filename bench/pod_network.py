@@ -27,27 +27,27 @@ _numbers = itertools.count(10_000)
 
 
 def run() -> list[Result]:
-    with tempfile.TemporaryDirectory(prefix="berth-bench-") as folder:
-        native = nethost.node(Path(folder) / "native")
-        plugins = nethost.node(Path(folder) / "plugins", _cni(Path(folder)))
+    with tempfile.TemporaryDirectory(prefix="berth-bench-") as directory:
+        native = nethost.node(Path(directory) / "native")
+        plugins = nethost.node(Path(directory) / "plugins", _cni(Path(directory)))
         with native as ours, plugins as theirs:
             for node in (ours, theirs):
                 _life(node, cri.CONTAINER)
             return _one_by_one(ours, theirs) + _with_init(ours) + _crowds(ours, theirs)
 
 
-def _cni(folder: Path) -> dict[str, str]:
+def _cni(directory: Path) -> dict[str, str]:
     """Settings of a node on the plugins, and their network list."""
     ipam = {
         "type": "host-local",
-        "dataDir": str(folder / "host-local"),
+        "dataDir": str(directory / "host-local"),
         "ranges": [[{"subnet": "10.78.0.0/16"}]],
         "routes": [{"dst": "0.0.0.0/0"}],
     }
     bridge = {"type": "bridge", "bridge": "cni0", "isGateway": True, "ipMasq": True, "ipam": ipam}
     portmap = {"type": "portmap", "capabilities": {"portMappings": True}}
     content: dict[str, Any] = {"cniVersion": "1.0.0", "name": "bench", "plugins": [bridge, portmap]}
-    conf = folder / "net.d"
+    conf = directory / "net.d"
     conf.mkdir()
     (conf / "10.conflist").write_text(json.dumps(content))
     return {"network.mode": "cni", "network.conf_dir": str(conf)}

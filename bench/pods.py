@@ -18,7 +18,7 @@ from pathlib import Path
 from bench.result import Result, ratio, value
 from berth.pb import runtime_v1_pb2 as cri
 from tests.support import busybox, crun_host, pods
-from tests.support.image import layout_files, write_folder
+from tests.support.image import layout_files, write_directory
 from tests.support.shim import Shim, conmons, running
 
 IMAGE = "example.org/busybox:1"
@@ -43,16 +43,16 @@ def _in_namespace(kind: str) -> list[Result]:
 
 
 def measure(kind: str) -> list[Result]:
-    folder = Path(tempfile.mkdtemp(prefix="berth-bench-"))
+    directory = Path(tempfile.mkdtemp(prefix="berth-bench-"))
     built = busybox.image()
-    layout = write_folder(folder / "layout", layout_files([built], [built.described()]))
+    layout = write_directory(directory / "layout", layout_files([built], [built.described()]))
     try:
-        with running(folder / "shim", {"runtime.handlers.default.type": kind}) as shim:
+        with running(directory / "shim", {"runtime.handlers.default.type": kind}) as shim:
             shim.load(layout, IMAGE)
-            found = _pod_up(shim, kind, folder) + _stop(shim, kind) + _many(shim, kind)
+            found = _pod_up(shim, kind, directory) + _stop(shim, kind) + _many(shim, kind)
             return found + (_crowd(shim) if kind == "runc" else [])
     finally:
-        shutil.rmtree(folder)
+        shutil.rmtree(directory)
 
 
 def timed(work: Callable[[], object]) -> float:
@@ -65,8 +65,8 @@ def timed(work: Callable[[], object]) -> float:
 class Bare:
     """A container's bundle run by the OCI runtime alone: `create`, then `start`."""
 
-    def __init__(self, kind: str, folder: Path, bundle: Path) -> None:
-        self._program = [kind, f"--root={folder}/bare"]
+    def __init__(self, kind: str, directory: Path, bundle: Path) -> None:
+        self._program = [kind, f"--root={directory}/bare"]
         self._bundle = bundle
         self._id = "bare-0"
         self._number = 0
@@ -93,16 +93,16 @@ class Bare:
 
 
 @contextlib.contextmanager
-def bare(shim: Shim, kind: str, folder: Path) -> Iterator[Bare]:
+def bare(shim: Shim, kind: str, directory: Path) -> Iterator[Bare]:
     """The same container as ours: a created one lends its document and its root."""
     pod = pods.run_pod(shim)
     container = pods.create(shim, pod, pods.container_config(IMAGE, SLEEP))
-    bundle = folder / "bundle"
+    bundle = directory / "bundle"
     bundle.mkdir()
     document = json.loads((shim.state / "containers" / container / "config.json").read_text())
     document["linux"]["cgroupsPath"] = f"/berth-bench-{os.getpid()}"
     (bundle / "config.json").write_text(json.dumps(document))
-    yield Bare(kind, folder, bundle)
+    yield Bare(kind, directory, bundle)
     remove_pod(shim, pod)
 
 
@@ -115,10 +115,10 @@ def one_pod(shim: Shim) -> tuple[str, str]:
     return pod, pods.run_container(shim, pod, pods.container_config(IMAGE, SLEEP))
 
 
-def _pod_up(shim: Shim, kind: str, folder: Path) -> list[Result]:
+def _pod_up(shim: Shim, kind: str, directory: Path) -> list[Result]:
     """RunPodSandbox to a running container; then ExecSync in it."""
     ours, theirs, execs, bare_execs = [], [], [], []
-    with bare(shim, kind, folder) as runtime:
+    with bare(shim, kind, directory) as runtime:
         for _ in range(ROUNDS):
             theirs.append(timed(runtime.up))
             bare_execs += [timed(runtime.execute) for _ in range(2)]
@@ -212,7 +212,7 @@ def _memory(shim: Shim) -> float:
 
 
 def _monitors(shim: Shim) -> list[int]:
-    wanted = set(conmons(shim.folder))
+    wanted = set(conmons(shim.directory))
     found = []
     for entry in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):

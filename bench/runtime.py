@@ -64,7 +64,7 @@ class Pair:
 
 
 class Stand:
-    """A folder, a handler and the containers of this run."""
+    """A directory, a handler and the containers of this run."""
 
     def __init__(self, kind: str, place: Path, handler: Handler) -> None:
         self.kind = kind

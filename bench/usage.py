@@ -10,7 +10,7 @@ from pathlib import Path
 from bench.result import Result, value
 from berth.pb import runtime_v1_pb2 as cri
 from tests.support import busybox, pods
-from tests.support.image import layout_files, write_folder
+from tests.support.image import layout_files, write_directory
 from tests.support.shim import Shim, running
 
 IMAGE = "example.org/busybox:1"
@@ -23,16 +23,16 @@ ANNOTATIONS = {f"io.kubernetes.container.note-{n}": "some text" * 3 for n in ran
 
 
 def run() -> list[Result]:
-    folder = Path(tempfile.mkdtemp(prefix="berth-bench-"))
+    directory = Path(tempfile.mkdtemp(prefix="berth-bench-"))
     built = busybox.image()
-    layout = write_folder(folder / "layout", layout_files([built], [built.described()]))
+    layout = write_directory(directory / "layout", layout_files([built], [built.described()]))
     try:
-        with running(folder / "shim", {"runtime.handlers.default.type": "runc"}) as shim:
+        with running(directory / "shim", {"runtime.handlers.default.type": "runc"}) as shim:
             shim.load(layout, IMAGE)
             _crowd(shim)
             return _measure(shim)
     finally:
-        shutil.rmtree(folder)
+        shutil.rmtree(directory)
 
 
 def _crowd(shim: Shim) -> None:

@@ -32,7 +32,7 @@ class RuntimeConfig:
     where it works on this host, else runc. `create_timeout` is for the OCI runtime, `mount_timeout`
     for the file system of a volume to answer, in seconds. `apparmor_profile` is what RuntimeDefault
     means on hosts with AppArmor: a profile that is loaded, or none. `cdi_dirs` hold CDI
-    specifications, the more important folder later.
+    specifications, the more important directory later.
     """
 
     default: str = "default"

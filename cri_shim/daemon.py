@@ -20,7 +20,7 @@ from berth.linux import sdnotify
 from berth.linux.boot import boot_id
 from berth.linux.cgroups.detection import detect
 from berth.linux.cgroups.naming import choose_driver
-from berth.linux.programs import program_folder
+from berth.linux.programs import program_directory
 from berth.linux.tasks import Tasks
 from berth.pb import runtime_v1_pb2 as cri
 from berth.pb import shim_v1_pb2 as shim
@@ -34,25 +34,25 @@ from cri_shim.api.status import Status
 from cri_shim.api.stream_service import StreamService
 from cri_shim.api.usage_service import UsageService
 from cri_shim.config import Config
+from cri_shim.context import Context, Settings
 from cri_shim.images.service import Images
 from cri_shim.images.service import Settings as ImageSettings
 from cri_shim.network import choice
-from cri_shim.pods import host_facts
-from cri_shim.pods.container_exec import Documents
-from cri_shim.pods.container_stop import Stops
-from cri_shim.pods.context import Context, Handlers, Settings
-from cri_shim.pods.events import Events
-from cri_shim.pods.exits import Ends
-from cri_shim.pods.folders import Folders
-from cri_shim.pods.recovery import recover
-from cri_shim.pods.sessions import Sessions
-from cri_shim.pods.usage import Usage
-from cri_shim.runtime import null_device, probe, reaping
+from cri_shim.recovery.retry import finish_teardowns
+from cri_shim.recovery.start import recover
+from cri_shim.runtime import host_facts, null_device, probe, reaping
 from cri_shim.runtime.exits import ExitWatcher
-from cri_shim.runtime.handler import Handler
+from cri_shim.runtime.handler import Handler, Handlers
+from cri_shim.runtime.process_documents import ProcessDocuments
+from cri_shim.store.directories import Directories
 from cri_shim.store.store import Store
 from cri_shim.streaming.links import Links
 from cri_shim.streaming.server import StreamingServer
+from cri_shim.upkeep.events import Events
+from cri_shim.upkeep.exits import Exits
+from cri_shim.upkeep.stops import Stops
+from cri_shim.verbs.streams import Sessions
+from cri_shim.verbs.usage import Usage
 
 log = logging.getLogger("cri_shim")
 
@@ -76,6 +76,7 @@ async def serve(config: Config) -> int:
     async with contextlib.AsyncExitStack() as stack:
         ctx = await build(config, stack)
         await recover(ctx)
+        ctx.tasks.start(finish_teardowns(ctx), "unfinished teardowns")
         ctx.tasks.start(_look_after_network(ctx), "network check")
         ctx.tasks.start(reaping.Orphans().run(ORPHANS), "orphans")
         sessions = Sessions(ctx)
@@ -106,16 +107,16 @@ async def build(config: Config, stack: contextlib.AsyncExitStack) -> Context:
     if server.in_use(Path(config.listen)):
         raise FailedPrecondition(f"another daemon serves on {config.listen}: stop it first")
     state, root = Path(config.state), Path(config.root)
-    for folder in (state, root):
-        folder.mkdir(parents=True, exist_ok=True, mode=0o711)
-    folders = Folders(state)
-    stack.enter_context(program_folder(folders.programs))
+    for directory in (state, root):
+        directory.mkdir(parents=True, exist_ok=True, mode=0o711)
+    directories = Directories(state)
+    stack.enter_context(program_directory(directories.programs))
     reaping.become_subreaper()
     tasks = await stack.enter_async_context(Tasks())
     store = Store(root / "state.db")
     stack.callback(store.close)
-    exits = ExitWatcher(tasks)
-    stack.callback(exits.close)
+    watcher = ExitWatcher(tasks)
+    stack.callback(watcher.close)
     cgroups = detect()
     images = _images(config, store, tasks)
     stack.push_async_callback(images.close)
@@ -123,16 +124,20 @@ async def build(config: Config, stack: contextlib.AsyncExitStack) -> Context:
     table = choice.NetworkConfig.of(dataclasses.asdict(config.network))
     network = choice.build(table, lease, attachment, tasks, cluster)
     stack.push_async_callback(network.close)
+    handlers = await _handlers(config, directories, await asyncio.to_thread(images.maps_ids))
+    events = Events(time.time_ns, lambda: store.view)
+    exits = Exits(store, watcher, tasks, events, cgroups, handlers, directories)
     return Context(
         store=store,
-        folders=folders,
+        directories=directories,
         tasks=tasks,
         images=images,
         network=network,
-        handlers=await _handlers(config, folders, await asyncio.to_thread(images.maps_ids)),
+        handlers=handlers,
         cgroups=cgroups,
         exits=exits,
-        events=Events(time.time_ns, lambda: store.view),
+        stops=Stops(store, exits, cgroups, tasks),
+        events=events,
         admission=admission_for(config.admission.mode, config.admission.socket, tasks),
         settings=Settings(
             driver=choose_driver(config.cgroup_driver),
@@ -144,9 +149,7 @@ async def build(config: Config, stack: contextlib.AsyncExitStack) -> Context:
         host=host_facts.read(cgroups),
         boot=boot_id(),
         clock=time.time_ns,
-        ends=Ends(),
-        stops=Stops(),
-        documents=Documents(),
+        process_documents=ProcessDocuments(),
         sandbox_operations=Operations(tasks),
         container_operations=Operations(tasks),
     )
@@ -178,18 +181,18 @@ def _images_in_use(store: Store) -> Mapping[str, str]:
     }
 
 
-async def _handlers(config: Config, folders: Folders, maps_ids: bool) -> Handlers:
+async def _handlers(config: Config, directories: Directories, maps_ids: bool) -> Handlers:
     """Each configured handler, tried on this host; a broken one stops the daemon with its words.
 
     Without `maps_ids` none has user namespaces, whatever the binary can do.
     """
     systemd = choose_driver(config.cgroup_driver).value == "systemd"
-    scratch = folders.programs / "probe"
+    scratch = directories.programs / "probe"
     scratch.mkdir(exist_ok=True, mode=0o700)
     configured = {"default": configuration.HandlerConfig(), **config.runtime.handlers}
     found: dict[str, Handler] = {}
     for name, handler in configured.items():
-        root = folders.state / "runtime" / name
+        root = directories.state / "runtime" / name
         if handler.type == "auto" and not handler.binary:
             found[name] = await probe.choose_default(root, scratch, systemd)
         else:
@@ -198,7 +201,7 @@ async def _handlers(config: Config, folders: Folders, maps_ids: bool) -> Handler
         if not maps_ids:
             features = dataclasses.replace(found[name].features, user_namespaces=False)
             found[name] = dataclasses.replace(found[name], features=features)
-        found[name] = null_device.prepare(found[name], folders.programs)
+        found[name] = null_device.prepare(found[name], directories.programs)
         log.info("handler %s: %s", name, found[name].binary)
     scratch.rmdir()
     return Handlers(found, config.runtime.default)

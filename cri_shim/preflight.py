@@ -13,12 +13,11 @@ from berth.linux import mounts
 from berth.linux.cgroups.detection import detect
 from berth.linux.cgroups.naming import choose_driver
 from berth.linux.files import remove_tree
-from berth.linux.programs import program_folder
+from berth.linux.programs import program_directory
 from cri_shim.config import Config
 from cri_shim.network import choice
 from cri_shim.network.pod import Level
-from cri_shim.pods import host_facts
-from cri_shim.runtime import probe
+from cri_shim.runtime import host_facts, probe
 
 NEEDED_CONTROLLERS = ("cpu", "memory", "pids")
 SPARE = 5 << 30
@@ -51,8 +50,8 @@ async def _look(config: Config) -> AsyncIterator[Finding]:
     for finding in _cgroups(config):
         yield finding
     with (
-        tempfile.TemporaryDirectory(prefix="berth-check-", dir="/run") as folder,
-        program_folder(Path(folder) / "programs") as programs,
+        tempfile.TemporaryDirectory(prefix="berth-check-", dir="/run") as directory,
+        program_directory(Path(directory) / "programs") as programs,
     ):
         yield await _runtime(config, programs)
     for finding in _apparmor(config):
@@ -82,10 +81,10 @@ def _cgroups(config: Config) -> list[Finding]:
     return found
 
 
-async def _runtime(config: Config, folder: Path) -> Finding:
+async def _runtime(config: Config, directory: Path) -> Finding:
     systemd = choose_driver(config.cgroup_driver).value == "systemd"
     try:
-        handler = await probe.choose_default(folder / "runtime", folder, systemd)
+        handler = await probe.choose_default(directory / "runtime", directory, systemd)
     except BerthError as error:
         return Finding(True, str(error), "install crun or runc, or follow what it says")
     return Finding(False, f"{handler.binary} {handler.features.version} runs containers here")
@@ -122,9 +121,9 @@ def _overlay(config: Config) -> Finding:
     """Mount one overlay where the images will be."""
     root = Path(config.root)
     near = next(p for p in [root, *root.parents] if p.is_dir())
-    folder = Path(tempfile.mkdtemp(prefix=".berth-check-", dir=near))
+    directory = Path(tempfile.mkdtemp(prefix=".berth-check-", dir=near))
     try:
-        parts = [folder / name for name in ("lower", "upper", "work", "merged")]
+        parts = [directory / name for name in ("lower", "upper", "work", "merged")]
         for part in parts:
             part.mkdir()
         lower, upper, work, merged = map(str, parts)
@@ -134,7 +133,7 @@ def _overlay(config: Config) -> Finding:
         remedy = "put `root` on ext4 or xfs (with ftype=1)"
         return Finding(True, f"no overlay on {near}: {error.strerror}", remedy)
     finally:
-        remove_tree(folder)
+        remove_tree(directory)
     return Finding(False, f"overlay works on {near}")
 
 

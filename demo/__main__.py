@@ -2,7 +2,8 @@
 
     python -m demo
 
-Everything happens in a private folder and a network namespace of its own; nothing is left behind.
+Everything happens in a private directory and a network namespace of its own. Nothing is left
+behind.
 """
 
 import os
@@ -27,7 +28,10 @@ def main() -> int:
             "unshare",
             ["unshare", "--net", "sh", "-c", script, "sh", sys.executable, "-m", "demo"],
         )
-    with tempfile.TemporaryDirectory(prefix="berth-demo-") as folder, Stage(Path(folder)) as stage:
+    with (
+        tempfile.TemporaryDirectory(prefix="berth-demo-") as directory,
+        Stage(Path(directory)) as stage,
+    ):
         runtime.show(stage)
         reclaim.show(stage)
     stage.summary()

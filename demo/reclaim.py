@@ -29,7 +29,7 @@ def show(stage: Stage) -> None:
 
 
 def _run(stage: Stage, image: str, consumer: str, name: str, cpus: int) -> str:
-    config = pod_config(stage.folder, consumer, name, cpus)
+    config = pod_config(stage.directory, consumer, name, cpus)
     config.labels["berth.dev/consumer"] = consumer
     pod: str = stage.runtime.RunPodSandbox(cri.RunPodSandboxRequest(config=config)).pod_sandbox_id
     run_container(stage, pod, container_config(image, "/bin/sleep", "1000"))

@@ -13,12 +13,12 @@ PAGE = "hello from a pod"
 SERVER = f"echo '{PAGE}' > /tmp/index.html; echo serving; exec httpd -f -p 80 -h /tmp"
 
 
-def pod_config(folder: Path, namespace: str, name: str, cpus: int) -> cri.PodSandboxConfig:
+def pod_config(directory: Path, namespace: str, name: str, cpus: int) -> cri.PodSandboxConfig:
     """A pod as the kubelet asks for it; `cpus` is what it requests."""
     config = cri.PodSandboxConfig(
         metadata=cri.PodSandboxMetadata(name=name, uid=f"uid-{name}", namespace=namespace),
         hostname=name,
-        log_directory=str(folder / "logs" / name),
+        log_directory=str(directory / "logs" / name),
     )
     config.linux.resources.cpu_shares = cpus * 1024
     config.linux.security_context.namespace_options.pid = cri.CONTAINER
@@ -44,14 +44,14 @@ def run_container(stage: Stage, pod: str, config: cri.ContainerConfig) -> str:
 
 
 def show(stage: Stage) -> None:
-    with running(stage.folder / "registry") as registry:
+    with running(stage.directory / "registry") as registry:
         reference = registry.push("demo/busybox", busybox.image())
         stage.step(
             "pull a real image from a registry", lambda: stage.shim("image", "pull", reference)
         )
     stage.image = reference
     stage.shim("image", "ls")
-    config = pod_config(stage.folder, "batch", "web", 1)
+    config = pod_config(stage.directory, "batch", "web", 1)
     pod, container = stage.step(
         "run a pod through the CRI socket", lambda: _run(stage, config, reference)
     )

@@ -1,4 +1,4 @@
-"""The demo's stage: both daemons and a registry on private folders, and a timed account of it."""
+"""The demo's stage: both daemons and a registry in private directories, timed."""
 
 import subprocess
 import sys
@@ -37,8 +37,8 @@ spec:
 class Stage:
     """Starts what the demo needs on entry and takes all of it away on exit."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
         self._stack = ExitStack()
         self._times: list[tuple[str, float]] = []
         self.image = ""
@@ -46,11 +46,11 @@ class Stage:
 
     @property
     def cri_socket(self) -> Path:
-        return self.folder / "cri.sock"
+        return self.directory / "cri.sock"
 
     @property
     def node_socket(self) -> Path:
-        return self.folder / "node.sock"
+        return self.directory / "node.sock"
 
     def __enter__(self) -> "Stage":
         with self._stack:
@@ -91,8 +91,8 @@ class Stage:
 
     def _shim_settings(self) -> list[str]:
         settings = {
-            "root": f"{self.folder}/lib",
-            "state": f"{self.folder}/run",
+            "root": f"{self.directory}/lib",
+            "state": f"{self.directory}/run",
             "listen": str(self.cri_socket),
             "network.mode": "bridge",
             "admission.socket": str(self.node_socket),
@@ -103,8 +103,8 @@ class Stage:
     def _agent_settings(self) -> list[str]:
         settings = {
             "socket": str(self.node_socket),
-            "state": f"{self.folder}/node",
-            "plan": f"{self.folder}/plan.yaml",
+            "state": f"{self.directory}/node",
+            "plan": f"{self.directory}/plan.yaml",
             "cri_socket": str(self.cri_socket),
             "capacity.cpu": '"4"',
             "capacity.memory": '"8Gi"',
@@ -113,13 +113,13 @@ class Stage:
 
     def _sets(self, name: str, settings: dict[str, str]) -> list[str]:
         """Flags for an own, empty configuration file, so that the host's does not matter."""
-        config = self.folder / name
+        config = self.directory / name
         config.touch()
         sets = [word for k, v in settings.items() for word in ("--set", f"{k}={v}")]
         return ["--config", str(config), *sets]
 
     def _start_agent(self) -> None:
-        (self.folder / "plan.yaml").write_text(PLAN)
+        (self.directory / "plan.yaml").write_text(PLAN)
         self._start("nodeagent", self._agent_settings())
         self._until(self.node_socket.exists, "nodeagent serves")
 
@@ -139,7 +139,7 @@ class Stage:
         return True
 
     def _start(self, program: str, settings: list[str]) -> None:
-        log = (self.folder / f"{program}.log").open("wb")
+        log = (self.directory / f"{program}.log").open("wb")
         process = subprocess.Popen([BIN / program, "serve", *settings], stderr=log, stdout=log)
         self._stack.callback(_end, process)
 
@@ -147,7 +147,7 @@ class Stage:
         deadline = time.monotonic() + PATIENCE
         while not condition():
             if time.monotonic() > deadline:
-                logs = "".join(path.read_text() for path in self.folder.glob("*.log"))
+                logs = "".join(path.read_text() for path in self.directory.glob("*.log"))
                 raise SystemExit(f"demo: after {PATIENCE:.0f} s still not: {what}\n{logs}")
             time.sleep(0.02)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import busybox, crun_host
-from tests.support.image import layout_files, write_folder
+from tests.support.image import layout_files, write_directory
 from tests.support.shim import Shim, running
 
 HANDLERS = ("runc", "crun")
@@ -15,10 +15,10 @@ IMAGE = "example.org/busybox:1"
 
 @pytest.fixture(scope="session")
 def layout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The busybox image as an OCI layout folder."""
+    """The busybox image as an OCI layout directory."""
     built = busybox.image()
     files = layout_files([built], [built.described()])
-    return write_folder(tmp_path_factory.mktemp("layout"), files)
+    return write_directory(tmp_path_factory.mktemp("layout"), files)
 
 
 @pytest.fixture(scope="session")
@@ -32,8 +32,8 @@ def handler_settings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]
 def shim(
     tmp_path_factory: pytest.TempPathFactory, layout: Path, handler_settings: dict[str, str]
 ) -> Iterator[Shim]:
-    folder = tmp_path_factory.mktemp("shim")
-    with running(folder, handler_settings) as daemon:
+    directory = tmp_path_factory.mktemp("shim")
+    with running(directory, handler_settings) as daemon:
         daemon.load(layout, IMAGE)
         yield daemon
 

@@ -8,7 +8,7 @@ import pytest
 
 from berth.pb import runtime_v1_pb2 as cri
 from tests.support import busybox, pods
-from tests.support.image import BuiltImage, layout_files, write_folder
+from tests.support.image import BuiltImage, layout_files, write_directory
 from tests.support.shim import Shim
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
@@ -96,7 +96,7 @@ def test_missing_mount_source(shim: Shim, pod: str, image: str, clean: None) -> 
 
 def test_image_without_a_command(shim: Shim, pod: str, clean: None, tmp_path: Path) -> None:
     bare = BuiltImage([busybox.layer()], {"Env": ["PATH=/bin"]})
-    path = write_folder(tmp_path / "bare", layout_files([bare]))
+    path = write_directory(tmp_path / "bare", layout_files([bare]))
     shim.load(path, "example.org/bare:1")
     config = pods.container_config("example.org/bare:1", command=())
     code, text = refused(lambda: pods.create(shim, pod, config))

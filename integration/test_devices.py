@@ -59,7 +59,7 @@ def test_no_device_that_was_not_asked_for(shim: Shim, pod: str, image: str) -> N
     assert b"not permitted" in shell(shim, container, make).stderr
 
 
-def test_a_folder_gives_all_below_it(shim: Shim, pod: str, image: str, tmp_path: Path) -> None:
+def test_a_directory_gives_all_below_it(shim: Shim, pod: str, image: str, tmp_path: Path) -> None:
     """A symlink inside is no device; what is no device is passed over."""
     (tmp_path / "gpus/deep").mkdir(parents=True)
     number = os.stat(FUSE).st_rdev

@@ -16,8 +16,8 @@ IMAGE = "example.org/busybox:1"
 
 
 @pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """The less important folder first; the second is not there at the daemon's start."""
+def directories(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The less important directory first; the second is not there at the daemon's start."""
     base = tmp_path_factory.mktemp("cdi")
     (base / "etc").mkdir()
     return base / "etc", base / "run"
@@ -28,9 +28,9 @@ def shim(
     tmp_path_factory: pytest.TempPathFactory,
     layout: Path,
     handler_settings: dict[str, str],
-    folders: tuple[Path, Path],
+    directories: tuple[Path, Path],
 ) -> Iterator[Shim]:
-    settings = {"runtime.cdi_dirs": json.dumps([str(f) for f in folders])}
+    settings = {"runtime.cdi_dirs": json.dumps([str(f) for f in directories])}
     with running(tmp_path_factory.mktemp("shim"), handler_settings | settings) as daemon:
         daemon.load(layout, IMAGE)
         yield daemon
@@ -43,9 +43,9 @@ def pod(shim: Shim, handler: str) -> Iterator[str]:
     shim.runtime.RemovePodSandbox(cri.RemovePodSandboxRequest(pod_sandbox_id=pod_id))
 
 
-def write(folder: Path, name: str, **document: Any) -> None:
-    folder.mkdir(exist_ok=True)
-    (folder / name).write_text(json.dumps({"cdiVersion": "0.7.0", **document}))
+def write(directory: Path, name: str, **document: Any) -> None:
+    directory.mkdir(exist_ok=True)
+    (directory / name).write_text(json.dumps({"cdiVersion": "0.7.0", **document}))
 
 
 def shell(shim: Shim, container: str, script: str) -> str:
@@ -75,12 +75,16 @@ def config(request: pytest.FixtureRequest) -> cri.ContainerConfig:
 
 
 def test_every_edit(
-    shim: Shim, pod: str, folders: tuple[Path, Path], tmp_path: Path, config: cri.ContainerConfig
+    shim: Shim,
+    pod: str,
+    directories: tuple[Path, Path],
+    tmp_path: Path,
+    config: cri.ContainerConfig,
 ) -> None:
     (tmp_path / "library").write_text("driver")
     hook = ["sh", "-c", f"cat >/dev/null; echo $HOOK $0 >> {tmp_path}/hooked", "word"]
     write(
-        folders[0],
+        directories[0],
         "vendor.json",
         kind="vendor.com/gpu",
         containerEdits={
@@ -124,22 +128,22 @@ def test_every_edit(
     assert refused.exit_code != 0
 
 
-def test_a_later_folder_wins_and_is_read_anew(
-    shim: Shim, pod: str, folders: tuple[Path, Path]
+def test_a_later_directory_wins_and_is_read_anew(
+    shim: Shim, pod: str, directories: tuple[Path, Path]
 ) -> None:
-    for number, folder in enumerate(folders):
+    for number, directory in enumerate(directories):
         edits = device("a", env=[f"FROM={number}"])
-        write(folder, "b.json", kind="vendor.com/nic", devices=[edits])
+        write(directory, "b.json", kind="vendor.com/nic", devices=[edits])
     container = pods.run_container(shim, pod, named("vendor.com/nic=a"))
     assert shell(shim, container, "echo $FROM") == "1\n"
-    (folders[1] / "b.json").unlink()
+    (directories[1] / "b.json").unlink()
     again = named("vendor.com/nic=a")
     again.metadata.name = "again"
     assert shell(shim, pods.run_container(shim, pod, again), "echo $FROM") == "0\n"
 
 
 def test_a_file_in_yaml_beside_a_broken_one(
-    shim: Shim, pod: str, folders: tuple[Path, Path]
+    shim: Shim, pod: str, directories: tuple[Path, Path]
 ) -> None:
     text = """
 cdiVersion: 0.3.0
@@ -149,11 +153,11 @@ devices:
   containerEdits:
     env: [FPGA=yes]
 """
-    (folders[0] / "f.yaml").write_text(text)
-    (folders[0] / "broken.json").write_text("{")
+    (directories[0] / "f.yaml").write_text(text)
+    (directories[0] / "broken.json").write_text("{")
     container = pods.run_container(shim, pod, named("vendor.com/fpga=f"))
     assert shell(shim, container, "echo $FPGA") == "yes\n"
-    (folders[0] / "broken.json").unlink()
+    (directories[0] / "broken.json").unlink()
 
 
 def refused(shim: Shim, pod: str, config: cri.ContainerConfig) -> str:
@@ -165,27 +169,27 @@ def refused(shim: Shim, pod: str, config: cri.ContainerConfig) -> str:
     return error.value.details() or ""
 
 
-def test_an_unknown_device(shim: Shim, pod: str, folders: tuple[Path, Path]) -> None:
+def test_an_unknown_device(shim: Shim, pod: str, directories: tuple[Path, Path]) -> None:
     for config in (named("vendor.com/gpu=none"), named(annotation="vendor.com/gpu=none")):
         text = refused(shim, pod, config)
         assert "vendor.com/gpu=none" in text
-        assert all(str(folder) in text for folder in folders)
+        assert all(str(directory) in text for directory in directories)
 
 
 def test_a_name_that_is_none(shim: Shim, pod: str) -> None:
     assert "'gpu0'" in refused(shim, pod, named("gpu0"))
 
 
-def test_a_node_that_the_host_lacks(shim: Shim, pod: str, folders: tuple[Path, Path]) -> None:
+def test_a_node_that_the_host_lacks(shim: Shim, pod: str, directories: tuple[Path, Path]) -> None:
     edits = device("x", deviceNodes=[{"path": "/dev/no-such-device"}])
-    write(folders[0], "gone.json", kind="vendor.com/gone", devices=[edits])
+    write(directories[0], "gone.json", kind="vendor.com/gone", devices=[edits])
     assert "/dev/no-such-device" in refused(shim, pod, named("vendor.com/gone=x"))
 
 
 def test_a_missing_mount_source(
-    shim: Shim, pod: str, folders: tuple[Path, Path], tmp_path: Path
+    shim: Shim, pod: str, directories: tuple[Path, Path], tmp_path: Path
 ) -> None:
     gone = str(tmp_path / "gone")
     edits = device("x", mounts=[{"hostPath": gone, "containerPath": "/x", "options": ["bind"]}])
-    write(folders[0], "nomount.json", kind="vendor.com/nomount", devices=[edits])
+    write(directories[0], "nomount.json", kind="vendor.com/nomount", devices=[edits])
     assert gone in refused(shim, pod, named("vendor.com/nomount=x"))

@@ -100,7 +100,7 @@ async def test_arguments_that_are_not_ascii(shim: Shim, container: str) -> None:
     assert run.output() == "grüße|日本|a b||$x|".encode()
 
 
-async def test_the_containers_user_folder_and_environment(
+async def test_the_containers_user_directory_and_environment(
     shim: Shim, image: str, handler: str
 ) -> None:
     pod = pods.run_pod(shim, handler=handler)
@@ -113,8 +113,8 @@ async def test_the_containers_user_folder_and_environment(
     script = 'id -u; id -g; id -G; pwd; printf %s "$NAME"; echo " err" > /dev/stderr'
     run = await streams.execute(shim, container, "sh", "-c", f"({script}) > /dev/stdout")
     assert await run.code() == 0
-    user, group, groups, folder, name = run.output().decode().split("\n")
-    assert (user, group, folder, name) == ("1000", "1000", "/var/work", "größe 日本")
+    user, group, groups, directory, name = run.output().decode().split("\n")
+    assert (user, group, directory, name) == ("1000", "1000", "/var/work", "größe 日本")
     assert {"1000", "3000"} <= set(groups.split())
     assert run.output("stderr") == b" err\n"
     on_terminal = await streams.execute(
@@ -192,7 +192,7 @@ async def test_the_container_ends_under_an_exec(shim: Shim, image: str, handler:
 
 async def test_what_a_killed_daemon_left_is_ended(layout: Path) -> None:
     seconds = f"6{os.getpid():06}"
-    # A short folder: the name of a terminal's socket below it has 107 bytes at most.
+    # A short directory: the name of a terminal's socket below it has 107 bytes at most.
     with running(Path(tempfile.mkdtemp(prefix="berth-", dir="/tmp"))) as shim:
         shim.load(layout, IMAGE)
         container = pods.run_container(shim, pods.run_pod(shim), pods.container_config(IMAGE))

@@ -189,15 +189,15 @@ def test_bytes_that_are_no_message(shim: Shim, data: bytes, number: int) -> None
 
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("fuzz")
+    directory = tmp_path_factory.mktemp("fuzz")
     for name in ("data", "dev", "etc", "srv/data"):
-        (folder / name).mkdir(parents=True)
-    (folder / "etc/hosts").write_text("127.0.0.1 localhost\n")
-    return folder
+        (directory / name).mkdir(parents=True)
+    (directory / "etc/hosts").write_text("127.0.0.1 localhost\n")
+    return directory
 
 
 def harmless(config: Any, sources: Path) -> None:
-    """Host paths go below a folder of this test's own."""
+    """Host paths go below a directory of this test's own."""
     for mount in config.mounts:
         if mount.host_path.startswith("/"):
             mount.host_path = str(sources) + os.path.normpath(mount.host_path)
@@ -263,5 +263,7 @@ def sandbox() -> cri.PodSandboxConfig:
 
 def made(shim: Shim) -> list[str]:
     """What is left of pods and containers, without a look at all processes."""
-    folders = (shim.state / "pods", shim.state / "containers", shim.root / "containers")
-    return shim.mounts() + [str(entry) for folder in folders for entry in folder.iterdir()]
+    directories = (shim.state / "pods", shim.state / "containers", shim.root / "containers")
+    return shim.mounts() + [
+        str(entry) for directory in directories for entry in directory.iterdir()
+    ]

@@ -9,8 +9,8 @@ import pytest
 from berth.pb import runtime_v1_pb2 as cri
 from integration.conftest import HANDLERS
 from tests.support import pods
-from tests.support.image import BuiltImage, Layer, folder, layout_files, member, symlink
-from tests.support.image import write_folder as write
+from tests.support.image import BuiltImage, Layer, directory, layout_files, member, symlink
+from tests.support.image import write_directory as write
 from tests.support.shim import Shim
 
 DATA = "example.org/data:1"
@@ -24,9 +24,9 @@ def data(shim: Shim, tmp_path_factory: pytest.TempPathFactory) -> str:
     built = BuiltImage(
         [
             Layer.of(
-                folder("models"),
+                directory("models"),
                 member("models/weights", b"1 2 3\n"),
-                folder("models/deep"),
+                directory("models/deep"),
                 member("models/deep/x", b"deep\n"),
                 symlink("latest", "models/deep"),
                 symlink("absolute", "/models"),
@@ -151,7 +151,7 @@ def test_status_names_the_image(shim: Shim, pod: str, image: str, data: str) -> 
 def test_an_image_stays_while_it_is_mounted(shim: Shim, image: str, handler: str) -> None:
     """Stopped containers hold it too: only a container that is removed lets it go."""
     built = BuiltImage([Layer.of(member("only", handler.encode()))])
-    path = write(shim.folder / f"own-{handler}", layout_files([built], [built.described()]))
+    path = write(shim.directory / f"own-{handler}", layout_files([built], [built.described()]))
     own = shim.load(path, f"example.org/own:{handler}")
     pod = pods.run_pod(shim, handler=handler)
     containers = [

@@ -199,19 +199,19 @@ def test_reopening_what_has_no_log(shim: Shim, image: str) -> None:
     reopen(shim, container)
 
 
-def test_a_folder_with_a_colon_in_its_name(shim: Shim, run: Run, tmp_path: Path) -> None:
-    folder = tmp_path / "a:b" / "c:d"
-    folder.mkdir(parents=True)
+def test_a_directory_with_a_colon_in_its_name(shim: Shim, run: Run, tmp_path: Path) -> None:
+    directory = tmp_path / "a:b" / "c:d"
+    directory.mkdir(parents=True)
     container, log = (
-        run("echo one; until [ -e /go ]; do :; done; echo two", folder),
-        folder / "c.log",
+        run("echo one; until [ -e /go ]; do :; done; echo two", directory),
+        directory / "c.log",
     )
     pods.until(lambda: log.stat().st_size > 0, "a line")
-    log.rename(folder / "old")
+    log.rename(directory / "old")
     reopen(shim, container)
     pods.execute(shim, container, "touch", "/go")
     pods.until_exited(shim, container)
-    assert joined((folder / "old").read_bytes()) == [b"one"]
+    assert joined((directory / "old").read_bytes()) == [b"one"]
     assert joined(log.read_bytes()) == [b"two"]
 
 

@@ -14,7 +14,7 @@ from berth.linux import mounts
 from berth.pb import runtime_v1_pb2 as cri
 from integration.conftest import HANDLERS
 from tests.support import busybox, pods
-from tests.support.image import BuiltImage, Layer, folder, layout_files, symlink, write_folder
+from tests.support.image import BuiltImage, Layer, directory, layout_files, symlink, write_directory
 from tests.support.shim import Shim
 
 
@@ -46,20 +46,20 @@ def refusal(shim: Shim, pod: str, config: cri.ContainerConfig) -> tuple[grpc.Sta
     return error.value.code(), error.value.details() or ""
 
 
-def test_folders_and_files(
+def test_directories_and_files(
     shim: Shim, pod: str, config: cri.ContainerConfig, tmp_path: Path
 ) -> None:
     """A file's place is made as a file, as for the kubelet's termination log."""
-    (tmp_path / "folder").mkdir()
+    (tmp_path / "directory").mkdir()
     (tmp_path / "hosts").write_text("127.0.0.1 mine\n")
     (tmp_path / "log").touch()
-    config.mounts.add(host_path=str(tmp_path / "folder"), container_path="/data")
+    config.mounts.add(host_path=str(tmp_path / "directory"), container_path="/data")
     config.mounts.add(host_path=str(tmp_path / "hosts"), container_path="/etc/hosts")
     config.mounts.add(host_path=str(tmp_path / "log"), container_path="/dev/termination-log")
     config.mounts.add(host_path=str(tmp_path / "log"), container_path="/not/yet/there/log")
     script = "touch /data/x; cat /etc/hosts; echo done > /dev/termination-log; cat /not/yet/there/*"
     assert run(shim, pod, config, script) == "127.0.0.1 mine\ndone\n"
-    assert (tmp_path / "folder/x").exists()
+    assert (tmp_path / "directory/x").exists()
     assert (tmp_path / "log").read_text() == "done\n"
 
 
@@ -100,13 +100,13 @@ def test_a_place_behind_a_link_of_the_image(shim: Shim, pod: str, tmp_path: Path
     (tmp_path / "source").mkdir()
     (tmp_path / "target").mkdir()
     link = symlink("way", f"../../../..{tmp_path}/target")
-    inside = [folder(str(path).lstrip("/")) for path in (tmp_path, tmp_path / "target")]
+    inside = [directory(str(path).lstrip("/")) for path in (tmp_path, tmp_path / "target")]
     built = BuiltImage([busybox.layer(), Layer.of(*inside, link)], {"Env": ["PATH=/bin"]})
-    path = write_folder(tmp_path / "image", layout_files([built], [built.described()]))
+    path = write_directory(tmp_path / "image", layout_files([built], [built.described()]))
     shim.load(path, "example.org/link:1")
     config = pods.container_config("example.org/link:1")
-    config.mounts.add(host_path=str(tmp_path / "source"), container_path="/way/new/folder")
-    assert run(shim, pod, config, "touch /way/new/folder/x") == ""
+    config.mounts.add(host_path=str(tmp_path / "source"), container_path="/way/new/directory")
+    assert run(shim, pod, config, "touch /way/new/directory/x") == ""
     assert (tmp_path / "source/x").exists()
     assert list((tmp_path / "target").iterdir()) == []
 

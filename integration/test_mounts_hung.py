@@ -22,16 +22,16 @@ def shim(
     image: str,
 ) -> Iterator[Shim]:
     """A daemon of less patience than is usual."""
-    folder = tmp_path_factory.mktemp("shim")
+    directory = tmp_path_factory.mktemp("shim")
     settings = {**handler_settings, "runtime.mount_timeout": str(PATIENCE)}
-    with running(folder, settings) as daemon:
+    with running(directory, settings) as daemon:
         daemon.load(layout, image)
         yield daemon
 
 
 @pytest.fixture
 def hung(tmp_path: Path) -> Iterator[Path]:
-    """A folder on a file system that hangs, behind a link, as volumes often are."""
+    """A directory on a file system that hangs, behind a link, as volumes often are."""
     (tmp_path / "server").mkdir()
     (tmp_path / "link").symlink_to("server")
     with hung_mount(tmp_path / "server"):

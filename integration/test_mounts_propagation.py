@@ -31,15 +31,15 @@ def pod(shim: Shim, request: pytest.FixtureRequest) -> Iterator[str]:
 
 @pytest.fixture
 def shared(tmp_path: Path) -> Iterator[Path]:
-    """A shared mount with folders `in` and `out`."""
-    folder = tmp_path / "shared"
-    folder.mkdir()
-    mounts.tmpfs(folder, 1 << 20)
-    mounts.make_shared(folder)
+    """A shared mount with directories `in` and `out`."""
+    directory = tmp_path / "shared"
+    directory.mkdir()
+    mounts.tmpfs(directory, 1 << 20)
+    mounts.make_shared(directory)
     for name in ("in", "out"):
-        (folder / name).mkdir()
-    yield folder
-    mounts.unmount_all(folder)
+        (directory / name).mkdir()
+    yield directory
+    mounts.unmount_all(directory)
 
 
 def config_of(image: str, source: Path, mode: cri.MountPropagation) -> cri.ContainerConfig:

@@ -20,10 +20,10 @@ UDP = socket.SOCK_DGRAM
 
 @pytest.fixture(scope="module")
 def node(layout: Path, handler_settings: dict[str, str]) -> Iterator[Node]:
-    """In a folder whose parents let a user namespace pass, which those of pytest do not."""
-    with tempfile.TemporaryDirectory(prefix="berth-test-") as folder:
-        Path(folder).chmod(0o711)
-        with nethost.node(Path(folder), handler_settings) as found:
+    """In a directory whose parents let a user namespace pass, which those of pytest do not."""
+    with tempfile.TemporaryDirectory(prefix="berth-test-") as directory:
+        Path(directory).chmod(0o711)
+        with nethost.node(Path(directory), handler_settings) as found:
             found.shim.load(layout, IMAGE)
             yield found
 
@@ -118,7 +118,7 @@ def test_two_pods_want_one_port(node: Node) -> None:
     assert "TCP 9000" in error.value.details()
     assert len(node.records()) == free
     assert len(node.shim.runtime.ListPodSandbox(cri.ListPodSandboxRequest()).items) == 1
-    assert conmons(node.shim.folder) == []
+    assert conmons(node.shim.directory) == []
     udp = node.run(pod_config(port_mappings=[port(80, 9000, cri.UDP), port(80, 9001)]))
     node.remove(first)
     second = node.run(pod_config("second", port_mappings=[port(80, 9000)]))

@@ -24,9 +24,9 @@ def _check(hosts: Hosts, *settings: str) -> tuple[int, list[str]]:
     """Exit code and findings, on that host; nothing there is changed."""
     look = "ip link; ip addr; nft list ruleset; sysctl net.ipv4.ip_forward"
     before = sh(hosts.host, look)
-    config = hosts.folder / "shim.toml"
+    config = hosts.directory / "shim.toml"
     config.touch()
-    sets = [word for s in (f"root={hosts.folder}/lib", *settings) for word in ("--set", s)]
+    sets = [word for s in (f"root={hosts.directory}/lib", *settings) for word in ("--set", s)]
     argv = ["nsenter", f"--net={hosts.host}", str(BIN / "cri-shim"), "check", "--config"]
     done = subprocess.run([*argv, str(config), *sets], capture_output=True, text=True, check=False)
     assert done.stderr == ""

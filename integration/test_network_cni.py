@@ -10,7 +10,7 @@ import pytest
 
 from berth.linux.tasks import Tasks
 from berth.pb import runtime_v1_pb2 as cri
-from tests.network.cni_folder import PASS_ON, REAL, CniHost, answer
+from tests.network.cni_directory import PASS_ON, REAL, CniHost, answer
 from tests.network.hosts import Hosts, ask, echo, refused, sh
 from tests.support import nethost
 from tests.support.nethost import Node, pod_config, port
@@ -19,7 +19,7 @@ MISSING = "CNI plugin no-such-plugin is in none of"
 
 
 class CniNode:
-    """A node, its CNI folders, and what its plugins hold."""
+    """A node, its CNI directories, and what its plugins hold."""
 
     def __init__(self, node: Node, cni: CniHost) -> None:
         self.node = node
@@ -40,15 +40,15 @@ class CniNode:
 
 
 @contextlib.contextmanager
-def _node(folder: Path, mode: str) -> Iterator[CniNode]:
-    files = CniHost(Hosts(folder), Tasks())
+def _node(directory: Path, mode: str) -> Iterator[CniNode]:
+    files = CniHost(Hosts(directory), Tasks())
     settings = {
         "network.mode": mode,
         "network.conf_dir": str(files.conf),
         "network.bin_dirs": f'["{files.bin}", "{REAL}"]',
         "network.plugin_timeout": "1",
     }
-    with nethost.node(folder, settings) as node:
+    with nethost.node(directory, settings) as node:
         yield CniNode(node, files)
 
 

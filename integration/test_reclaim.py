@@ -41,11 +41,11 @@ def both(
     tmp_path_factory: pytest.TempPathFactory, layout: Path, handler_settings: dict[str, str]
 ) -> Iterator[tuple[Shim, NodeAgent]]:
     """Shim and agent, each knowing the other's socket; the shim lets no pod in unasked."""
-    folder, place = tmp_path_factory.mktemp("shim"), tmp_path_factory.mktemp("agent")
+    directory, place = tmp_path_factory.mktemp("shim"), tmp_path_factory.mktemp("agent")
     admission = {"admission.mode": "required", "admission.socket": f"{place}/node.sock"}
     with (
-        agent_running(place, PLAN, CAPACITY, f"{folder}/run/cri.sock") as agent,
-        running(folder, handler_settings | admission) as shim,
+        agent_running(place, PLAN, CAPACITY, f"{directory}/run/cri.sock") as agent,
+        running(directory, handler_settings | admission) as shim,
     ):
         shim.load(layout, "example.org/busybox:1")
         yield shim, agent

@@ -30,10 +30,10 @@ def certificate(tmp_path: Path) -> Path:
 @pytest.fixture
 def registry(tmp_path: Path, certificate: Path) -> Iterator[Registry]:
     """One that speaks TLS, over the data that a plain one was given."""
-    folder = tmp_path / "registry"
-    with running(folder) as plain:
+    directory = tmp_path / "registry"
+    with running(directory) as plain:
         plain.push("app", busybox.image())
-    with running(folder, certificate=certificate) as secure:
+    with running(directory, certificate=certificate) as secure:
         yield secure
 
 
@@ -53,12 +53,12 @@ def test_pull(shim: Shim, registry: Registry, certificate: Path, tmp_path: Path)
     with pytest.raises(grpc.RpcError) as error:
         pull(shim, registry)
     assert "certificate" in (error.value.details() or "").lower()
-    folder = tmp_path / "certs" / registry.host
-    folder.mkdir(parents=True)
-    (folder / "ca.crt").write_text("not a certificate")
+    directory = tmp_path / "certs" / registry.host
+    directory.mkdir(parents=True)
+    (directory / "ca.crt").write_text("not a certificate")
     with pytest.raises(grpc.RpcError) as error:
         pull(shim, registry)
     assert error.value.code() is grpc.StatusCode.FAILED_PRECONDITION
-    assert f"{folder}/ca.crt" in (error.value.details() or "")
-    (folder / "ca.crt").write_text(certificate.read_text())
+    assert f"{directory}/ca.crt" in (error.value.details() or "")
+    (directory / "ca.crt").write_text(certificate.read_text())
     assert pull(shim, registry) == busybox.image().id

@@ -51,12 +51,12 @@ SCRIPT = (
 
 @pytest.fixture(scope="module")
 def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("programs")
-    script = STAND_IN.replace("FAIL", f"{folder}/fail").replace("WORDS", f"{folder}/words")
+    directory = tmp_path_factory.mktemp("programs")
+    script = STAND_IN.replace("FAIL", f"{directory}/fail").replace("WORDS", f"{directory}/words")
     for name, text in (("runc", script), ("criu", "#!/bin/sh\nexit 0\n")):
-        (folder / name).write_text(text)
-        (folder / name).chmod(0o755)
-    return folder
+        (directory / name).write_text(text)
+        (directory / name).chmod(0o755)
+    return directory
 
 
 @pytest.fixture(scope="module")
@@ -70,8 +70,8 @@ def shim(
     criu.mkdir()
     (programs / "criu").rename(criu / "criu")
     more = {"runtime.handlers.standin.binary": str(programs / "runc")}
-    folder = tmp_path_factory.mktemp("shim")
-    with running(folder, handler_settings | more, (*ENTER, str(criu))) as daemon:
+    directory = tmp_path_factory.mktemp("shim")
+    with running(directory, handler_settings | more, (*ENTER, str(criu))) as daemon:
         daemon.load(layout, IMAGE)
         yield daemon
 
@@ -167,10 +167,10 @@ def test_the_second_of_two_fails(shim: Shim, archive: Path, tmp_path: Path) -> N
 
 
 def rewritten(
-    archive: Path, folder: Path, changes: dict[str, bytes | None], *more: tarfile.TarInfo
+    archive: Path, directory: Path, changes: dict[str, bytes | None], *more: tarfile.TarInfo
 ) -> Path:
     """The archive with other bytes in some members, without some, and with more."""
-    target = folder / "changed.tar"
+    target = directory / "changed.tar"
     with tarfile.open(archive) as old, tarfile.open(target, "w") as new:
         for member in old:
             data = old.extractfile(member)

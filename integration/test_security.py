@@ -13,7 +13,7 @@ from berth.pb import runtime_v1_pb2 as cri
 from cri_shim.oci import capabilities
 from integration.conftest import HANDLERS
 from tests.support import busybox, pods
-from tests.support.image import BuiltImage, Layer, layout_files, member, write_folder
+from tests.support.image import BuiltImage, Layer, layout_files, member, write_directory
 from tests.support.shim import Shim
 
 LAST = int(Path("/proc/sys/kernel/cap_last_cap").read_text())
@@ -241,7 +241,7 @@ def suid_image(shim: Shim, tmp_path_factory: pytest.TempPathFactory) -> str:
     )
     built = BuiltImage([busybox.layer(), extra], {"Env": ["PATH=/bin"]})
     path = tmp_path_factory.mktemp("suid")
-    write_folder(path, layout_files([built], [built.described()]))
+    write_directory(path, layout_files([built], [built.described()]))
     shim.load(path, "example.org/suid:1")
     return "example.org/suid:1"
 

@@ -45,10 +45,10 @@ FILTERED = ["Seccomp:\t2"] * 2
 FREE = ["Seccomp:\t0"] * 2
 
 
-def profile(folder: Path, **more: object) -> str:
-    """A profile that lets everything but making folders pass."""
+def profile(directory: Path, **more: object) -> str:
+    """A profile that lets everything but making directories pass."""
     calls = [{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 28}]
-    path = folder / "profile.json"
+    path = directory / "profile.json"
     path.write_text(json.dumps({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": calls, **more}))
     return str(path)
 

@@ -16,10 +16,10 @@ FIRST_ID = 300000
 
 @pytest.fixture(scope="module")
 def shim(layout: Path, handler_settings: dict[str, str], image: str) -> Iterator[Shim]:
-    """In a folder whose parents let others pass, which those of pytest do not."""
-    with tempfile.TemporaryDirectory(prefix="berth-test-") as folder:
-        Path(folder).chmod(0o711)
-        with running(Path(folder) / "shim", handler_settings) as daemon:
+    """In a directory whose parents let others pass, which those of pytest do not."""
+    with tempfile.TemporaryDirectory(prefix="berth-test-") as directory:
+        Path(directory).chmod(0o711)
+        with running(Path(directory) / "shim", handler_settings) as daemon:
             daemon.load(layout, image)
             yield daemon
 
@@ -93,13 +93,13 @@ def test_a_shared_pid_namespace(shim: Shim, image: str, mapped: cri.PodSandboxCo
     assert answer.stdout.split() == [b"init", b"0", str(FIRST_ID).encode(), b"65536"]
 
 
-def test_a_folder_that_others_may_not_pass(shim: Shim, mapped: cri.PodSandboxConfig) -> None:
+def test_a_directory_that_others_may_not_pass(shim: Shim, mapped: cri.PodSandboxConfig) -> None:
     """Root of the user namespace is one of the others: the error says what to open."""
-    shim.folder.chmod(0o700)
+    shim.directory.chmod(0o700)
     try:
         with pytest.raises(grpc.RpcError) as error:
             pods.run_pod(shim, mapped, "crun")
     finally:
-        shim.folder.chmod(0o755)
+        shim.directory.chmod(0o755)
     assert error.value.code() is grpc.StatusCode.FAILED_PRECONDITION
-    assert f"chmod o+x {shim.folder}" in str(error.value.details())
+    assert f"chmod o+x {shim.directory}" in str(error.value.details())

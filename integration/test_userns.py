@@ -20,10 +20,10 @@ LENGTH = 65536
 
 @pytest.fixture(scope="module")
 def place() -> Iterator[Path]:
-    """A folder whose parents let others pass: root of a user namespace is one of them."""
-    with tempfile.TemporaryDirectory(prefix="berth-test-") as folder:
-        Path(folder).chmod(0o711)
-        yield Path(folder)
+    """A directory whose parents let others pass: root of a user namespace is one of them."""
+    with tempfile.TemporaryDirectory(prefix="berth-test-") as directory:
+        Path(directory).chmod(0o711)
+        yield Path(directory)
 
 
 @pytest.fixture(scope="module")
@@ -195,7 +195,7 @@ def test_volumes_are_mapped(
     wanted: cri.ContainerConfig,
     place: Path,
 ) -> None:
-    """As the kubelet asks for them: root on disk is root inside, in folders and in files."""
+    """As the kubelet asks for them: root on disk is root inside, in directories and in files."""
     volume = place / "volume"
     volume.mkdir()
     (volume / "old").touch()

@@ -11,7 +11,7 @@ from berth.pb import runtime_v1_pb2 as cri
 from berth.pb import shim_v1_pb2 as shim_pb
 from integration.conftest import HANDLERS
 from tests.support import busybox, pods
-from tests.support.image import BuiltImage, Layer, layout_files, symlink, write_folder
+from tests.support.image import BuiltImage, Layer, layout_files, symlink, write_directory
 from tests.support.shim import Shim
 
 IMAGE_USERS = {
@@ -42,7 +42,7 @@ def user_images(shim: Shim, tmp_path_factory: pytest.TempPathFactory) -> str:
         for tag, one in images.items()
     ]
     path = tmp_path_factory.mktemp("users")
-    write_folder(path, layout_files(list(images.values()), entries))
+    write_directory(path, layout_files(list(images.values()), entries))
     list(shim.shim.LoadImage(shim_pb.LoadImageRequest(path=str(path))))
     return repository
 
@@ -206,7 +206,7 @@ def test_a_user_database_that_links_to_the_host(shim: Shim, pod: str, tmp_path: 
     built = BuiltImage(
         [busybox.layer(), Layer.of(symlink("etc/passwd", str(database)))], {"Env": ["PATH=/bin"]}
     )
-    path = write_folder(tmp_path / "image", layout_files([built], [built.described()]))
+    path = write_directory(tmp_path / "image", layout_files([built], [built.described()]))
     shim.load(path, "example.org/users:link")
     with pytest.raises(grpc.RpcError) as error:
         pods.create(shim, pod, wanted("example.org/users:link", run_as_username="mallory"))

@@ -1,4 +1,4 @@
-"""All CDI devices of a host, as read from its folders."""
+"""All CDI devices of a host, as read from its directories."""
 
 import posixpath
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,7 +12,7 @@ from berth.cdi.spec import Spec, parse
 
 @dataclass(frozen=True, slots=True)
 class SpecFile:
-    """`priority` is the index of its folder: a later folder wins."""
+    """`priority` is the index of its directory: a later directory wins."""
 
     path: str
     priority: int
@@ -29,7 +29,7 @@ class Catalog:
 
     @classmethod
     def build(cls, directories: Sequence[str], files: Iterable[tuple[str, bytes]]) -> "Catalog":
-        """From paths and contents. Folders go from the least to the most important."""
+        """From paths and contents. Directories go from the least to the most important."""
         order = {posixpath.normpath(path): index for index, path in enumerate(directories)}
         found, errors = [], {}
         for path, data in files:
@@ -56,7 +56,7 @@ class Catalog:
     def resolve(self, names: Iterable[QualifiedName]) -> Edits:
         """What these devices change together; each file's own edits come once, before its devices.
 
-        InvalidArgument for a device that no file has, or that two files of one folder have.
+        InvalidArgument for a device that no file has, or that two files of one directory have.
         """
         edits, used = Edits(), set()
         for name in names:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from berth.linux.syscalls import Resolve, openat2
 
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 _SAME_MOUNT = Resolve.NO_XDEV | Resolve.NO_SYMLINKS
 _DEPTH = 32
 """How deep `remove_tree` keeps descriptors open; what lies deeper is first moved up."""
@@ -36,7 +36,7 @@ def atomic_write(path: Path, data: bytes, mode: int = 0o600, durable: bool = Tru
         draft.unlink(missing_ok=True)
         raise
     if durable:
-        sync_folder(path.parent)
+        sync_directory(path.parent)
 
 
 def write_all(fd: int, data: bytes) -> None:
@@ -57,8 +57,8 @@ def write_once(path: str, data: bytes) -> None:
         os.close(fd)
 
 
-def sync_folder(path: Path) -> None:
-    """Bring a folder's names to the disk."""
+def sync_directory(path: Path) -> None:
+    """Bring a directory's names to the disk."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(fd)
@@ -100,7 +100,7 @@ def _read_all(fd: int) -> bytes:
 
 
 def open_beneath(root_fd: int, path: str, flags: int, mode: int = 0, in_root: bool = True) -> int:
-    """Open a path that cannot leave the folder `root_fd`, whatever links lie there.
+    """Open a path that cannot leave the directory `root_fd`, whatever links lie there.
 
     `in_root`: absolute names and links are taken from the root, `..` stops there, as in a
     chroot; otherwise they are refused with EXDEV. Links of /proc are never followed (ELOOP).
@@ -150,10 +150,10 @@ def _link(path: Path) -> str | None:
 
 
 def remove_tree(path: Path) -> None:
-    """Remove a file or a folder with all in it; missing is fine.
+    """Remove a file or a directory with all in it; missing is fine.
 
     Follows no link and enters no mount: a mount at or below `path` gives EXDEV or EBUSY, naming
-    it, and stays whole. Folders nested deeper than descriptors reach are removed too.
+    it, and stays whole. Directories nested deeper than descriptors reach are removed too.
     """
     try:
         parent = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -186,7 +186,7 @@ def _remove_entry(parent: int, name: str, where: str) -> None:
 
 def _enter(parent: int, name: str, shown: str) -> int:
     try:
-        return openat2(parent, name, _FOLDER, 0, _SAME_MOUNT)
+        return openat2(parent, name, _DIRECTORY, 0, _SAME_MOUNT)
     except OSError as error:
         raise _named(error, shown) from None
 
@@ -198,22 +198,22 @@ def _named(error: OSError, shown: str) -> OSError:
     return OSError(error.errno, error.strerror, shown)
 
 
-def _empty(folder: int, top: int, where: str, depth: int) -> int:
-    """Remove what lies in the folder; answers how many folders were moved up to `top`."""
+def _empty(directory: int, top: int, where: str, depth: int) -> int:
+    """Remove what lies in the directory; answers how many directories were moved up to `top`."""
     moved = 0
-    with os.scandir(folder) as entries:
+    with os.scandir(directory) as entries:
         found = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
-    for name, is_folder in found:
+    for name, is_directory in found:
         shown = f"{where}/{name}"
         try:
-            if not is_folder:
-                os.unlink(name, dir_fd=folder)
+            if not is_directory:
+                os.unlink(name, dir_fd=directory)
             elif depth >= _DEPTH:
                 aside = f".removed-{secrets.token_hex(8)}"
-                os.rename(name, aside, src_dir_fd=folder, dst_dir_fd=top)
+                os.rename(name, aside, src_dir_fd=directory, dst_dir_fd=top)
                 moved += 1
             else:
-                moved += _empty_folder(folder, name, top, shown, depth)
+                moved += _empty_directory(directory, name, top, shown, depth)
         except FileNotFoundError:
             continue
         except OSError as error:
@@ -221,7 +221,7 @@ def _empty(folder: int, top: int, where: str, depth: int) -> int:
     return moved
 
 
-def _empty_folder(parent: int, name: str, top: int, where: str, depth: int) -> int:
+def _empty_directory(parent: int, name: str, top: int, where: str, depth: int) -> int:
     fd = _enter(parent, name, where)
     try:
         moved = _empty(fd, top, where, depth + 1)

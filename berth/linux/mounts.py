@@ -53,7 +53,7 @@ NO_ATTRIBUTES = Attribute(0)
 class MountPoint:
     """A line of /proc/<pid>/mountinfo (proc_pid_mountinfo(5)).
 
-    `root` is the folder within the filesystem that is seen at `target`; `propagation` has words
+    `root` is the directory within the filesystem that is seen at `target`; `propagation` has words
     such as `shared:3` and `master:1`, none where private.
     """
 
@@ -247,11 +247,11 @@ def set_attr(
     """
     flags = syscalls.AT_RECURSIVE if recursive else 0
     if isinstance(target, int):
-        folder, path = target, ""
+        directory, path = target, ""
         flags |= syscalls.AT_EMPTY_PATH
     else:
-        folder, path = syscalls.AT_FDCWD, os.fsdecode(target)
-    syscalls.mount_setattr(folder, path, flags, attr_set=on, attr_clr=off, userns_fd=userns_fd)
+        directory, path = syscalls.AT_FDCWD, os.fsdecode(target)
+    syscalls.mount_setattr(directory, path, flags, attr_set=on, attr_clr=off, userns_fd=userns_fd)
 
 
 def unmount(target: AnyPath, lazy: bool = False) -> bool:

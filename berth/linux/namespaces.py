@@ -48,32 +48,32 @@ class IdRange(Protocol):
 
 def pin(
     kinds: Sequence[str],
-    folder: Path,
+    directory: Path,
     inside: Callable[[], None] | None = None,
     userns: Path | None = None,
 ) -> dict[str, Path]:
-    """Make namespaces of these kinds ("net", "ipc", "uts"), pinned at `folder`/<kind>.
+    """Make namespaces of these kinds ("net", "ipc", "uts"), pinned at `directory`/<kind>.
 
     `inside` runs in them before anybody else can (hostname, loopback, sysctls). `userns` is the
     pinned user namespace that shall own them. Blocks for a millisecond (ten with `userns`). On an
-    error, also one of `inside`, nothing is left. The folder must exist; it is not made.
+    error, also one of `inside`, nothing is left. The directory must exist; it is not made.
     """
     flags = Namespace(0)
     for kind in kinds:
         flags |= KINDS[kind]
     with contextlib.ExitStack() as undo:
         if userns is None:
-            _in_thread(lambda: _make(flags, kinds, folder, inside, undo))
+            _in_thread(lambda: _make(flags, kinds, directory, inside, undo))
         else:
-            _make_owned(kinds, folder, inside, userns, undo)
+            _make_owned(kinds, directory, inside, userns, undo)
         undo.pop_all()
-    return {kind: folder / kind for kind in kinds}
+    return {kind: directory / kind for kind in kinds}
 
 
 def _make(
     flags: Namespace,
     kinds: Sequence[str],
-    folder: Path,
+    directory: Path,
     inside: Callable[[], None] | None,
     undo: contextlib.ExitStack,
 ) -> None:
@@ -81,12 +81,12 @@ def _make(
     if inside is not None:
         inside()
     for kind in kinds:
-        _pin_file(f"/proc/thread-self/ns/{kind}", folder / kind, undo)
+        _pin_file(f"/proc/thread-self/ns/{kind}", directory / kind, undo)
 
 
 def _make_owned(
     kinds: Sequence[str],
-    folder: Path,
+    directory: Path,
     inside: Callable[[], None] | None,
     userns: Path,
     undo: contextlib.ExitStack,
@@ -95,9 +95,9 @@ def _make_owned(
     enter = ["nsenter", f"--user={userns}", "unshare", *(f"--{kind}" for kind in kinds)]
     with _held(enter) as pid:
         for kind in kinds:
-            _pin_file(f"/proc/{pid}/ns/{kind}", folder / kind, undo)
+            _pin_file(f"/proc/{pid}/ns/{kind}", directory / kind, undo)
     if inside is not None:
-        paths = [str(folder / kind) for kind in kinds]
+        paths = [str(directory / kind) for kind in kinds]
         _in_thread(lambda: _enter_and_call(paths, inside))
 
 
@@ -107,9 +107,9 @@ def _pin_file(source: str, path: Path, undo: contextlib.ExitStack) -> None:
     mounts.bind(source, path)
 
 
-def pin_user(uids: Sequence[IdRange], gids: Sequence[IdRange], folder: Path) -> Path:
-    """Make a user namespace with these mappings, pinned at `folder`/user. Blocks for some ms."""
-    path = folder / "user"
+def pin_user(uids: Sequence[IdRange], gids: Sequence[IdRange], directory: Path) -> Path:
+    """Make a user namespace with these mappings, pinned at `directory`/user. Blocks for some ms."""
+    path = directory / "user"
     with contextlib.ExitStack() as undo:
         with _held(["unshare", "--user"]) as pid:
             _write_map(f"/proc/{pid}/uid_map", uids)

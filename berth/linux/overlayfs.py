@@ -50,7 +50,7 @@ def _settings(
     settings: list[Setting] = []
     if upper is not None:
         if work is None:
-            raise ValueError(f"overlay with upper layer {upper} needs a work folder")
+            raise ValueError(f"overlay with upper layer {upper} needs a work directory")
         settings += [("upperdir", upper), ("workdir", work)]
         settings += [("volatile", None)] if volatile else []
     for option in options:
@@ -94,7 +94,7 @@ def _add_layer(context: int, lower: str, first: bool) -> None:
 
 @contextlib.contextmanager
 def _short(path: str) -> Iterator[str]:
-    """A name for the folder that fits into a value: its own, or one by an open descriptor."""
+    """A name for the directory that fits into a value: its own, or one by an open descriptor."""
     if len(os.fsencode(path)) <= _VALUE:
         yield path
         return

@@ -1,4 +1,4 @@
-"""A folder from which programs run and where device nodes work, wherever it lies.
+"""A directory from which programs run and where device nodes work, wherever it lies.
 
 Volatile state belongs below /run, which hosts mount `nosuid,nodev` and often `noexec` too.
 """
@@ -12,8 +12,8 @@ from berth.linux.mounts import Flag
 
 
 @contextlib.contextmanager
-def program_folder(path: Path) -> Iterator[Path]:
-    """The folder, made if it is missing, with a mount of its own while the context lasts.
+def program_directory(path: Path) -> Iterator[Path]:
+    """The directory, made if it is missing, with a mount of its own while the context lasts.
 
     A mount that a crash left is used again. Whoever has a file of it open, or mounted, keeps it.
     """

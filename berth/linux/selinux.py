@@ -20,14 +20,14 @@ SYSTEM = frozenset({
     "/opt", "/proc", "/root", "/run", "/sbin", "/srv", "/sys", "/tmp", "/usr", "/usr/bin",
     "/usr/lib", "/usr/lib64", "/usr/sbin", "/usr/share", "/var", "/var/lib", "/var/log", "/var/run",
 })  # fmt: skip
-"""Folders whose own labels the host cannot live without."""
+"""Directories whose own labels the host cannot live without."""
 KERNEL = ("/dev/", "/proc/", "/sys/")
 """Nothing below them is a volume."""
 
 _CONFIG = "etc/selinux/config"
 _SHARED = "usr/share/containers/selinux/contexts"
 _DEPTH = 256
-"""Folders within folders that are followed; each holds a descriptor and a frame of the stack."""
+"""Levels of directories that are followed; each holds a descriptor and a frame of the stack."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,16 +72,16 @@ def set_label(path: str, label: str, attribute: str = ATTRIBUTE) -> bool:
 
     A tree whose top has the label already is left alone: the top is labelled last, so all below
     it has it too. Where the filesystem holds no labels, nothing is done. PermissionError for the
-    host's own folders. OSError also for a tree nested deeper than any volume.
+    host's own directories. OSError also for a tree nested deeper than any volume.
     """
     path = os.path.realpath(path)
     if path in SYSTEM or path.startswith(KERNEL):
-        raise PermissionError(errno.EPERM, "a folder of the system keeps its label", path)
+        raise PermissionError(errno.EPERM, "a directory of the system keeps its label", path)
     value = label.encode() + b"\0"
     if _get(path, attribute) == value:
         return False
     if os.path.isdir(path):
-        with _folder(path) as fd:
+        with _directory(path) as fd:
             _label_below(fd, value, attribute, _DEPTH)
     return _set(path, value, attribute)
 
@@ -90,20 +90,20 @@ def _label_below(fd: int, value: bytes, attribute: str, depth: int) -> None:
     """By descriptors: who may write in the tree leads nobody out of it with a link."""
     if not depth:
         raise OSError(
-            errno.ELOOP, "folders are nested too deep", os.readlink(f"/proc/self/fd/{fd}")
+            errno.ELOOP, "directories are nested too deep", os.readlink(f"/proc/self/fd/{fd}")
         )
     with os.scandir(fd) as entries:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
                 gone = contextlib.suppress(FileNotFoundError, NotADirectoryError)
-                with gone, _folder(entry.name, fd) as below:
+                with gone, _directory(entry.name, fd) as below:
                     _label_below(below, value, attribute, depth - 1)
             with contextlib.suppress(FileNotFoundError):
                 _set(f"/proc/self/fd/{fd}/{entry.name}", value, attribute)
 
 
 @contextlib.contextmanager
-def _folder(name: str, within: int | None = None) -> Iterator[int]:
+def _directory(name: str, within: int | None = None) -> Iterator[int]:
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
     fd = os.open(name, flags, dir_fd=within)
     try:

@@ -102,11 +102,11 @@ def _int(value: int) -> ctypes.c_long:
     return ctypes.c_long(value)
 
 
-def openat2(folder: int, path: AnyPath, flags: int, mode: int, resolve: Resolve) -> int:
+def openat2(directory: int, path: AnyPath, flags: int, mode: int, resolve: Resolve) -> int:
     """openat2(2); EAGAIN (a rename ran at the same time) is tried again a few times."""
     how = _OpenHow(flags | os.O_CLOEXEC, mode, resolve)
     arguments = (
-        _int(folder),
+        _int(directory),
         ctypes.c_char_p(os.fsencode(path)),
         ctypes.byref(how),
         _int(ctypes.sizeof(how)),
@@ -119,10 +119,10 @@ def openat2(folder: int, path: AnyPath, flags: int, mode: int, resolve: Resolve)
     return _syscall(Number.OPENAT2, path, *arguments)
 
 
-def open_tree(path: AnyPath, flags: int, folder: int = AT_FDCWD) -> int:
+def open_tree(path: AnyPath, flags: int, directory: int = AT_FDCWD) -> int:
     """open_tree(2): a handle on a mount; with OPEN_TREE_CLONE on a detached copy of it."""
     raw = ctypes.c_char_p(os.fsencode(path))
-    return _syscall(Number.OPEN_TREE, path, _int(folder), raw, _int(flags | OPEN_TREE_CLOEXEC))
+    return _syscall(Number.OPEN_TREE, path, _int(directory), raw, _int(flags | OPEN_TREE_CLOEXEC))
 
 
 def move_mount(source: int, target: AnyPath) -> None:
@@ -152,7 +152,7 @@ def fsmount(context: int, attributes: int = 0) -> int:
 
 
 def mount_setattr(
-    folder: int,
+    directory: int,
     path: AnyPath,
     flags: int,
     *,
@@ -166,7 +166,7 @@ def mount_setattr(
     raw = ctypes.c_char_p(os.fsencode(path))
     size = _int(ctypes.sizeof(attributes))
     pointer = ctypes.byref(attributes)
-    _syscall(Number.MOUNT_SETATTR, path, _int(folder), raw, _int(flags), pointer, size)
+    _syscall(Number.MOUNT_SETATTR, path, _int(directory), raw, _int(flags), pointer, size)
 
 
 def mount(source: str | None, target: AnyPath, kind: str | None, flags: int, data: str) -> None:

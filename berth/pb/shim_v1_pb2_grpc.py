@@ -60,7 +60,7 @@ class ShimServicer:
     """Missing associated documentation comment in .proto file."""
 
     def LoadImage(self, request, context):
-        """Put the images of an OCI layout folder, an OCI archive or a docker archive into the store.
+        """Put the images of an OCI layout directory, an OCI archive or a docker archive into the store.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -9,21 +9,22 @@ from berth.pb import runtime_v1_pb2 as cri
 from cri_shim.api import encode, messages
 from cri_shim.api.messages import required
 from cri_shim.api.status import Status
+from cri_shim.checkpoint import dump, restore
+from cri_shim.context import Context
 from cri_shim.model.container import ContainerSpec
 from cri_shim.model.resources import LinuxResources
 from cri_shim.model.sandbox import SandboxSpec
-from cri_shim.pods import checkpoint, checkpoint_restore, queries
-from cri_shim.pods.container_create import create_container
-from cri_shim.pods.container_exec import exec_sync
-from cri_shim.pods.container_logs import reopen_log
-from cri_shim.pods.container_remove import remove_container
-from cri_shim.pods.container_start import start_container
-from cri_shim.pods.container_stop import stop_container
-from cri_shim.pods.container_update import update_container, update_sandbox
-from cri_shim.pods.context import Context
-from cri_shim.pods.sandbox_remove import remove_sandbox
-from cri_shim.pods.sandbox_run import run_sandbox
-from cri_shim.pods.sandbox_stop import stop_sandbox
+from cri_shim.verbs import queries
+from cri_shim.verbs.create_container import create_container
+from cri_shim.verbs.exec_sync import exec_sync
+from cri_shim.verbs.remove_container import remove_container
+from cri_shim.verbs.remove_sandbox import remove_sandbox
+from cri_shim.verbs.reopen_log import reopen_log
+from cri_shim.verbs.run_sandbox import run_sandbox
+from cri_shim.verbs.start_container import start_container
+from cri_shim.verbs.stop_container import stop_container
+from cri_shim.verbs.stop_sandbox import stop_sandbox
+from cri_shim.verbs.update_resources import update_container, update_sandbox
 
 
 class RuntimeService:
@@ -169,19 +170,17 @@ class RuntimeService:
     ) -> cri.CheckpointContainerResponse:
         id_ = required(request.container_id, "container_id")
         location = required(request.location, "location")
-        await checkpoint.checkpoint_container(self._ctx, id_, location, request.timeout)
+        await dump.checkpoint_container(self._ctx, id_, location, request.timeout)
         return cri.CheckpointContainerResponse()
 
     async def CheckpointPod(self, request: cri.CheckpointPodRequest) -> cri.CheckpointPodResponse:
         id_ = required(request.pod_sandbox_id, "pod_sandbox_id")
         output = required(request.output_path, "output_path")
-        await checkpoint.checkpoint_pod(
-            self._ctx, id_, output, request.container_ids, request.options
-        )
+        await dump.checkpoint_pod(self._ctx, id_, output, request.container_ids, request.options)
         return cri.CheckpointPodResponse()
 
     async def RestorePod(self, request: cri.RestorePodRequest) -> cri.RestorePodResponse:
-        await checkpoint_restore.check_host(self._ctx, request.runtime_handler)
+        await restore.check_host(self._ctx, request.runtime_handler)
         if request.options:
             raise InvalidArgument(f"options {sorted(request.options)} are not known: give none")
         path = required(request.checkpoint_path, "checkpoint_path")
@@ -190,7 +189,7 @@ class RuntimeService:
             (ContainerSpec.from_cri(c), c.SerializeToString()) for c in request.container_configs
         ]
         config = request.config.SerializeToString()
-        id_ = await checkpoint_restore.restore_pod(self._ctx, path, spec, config, wanted)
+        id_ = await restore.restore_pod(self._ctx, path, spec, config, wanted)
         containers = self._ctx.store.view.containers_of(id_).values()
         return cri.RestorePodResponse(
             pod_sandbox_id=id_,

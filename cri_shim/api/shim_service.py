@@ -6,10 +6,10 @@ from pathlib import Path
 
 from berth.linux.tasks import Tasks
 from berth.pb import shim_v1_pb2 as shim
+from cri_shim.context import Context
 from cri_shim.images.progress import Progress
 from cri_shim.model.image import Image
-from cri_shim.pods import queries
-from cri_shim.pods.context import Context
+from cri_shim.verbs import queries
 
 Work = Callable[[Callable[[Progress], None]], Awaitable[Sequence[Image]]]
 
@@ -41,7 +41,7 @@ class ShimService:
 
     async def ContainerSpec(self, request: shim.ContainerSpecRequest) -> shim.ContainerSpecResponse:
         container = queries.container(self._ctx.store.view, request.container_id)
-        path = self._ctx.folders.bundle(container.id) / "config.json"
+        path = self._ctx.directories.bundle(container.id) / "config.json"
         return shim.ContainerSpecResponse(document=await asyncio.to_thread(path.read_bytes))
 
 

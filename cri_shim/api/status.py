@@ -5,7 +5,7 @@ from importlib.metadata import version
 
 from berth.linux.cgroups.naming import Driver
 from berth.pb import runtime_v1_pb2 as cri
-from cri_shim.pods.context import Context
+from cri_shim.context import Context
 
 NAME = "berth"
 

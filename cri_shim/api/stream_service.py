@@ -6,10 +6,10 @@ from typing import Protocol
 from berth.pb import runtime_v1_pb2 as cri
 from cri_shim.api import encode, messages
 from cri_shim.api.messages import chunks, required
+from cri_shim.context import Context
 from cri_shim.model.events import Event
-from cri_shim.pods import queries
-from cri_shim.pods.context import Context
-from cri_shim.pods.sessions import Sessions
+from cri_shim.verbs import queries
+from cri_shim.verbs.streams import Sessions
 
 
 class Links(Protocol):

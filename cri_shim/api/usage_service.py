@@ -5,11 +5,11 @@ from collections.abc import AsyncIterator, Sequence
 from berth.pb import runtime_v1_pb2 as cri
 from cri_shim.api import encode_stats as encode
 from cri_shim.api.messages import chunks, required
+from cri_shim.context import Context
 from cri_shim.model.sandbox import Sandbox
-from cri_shim.pods import queries
-from cri_shim.pods.context import Context
-from cri_shim.pods.usage import Usage
 from cri_shim.stats.metrics import DESCRIPTORS
+from cri_shim.verbs import queries
+from cri_shim.verbs.usage import Usage
 
 
 class UsageService:

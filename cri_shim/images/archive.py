@@ -1,4 +1,4 @@
-"""Where images are loaded from: a folder, or a tar archive read in place."""
+"""Where images are loaded from: a directory, or a tar archive read in place."""
 
 import io
 import os
@@ -32,16 +32,18 @@ class Source(Protocol):
 
 
 def open_source(path: Path, scratch: Path, limit: int) -> Source:
-    """A folder or an archive; a compressed one is unpacked into `scratch` up to `limit` bytes."""
+    """A directory or an archive; a compressed one goes into `scratch`, up to `limit` bytes."""
     if path.is_dir():
-        return FolderSource(path)
+        return DirectorySource(path)
     if not path.is_file():
-        raise InvalidArgument(f"{path} is no file and no folder: give an image archive or layout")
+        raise InvalidArgument(
+            f"{path} is neither file nor directory: give an image archive or layout"
+        )
     return TarSource(path, scratch, limit)
 
 
-class FolderSource:
-    """A folder; links cannot lead out of it."""
+class DirectorySource:
+    """A directory; links cannot lead out of it."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -123,7 +125,7 @@ class TarSource:
 
 
 def _link_target(entry: Entry, name: str) -> str:
-    """Hard links name a member from the root, symbolic links from their own folder."""
+    """Hard links name a member from the root, symbolic links from their own directory."""
     if entry.kind is Kind.HARD_LINK or entry.link.startswith("/"):
         return clean(entry.link)
     return clean(str(PurePosixPath(name).parent / entry.link))

@@ -1,8 +1,8 @@
 """From a manifest to a recorded image, wherever the blobs come from.
 
 Layers are fetched and unpacked at the same time, each unpacked as soon as it is here: overlay
-layers do not depend on each other. Only folders that a layer does not describe look at the layers
-below, so these are settled when all are there. Then everything is synced, then recorded.
+layers do not depend on each other. Only directories that a layer does not describe look at the
+layers below, so these are settled when all are there. Then everything is synced, then recorded.
 """
 
 import asyncio
@@ -139,14 +139,14 @@ class Assembler:
         work.board.move(index, LayerState.DOWNLOADED)
 
     async def _unpack(self, chain: Digest, diff: Digest, blob: Descriptor) -> Layer:
-        folder = self._layers.new_folder()
+        directory = self._layers.new_directory()
         try:
-            unpacked = await self._unpackers.unpack(self._blobs.path(blob.digest), folder, diff)
+            unpacked = await self._unpackers.unpack(self._blobs.path(blob.digest), directory, diff)
         except BaseException:
-            await asyncio.shield(asyncio.to_thread(remove_tree, folder))
+            await asyncio.shield(asyncio.to_thread(remove_tree, directory))
             raise
         layer = Layer(
-            chain, diff, folder.name, unpacked.size, unpacked.inodes, blob, unpacked.opaque
+            chain, diff, directory.name, unpacked.size, unpacked.inodes, blob, unpacked.opaque
         )
         self._layers.add(layer, unpacked.implied)
         return layer

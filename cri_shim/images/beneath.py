@@ -1,7 +1,7 @@
-"""A folder that is filled from hostile names: every path is resolved inside it.
+"""A directory that is filled from hostile names: every path is resolved inside it.
 
-Symbolic links on the way mean what they mean to a process whose root is this folder: `/var/run`
-that links to `/run` leads to `run`. Every folder is opened by openat2 with RESOLVE_IN_ROOT, so
+Symbolic links on the way mean what they mean to a process whose root is this directory: `/var/run`
+that links to `/run` leads to `run`. Every directory is opened by openat2 with RESOLVE_IN_ROOT, so
 that the kernel, not this code, keeps the walk inside.
 """
 
@@ -15,7 +15,7 @@ from berth.linux.files import open_beneath, safe_join
 from cri_shim.images.errors import BadImage
 
 _MAX_OPEN = 64
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 OPAQUE = "trusted.overlay.opaque"
 _PLAIN = re.compile(r"[^./\0][^/\0]*(?:/[^./\0][^/\0]*)*\Z")
 """The common case: no empty parts, none that starts with a dot."""
@@ -50,52 +50,52 @@ def is_whiteout(status: os.stat_result) -> bool:
 
 
 class Root:
-    """The folder being filled; knows which of its folders no entry has described yet."""
+    """The directory being filled; knows which of its directories no entry has described yet."""
 
     def __init__(self, path: str) -> None:
         self._path = Path(path)
-        self.fd = os.open(path, _FOLDER | os.O_NOFOLLOW)
-        self._folders: OrderedDict[str, tuple[int, str]] = OrderedDict()
+        self.fd = os.open(path, _DIRECTORY | os.O_NOFOLLOW)
+        self._directories: OrderedDict[str, tuple[int, str]] = OrderedDict()
         self.implied: set[str] = {"."}
-        """Folders made on the way to an entry, by their real path."""
+        """Directories made on the way to an entry, by their real path."""
         self.times: dict[str, int] = {}
-        """Times of modification (ns) of folders, set at the end, by real path."""
+        """Times of modification (ns) of directories, set at the end, by real path."""
 
     def close(self) -> None:
         self._forget_all()
         os.close(self.fd)
 
     def parent(self, path: str) -> tuple[int, str, str]:
-        """Descriptor and real path of the folder that holds `path`, made where missing; name."""
-        folder, _, name = path.rpartition("/")
-        fd, real = self.folder(folder)
+        """Descriptor and real path of the directory that holds `path`, made where missing; name."""
+        directory, _, name = path.rpartition("/")
+        fd, real = self.directory(directory)
         return fd, real, name
 
-    def folder(self, path: str) -> tuple[int, str]:
-        """Descriptor (owned by the cache) and real path of a folder, made where missing."""
+    def directory(self, path: str) -> tuple[int, str]:
+        """Descriptor (owned by the cache) and real path of a directory, made where missing."""
         if not path:
             return self.fd, ""
-        found = self._folders.get(path)
+        found = self._directories.get(path)
         if found is None:
             found = self._open(path)
-            self._folders[path] = found
-            if len(self._folders) > _MAX_OPEN:
-                os.close(self._folders.popitem(last=False)[1][0])
+            self._directories[path] = found
+            if len(self._directories) > _MAX_OPEN:
+                os.close(self._directories.popitem(last=False)[1][0])
         return found
 
     def _open(self, path: str) -> tuple[int, str]:
         real = self._resolve(path)
         try:
-            return open_beneath(self.fd, real or ".", _FOLDER), real
+            return open_beneath(self.fd, real or ".", _DIRECTORY), real
         except FileNotFoundError:
             pass
         except NotADirectoryError:
             self._unhide(real)
         self._make(real)
         try:
-            return open_beneath(self.fd, real or ".", _FOLDER), real
+            return open_beneath(self.fd, real or ".", _DIRECTORY), real
         except NotADirectoryError:
-            raise BadImage(f"{path!r} should be a folder and is a file of the same layer") from None
+            raise BadImage(f"{path!r} should be a directory and is a file of this layer") from None
 
     def _resolve(self, path: str) -> str:
         """The path without links, as a chroot into the root sees it; `` for the root."""
@@ -103,7 +103,7 @@ class Root:
         return "" if real == Path() else str(real)
 
     def _make(self, real: str) -> None:
-        """Make the missing folders of a resolved path."""
+        """Make the missing directories of a resolved path."""
         at = 0
         while at >= 0:
             at = real.find("/", at + 1)
@@ -117,7 +117,7 @@ class Root:
                 return
 
     def _unhide(self, real: str) -> None:
-        """Turn a whiteout on the way into a folder that hides what lies below it."""
+        """Turn a whiteout on the way into a directory that hides what lies below it."""
         parts = real.split("/")
         for count in range(1, len(parts) + 1):
             part = "/".join(parts[:count])
@@ -132,15 +132,15 @@ class Root:
                 return
 
     def hide_below(self, path: str) -> None:
-        """Make a folder opaque: nothing of lower layers shows in it."""
-        fd = open_beneath(self.fd, path or ".", _FOLDER | os.O_NOFOLLOW)
+        """Make a directory opaque: nothing of lower layers shows in it."""
+        fd = open_beneath(self.fd, path or ".", _DIRECTORY | os.O_NOFOLLOW)
         try:
             os.setxattr(fd, OPAQUE, b"y")
         finally:
             os.close(fd)
 
     def forget(self, real: str) -> None:
-        """A folder or link at this path was replaced: nothing known below holds any more."""
+        """A directory or link at this path was replaced: nothing known below holds any more."""
         self._forget_all()
         self.implied = {p for p in self.implied if p != real and not p.startswith(real + "/")}
         below = [p for p in self.times if p == real or p.startswith(real + "/")]
@@ -148,14 +148,14 @@ class Root:
             del self.times[path]
 
     def _forget_all(self) -> None:
-        for fd, _ in self._folders.values():
+        for fd, _ in self._directories.values():
             os.close(fd)
-        self._folders.clear()
+        self._directories.clear()
 
     def set_times(self) -> None:
-        """Give the folders their times, now that nothing more is put into them."""
+        """Give the directories their times, now that nothing more is put into them."""
         for path, mtime in self.times.items():
-            fd = open_beneath(self.fd, path or ".", _FOLDER | os.O_NOFOLLOW, in_root=False)
+            fd = open_beneath(self.fd, path or ".", _DIRECTORY | os.O_NOFOLLOW, in_root=False)
             try:
                 os.utime(fd, ns=(mtime, mtime))
             finally:

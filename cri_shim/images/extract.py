@@ -1,11 +1,11 @@
-"""Entries of a layer become files of one overlay layer folder.
+"""Entries of a layer become files of one overlay layer directory.
 
 The rules (image-spec layer.md, and what overlayfs wants on disk):
 
     `.wh.NAME`        a character device 0:0 called NAME, unless this layer has a NAME of its own:
-                      then a folder is made opaque and anything else hides the lower one anyway
-    `.wh..wh..opq`    the folder gets trusted.overlay.opaque=y
-    a later entry     replaces an earlier one of the same name; a folder only changes its metadata
+                      then a directory is made opaque and anything else hides the lower one anyway
+    `.wh..wh..opq`    the directory gets trusted.overlay.opaque=y
+    a later entry     replaces an earlier one of its name; a directory only changes its metadata
 
 Owners are set before modes and capabilities, because chown(2) takes those away.
 """
@@ -32,7 +32,7 @@ labels belong to the host's policy."""
 
 @dataclass(frozen=True, slots=True)
 class Unpacked:
-    """What came out of a layer: bytes of regular files, number of inodes, unexplained folders."""
+    """What came out of a layer: bytes of regular files, inodes, directories it did not describe."""
 
     size: int
     inodes: int
@@ -42,7 +42,7 @@ class Unpacked:
 
 
 def extract(stream: LayerStream, target: str, limits: Limits) -> Unpacked:
-    """Fill the empty folder `target`; BadImage names the entry that is wrong.
+    """Fill the empty directory `target`; BadImage names the entry that is wrong.
 
     Needs umask 0 and CAP_MKNOD, CAP_CHOWN, CAP_SYS_ADMIN (trusted xattrs).
     """
@@ -93,18 +93,18 @@ class _Extraction:
         if not path:
             self._root_entry(entry)
             return
-        folder, real, name = self.root.parent(path)
+        directory, real, name = self.root.parent(path)
         if name.startswith(_WHITEOUT):
-            self._whiteout(folder, real, name, entry)
+            self._whiteout(directory, real, name, entry)
             return
         whole = f"{real}/{name}" if real else name
         if entry.kind is Kind.DIRECTORY:
-            self._directory(entry, folder, name, whole)
+            self._directory(entry, directory, name, whole)
         elif entry.kind is Kind.HARD_LINK:
-            self._hard_link(entry, folder, name, whole)
+            self._hard_link(entry, directory, name, whole)
         else:
             self._replacing(
-                lambda: self._make[entry.kind](entry, folder, name), folder, name, whole
+                lambda: self._make[entry.kind](entry, directory, name), directory, name, whole
             )
             self._inodes += 1
 
@@ -115,7 +115,7 @@ class _Extraction:
         self.root.implied.discard(".")
         self.root.times[""] = entry.mtime
 
-    def _whiteout(self, folder: int, real: str, name: str, entry: Entry) -> None:
+    def _whiteout(self, directory: int, real: str, name: str, entry: Entry) -> None:
         if name == _OPAQUE_MARK:
             self.root.hide_below(real)
             self._opaque = self._opaque or not real
@@ -126,57 +126,57 @@ class _Extraction:
         if hidden in ("", ".", ".."):
             raise BadImage(f"whiteout {entry.name!r} hides nothing that can be named")
         try:
-            os.mknod(hidden, stat.S_IFCHR, 0, dir_fd=folder)
+            os.mknod(hidden, stat.S_IFCHR, 0, dir_fd=directory)
             self._inodes += 1
         except FileExistsError:
-            if stat.S_ISDIR(os.stat(hidden, dir_fd=folder, follow_symlinks=False).st_mode):
+            if stat.S_ISDIR(os.stat(hidden, dir_fd=directory, follow_symlinks=False).st_mode):
                 self.root.hide_below(f"{real}/{hidden}" if real else hidden)
 
-    def _replacing(self, make: Callable[[], None], folder: int, name: str, whole: str) -> None:
+    def _replacing(self, make: Callable[[], None], directory: int, name: str, whole: str) -> None:
         """Make something; what lies there already goes away first."""
         try:
             make()
         except FileExistsError:
-            self._remove(folder, name, whole)
+            self._remove(directory, name, whole)
             make()
 
-    def _remove(self, folder: int, name: str, whole: str) -> None:
-        mode = os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode
+    def _remove(self, directory: int, name: str, whole: str) -> None:
+        mode = os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode
         if stat.S_ISDIR(mode):
-            shutil.rmtree(name, dir_fd=folder)
+            shutil.rmtree(name, dir_fd=directory)
         else:
-            os.unlink(name, dir_fd=folder)
+            os.unlink(name, dir_fd=directory)
         if stat.S_ISDIR(mode) or stat.S_ISLNK(mode):
             self.root.forget(whole)
 
-    def _directory(self, entry: Entry, folder: int, name: str, whole: str) -> None:
+    def _directory(self, entry: Entry, directory: int, name: str, whole: str) -> None:
         try:
-            os.mkdir(name, entry.mode, dir_fd=folder)
+            os.mkdir(name, entry.mode, dir_fd=directory)
             self._inodes += 1
         except FileExistsError:
-            self._make_folder_of(folder, name, whole)
-        fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=folder)
+            self._make_directory_of(directory, name, whole)
+        fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=directory)
         try:
             self._describe(entry, fd)
         finally:
             os.close(fd)
         self.root.times[whole] = entry.mtime
 
-    def _make_folder_of(self, folder: int, name: str, whole: str) -> None:
-        """A folder stays; a whiteout becomes an opaque folder; others are replaced."""
-        status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+    def _make_directory_of(self, directory: int, name: str, whole: str) -> None:
+        """A directory stays; a whiteout becomes an opaque directory; others are replaced."""
+        status = os.stat(name, dir_fd=directory, follow_symlinks=False)
         if stat.S_ISDIR(status.st_mode):
             if whole in self.root.implied:
                 self.root.implied.remove(whole)
                 self._inodes += 1
             return
-        self._remove(folder, name, whole)
-        os.mkdir(name, dir_fd=folder)
+        self._remove(directory, name, whole)
+        os.mkdir(name, dir_fd=directory)
         self._inodes += 1
         if is_whiteout(status):
             self.root.hide_below(whole)
 
-    def _hard_link(self, entry: Entry, folder: int, name: str, whole: str) -> None:
+    def _hard_link(self, entry: Entry, directory: int, name: str, whole: str) -> None:
         target = clean(entry.link)
         if not target:
             raise BadImage(f"hard link {entry.name!r} leads to the root of the image")
@@ -190,17 +190,17 @@ class _Extraction:
                 f"hard link {entry.name!r} leads to {entry.link!r}, which is not in its layer"
             ) from None
         if stat.S_ISDIR(mode):
-            raise BadImage(f"hard link {entry.name!r} leads to {entry.link!r}, a folder")
+            raise BadImage(f"hard link {entry.name!r} leads to {entry.link!r}, a directory")
         there, _, _ = self.root.parent(target)
-        folder, _, _ = self.root.parent(whole)
+        directory, _, _ = self.root.parent(whole)
 
         def link() -> None:
-            os.link(base, name, src_dir_fd=there, dst_dir_fd=folder, follow_symlinks=False)
+            os.link(base, name, src_dir_fd=there, dst_dir_fd=directory, follow_symlinks=False)
 
-        self._replacing(link, folder, name, whole)
+        self._replacing(link, directory, name, whole)
 
-    def _file(self, entry: Entry, folder: int, name: str) -> None:
-        fd = os.open(name, _CREATE, entry.mode & 0o777, dir_fd=folder)
+    def _file(self, entry: Entry, directory: int, name: str) -> None:
+        fd = os.open(name, _CREATE, entry.mode & 0o777, dir_fd=directory)
         try:
             if entry.regions is None:
                 for part in self._stream.parts(entry.stored):
@@ -220,27 +220,27 @@ class _Extraction:
             for part in self._stream.parts(length):
                 _write(fd, part)
 
-    def _symlink(self, entry: Entry, folder: int, name: str) -> None:
-        os.symlink(entry.link, name, dir_fd=folder)
+    def _symlink(self, entry: Entry, directory: int, name: str) -> None:
+        os.symlink(entry.link, name, dir_fd=directory)
         if entry.uid or entry.gid:
-            os.chown(name, entry.uid, entry.gid, dir_fd=folder, follow_symlinks=False)
-        self._named_xattrs(entry, folder, name)
-        os.utime(name, ns=(entry.mtime, entry.mtime), dir_fd=folder, follow_symlinks=False)
+            os.chown(name, entry.uid, entry.gid, dir_fd=directory, follow_symlinks=False)
+        self._named_xattrs(entry, directory, name)
+        os.utime(name, ns=(entry.mtime, entry.mtime), dir_fd=directory, follow_symlinks=False)
 
-    def _node(self, entry: Entry, folder: int, name: str) -> None:
+    def _node(self, entry: Entry, directory: int, name: str) -> None:
         kinds = {Kind.CHARACTER: stat.S_IFCHR, Kind.BLOCK: stat.S_IFBLK, Kind.FIFO: stat.S_IFIFO}
         device = os.makedev(entry.major, entry.minor) if entry.kind is not Kind.FIFO else 0
-        os.mknod(name, kinds[entry.kind] | (entry.mode & 0o777), device, dir_fd=folder)
+        os.mknod(name, kinds[entry.kind] | (entry.mode & 0o777), device, dir_fd=directory)
         if entry.uid or entry.gid:
-            os.chown(name, entry.uid, entry.gid, dir_fd=folder, follow_symlinks=False)
+            os.chown(name, entry.uid, entry.gid, dir_fd=directory, follow_symlinks=False)
         if entry.mode & 0o7000:
-            os.chmod(name, entry.mode, dir_fd=folder)
-        self._named_xattrs(entry, folder, name)
-        os.utime(name, ns=(entry.mtime, entry.mtime), dir_fd=folder, follow_symlinks=False)
+            os.chmod(name, entry.mode, dir_fd=directory)
+        self._named_xattrs(entry, directory, name)
+        os.utime(name, ns=(entry.mtime, entry.mtime), dir_fd=directory, follow_symlinks=False)
 
-    def _named_xattrs(self, entry: Entry, folder: int, name: str) -> None:
+    def _named_xattrs(self, entry: Entry, directory: int, name: str) -> None:
         if entry.xattrs:
-            self._xattrs(entry, f"/proc/self/fd/{folder}/{name}", follow=False)
+            self._xattrs(entry, f"/proc/self/fd/{directory}/{name}", follow=False)
 
     def _describe(self, entry: Entry, fd: int, made: bool = False) -> None:
         """Owner, mode and extended attributes; `made`: created just now with the plain mode."""

@@ -14,18 +14,18 @@ from berth.linux import mounts, namespaces
 from berth.linux.mounts import Attribute
 from cri_shim.model.namespaces import IdMapping
 
-FOLDER = "lower"
+DIRECTORY = "lower"
 _ROOT = (IdMapping(container_id=0, host_id=1, length=1),)
 
 
 @contextlib.contextmanager
-def idmapped(paths: Sequence[str], userns: Path, folder: Path) -> Iterator[list[str]]:
-    """Paths of copies of these folders by the mapping of the namespace pinned at `userns`.
+def idmapped(paths: Sequence[str], userns: Path, directory: Path) -> Iterator[list[str]]:
+    """Paths of copies of these directories by the mapping of the namespace pinned at `userns`.
 
-    They are below `folder`/lower while the context lasts; overlayfs keeps references of its own.
+    They are below `directory`/lower while the context lasts; overlayfs keeps references of its own.
     OSError where the filesystem cannot map ids.
     """
-    below = folder / FOLDER
+    below = directory / DIRECTORY
     below.mkdir(mode=0o700)
     try:
         fd = os.open(userns, os.O_RDONLY | os.O_CLOEXEC)
@@ -34,7 +34,7 @@ def idmapped(paths: Sequence[str], userns: Path, folder: Path) -> Iterator[list[
         finally:
             os.close(fd)
     finally:
-        drop(folder)
+        drop(directory)
 
 
 def _copy(path: str, userns_fd: int, target: Path) -> str:
@@ -48,9 +48,9 @@ def _copy(path: str, userns_fd: int, target: Path) -> str:
     return str(target)
 
 
-def drop(folder: Path) -> None:
-    """Take away the copies below `folder`/lower, also those a crash left; missing is fine."""
-    below = folder / FOLDER
+def drop(directory: Path) -> None:
+    """Take away the copies below `directory`/lower, also those a crash left; missing is fine."""
+    below = directory / DIRECTORY
     if not below.is_dir():
         return
     for entry in below.iterdir():
@@ -59,9 +59,9 @@ def drop(folder: Path) -> None:
     below.rmdir()
 
 
-def supported(folder: Path) -> bool:
-    """Whether the filesystem of the folder can map ids, found by trying. Blocks for some ms."""
-    with tempfile.TemporaryDirectory(prefix="idmap-", dir=folder) as scratch:
+def supported(directory: Path) -> bool:
+    """Whether the filesystem of the directory can map ids, found by trying. Blocks for some ms."""
+    with tempfile.TemporaryDirectory(prefix="idmap-", dir=directory) as scratch:
         try:
             userns = namespaces.pin_user(_ROOT, _ROOT, Path(scratch))
         except OSError:

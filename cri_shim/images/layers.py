@@ -1,8 +1,8 @@
-"""Unpacked layers: `layers/<number>`, one folder for each chain id, shared by images.
+"""Unpacked layers: `layers/<number>`, one directory for each chain id, shared by images.
 
 A layer is good when its record is: the record is written after syncfs(2), so that a power cut
-cannot leave a good record over empty files. A folder without a record is rubbish and goes at the
-next start; a record without its folder is dropped, with the images that need it.
+cannot leave a good record over empty files. A directory without a record is rubbish and goes at the
+next start; a record without its directory is dropped, with the images that need it.
 """
 
 import contextlib
@@ -35,18 +35,18 @@ class Layers:
         root.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     def load(self) -> None:
-        """Read the records; remove folders that have none."""
+        """Read the records; remove directories that have none."""
         for key, document in self._table.all().items():
             layer = Layer.from_document(document)
             if self.path(layer).is_dir():
                 self._good[layer.chain] = layer
             else:
                 self._table.delete(key)
-        folders = {layer.folder for layer in self._good.values()}
+        directories = {layer.directory for layer in self._good.values()}
         for path in self._root.iterdir():
-            if path.name not in folders:
+            if path.name not in directories:
                 remove_tree(path)
-        self._last = max((int(name, 36) for name in folders), default=0)
+        self._last = max((int(name, 36) for name in directories), default=0)
 
     def chains(self) -> Iterable[Digest]:
         return self._good.keys()
@@ -55,17 +55,17 @@ class Layers:
         return self._good.get(chain) or self._fresh.get(chain)
 
     def path(self, layer: Layer) -> Path:
-        return self._root / layer.folder
+        return self._root / layer.directory
 
-    def new_folder(self) -> Path:
+    def new_directory(self) -> Path:
         """A path that was never used; short, for overlay's option text has little room."""
         self._last += 1
         return self._root / _base36(self._last)
 
     def add(self, layer: Layer, implied: tuple[str, ...]) -> None:
-        """Make an unpacked folder known; it becomes durable by `commit`.
+        """Make an unpacked directory known; it becomes durable by `commit`.
 
-        `implied` are the folders in it that still want the metadata they have below.
+        `implied` are the directories in it that still want the metadata they have below.
         """
         self._fresh[layer.chain] = layer
         self._implied[layer.chain] = implied
@@ -96,9 +96,9 @@ class Layers:
                 self._good[layer.chain] = layer
 
     def retire(self, chains: Iterable[Digest]) -> list[Layer]:
-        """Take layers that nobody holds out of use; their folders are then `remove`d.
+        """Take layers that nobody holds out of use; their directories are then `remove`d.
 
-        The rename comes first: whatever happens afterwards, no half-removed folder is ever
+        The rename comes first: whatever happens afterwards, no half-removed directory is ever
         taken for a layer. It needs no space, so that a full disk can be emptied.
         """
         retired = []
@@ -116,9 +116,9 @@ class Layers:
         return retired
 
     def remove(self, layers: Iterable[Layer]) -> None:
-        """Remove the folders of retired layers; blocks, for a thread."""
+        """Remove the directories of retired layers; blocks, for a thread."""
         for layer in layers:
-            remove_tree(self._root / (layer.folder + GONE))
+            remove_tree(self._root / (layer.directory + GONE))
 
     def erase(self, layers: Iterable[Layer]) -> None:
         """Remove the records of retired layers, unless they came back."""

@@ -16,7 +16,7 @@ from cri_shim.model.image import ImageConfig
 MAX_MANIFEST = 4 << 20
 MAX_CONFIG = 8 << 20
 MAX_LAYERS = 500
-"""Overlay stacks at most 500 lower folders (fs/overlayfs/params.h OVL_MAX_STACK)."""
+"""Overlay stacks at most 500 lower directories (fs/overlayfs/params.h OVL_MAX_STACK)."""
 
 T = TypeVar("T")
 

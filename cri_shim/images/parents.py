@@ -1,6 +1,6 @@
-"""Folders that a layer uses and does not describe look as they do in the layers below.
+"""Directories that a layer uses and does not describe look as they do in the layers below.
 
-A layer may hold `tmp/x` without an entry for `tmp`. Its folder then has to be made for the file,
+A layer may hold `tmp/x` without an entry for `tmp`. Its directory then has to be made for the file,
 and would cover the `tmp` below with a mode and an owner that nobody chose.
 """
 
@@ -12,19 +12,19 @@ from pathlib import Path
 
 from berth.linux.files import open_beneath
 
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def inherit(layer: Path, implied: Iterable[str], lowers: Sequence[Path]) -> None:
-    """Give the implied folders of `layer` the metadata they have below.
+    """Give the implied directories of `layer` the metadata they have below.
 
     `lowers` are the layers under it, the uppermost first. Blocks, for a thread.
     """
     paths = list(implied)
     if not paths or not lowers:
         return
-    below = [os.open(lower, _FOLDER) for lower in lowers]
-    own = os.open(layer, _FOLDER)
+    below = [os.open(lower, _DIRECTORY) for lower in lowers]
+    own = os.open(layer, _DIRECTORY)
     try:
         for path in paths:
             _inherit(own, path, below)
@@ -36,7 +36,7 @@ def inherit(layer: Path, implied: Iterable[str], lowers: Sequence[Path]) -> None
 def _inherit(own: int, path: str, below: Sequence[int]) -> None:
     for lower in below:
         try:
-            source = open_beneath(lower, path, _FOLDER, in_root=False)
+            source = open_beneath(lower, path, _DIRECTORY, in_root=False)
         except FileNotFoundError:
             continue
         except OSError as error:
@@ -52,7 +52,7 @@ def _inherit(own: int, path: str, below: Sequence[int]) -> None:
 
 def _copy(source: int, own: int, path: str) -> None:
     status = os.fstat(source)
-    target = open_beneath(own, path, _FOLDER, in_root=False)
+    target = open_beneath(own, path, _DIRECTORY, in_root=False)
     try:
         os.fchown(target, status.st_uid, status.st_gid)
         os.fchmod(target, stat.S_IMODE(status.st_mode))

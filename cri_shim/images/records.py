@@ -21,14 +21,14 @@ class Documents(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """An unpacked layer in `layers/<folder>`, known by its chain id.
+    """An unpacked layer in `layers/<directory>`, known by its chain id.
 
     `size` in bytes of regular files; `blob` is where it came from; `opaque`: hides all below.
     """
 
     chain: Digest
     diff: Digest
-    folder: str
+    directory: str
     size: int
     inodes: int
     blob: Descriptor

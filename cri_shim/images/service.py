@@ -56,7 +56,7 @@ class Settings:
 
 
 class Images:
-    """All images of the node, in `root`; one instance for each folder.
+    """All images of the node, in `root`; one instance for each directory.
 
     `used_by` tells which images containers use: image id → a container's name.
     """
@@ -121,7 +121,7 @@ class Images:
 
     @property
     def mountpoint(self) -> Path:
-        """The folder whose file system holds the images."""
+        """The directory whose file system holds the images."""
         return self._root
 
     def maps_ids(self) -> bool:
@@ -144,7 +144,7 @@ class Images:
         return size + sum(blobs.values()), inodes + len(blobs)
 
     def written(self, container_id: str) -> Path:
-        """The folder with what a container wrote into its root, as overlay keeps it."""
+        """The directory with what a container wrote into its root, as overlay keeps it."""
         return self._snapshots.written(container_id)
 
     def writable_usage(self, container_id: str) -> tuple[int, int]:
@@ -163,7 +163,7 @@ class Images:
     async def load(
         self, path: Path, name: str | None = None, progress: Listener | None = None
     ) -> Sequence[Image]:
-        """Load an OCI layout folder, an OCI archive or a docker archive.
+        """Load an OCI layout directory, an OCI archive or a docker archive.
 
         `name` replaces the name of the only image in it. What fits no layout, is truncated or
         has wrong digests is refused whole (BadImage, InvalidArgument).
@@ -282,7 +282,7 @@ def _digest(path: Path) -> Digest:
 
 
 def _checked(container_id: str) -> str:
-    """An id becomes a folder's name, so it must be one part of a path."""
+    """An id becomes a directory's name, so it must be one part of a path."""
     if not container_id or "/" in container_id or container_id in (".", ".."):
-        raise InvalidArgument(f"container id {container_id!r} cannot be the name of a folder")
+        raise InvalidArgument(f"container id {container_id!r} cannot be the name of a directory")
     return container_id

@@ -34,16 +34,16 @@ class Snapshots:
         self._mounts = root / "mounts"
         self._empty = root / "empty"
         self._layers = layers
-        for folder in (self._containers, self._mounts):
-            # Passable: root of a user namespace is nobody here, and has to reach its root folder.
-            folder.mkdir(parents=True, exist_ok=True, mode=0o711)
+        for directory in (self._containers, self._mounts):
+            # Passable: root of a user namespace is nobody here, and has to reach its root.
+            directory.mkdir(parents=True, exist_ok=True, mode=0o711)
         self._empty.mkdir(exist_ok=True, mode=0o755)
         self._images: dict[Path, ImageId] = {}
 
     def load(self) -> None:
         """Find what exists from before."""
-        for folder in (*self._containers.iterdir(), *self._mounts.iterdir()):
-            self._images[folder] = ImageId(read_text(folder / "image") or "")
+        for directory in (*self._containers.iterdir(), *self._mounts.iterdir()):
+            self._images[directory] = ImageId(read_text(directory / "image") or "")
 
     def containers(self) -> tuple[str, ...]:
         """Ids that have a snapshot, mounted or not."""
@@ -63,15 +63,15 @@ class Snapshots:
         With `userns`, a pinned user namespace, its files belong to that namespace's ids.
         AlreadyExists where the container has one.
         """
-        folder = self._containers / container_id
-        with self._new_folder(folder, image):
+        directory = self._containers / container_id
+        with self._new_directory(directory, image):
             for name in ("upper", "work", "rootfs"):
-                (folder / name).mkdir(mode=0o755)
-            with self._seen_from(userns, self._lowers(image), folder, image) as lowers:
-                self._inherit_root(lowers[0], folder / "upper")
-                upper, work = str(folder / "upper"), str(folder / "work")
-                self._overlay(image, lowers, upper, work, folder / "rootfs")
-        return folder / "rootfs"
+                (directory / name).mkdir(mode=0o755)
+            with self._seen_from(userns, self._lowers(image), directory, image) as lowers:
+                self._inherit_root(lowers[0], directory / "upper")
+                upper, work = str(directory / "upper"), str(directory / "work")
+                self._overlay(image, lowers, upper, work, directory / "rootfs")
+        return directory / "rootfs"
 
     def release(self, container_id: str) -> None:
         """Unmount and remove; missing is fine."""
@@ -82,19 +82,19 @@ class Snapshots:
 
         `userns` as for `prepare`.
         """
-        folder = self._mounts / _mount_name(image.id, key)
-        target = folder / "rootfs"
-        if folder in self._images and target.is_mount():
+        directory = self._mounts / _mount_name(image.id, key)
+        target = directory / "rootfs"
+        if directory in self._images and target.is_mount():
             return target
-        if folder in self._images or folder.exists():
-            self._drop(folder)
-        with self._new_folder(folder, image):
+        if directory in self._images or directory.exists():
+            self._drop(directory)
+        with self._new_directory(directory, image):
             target.mkdir(mode=0o755)
-            (folder / "key").write_text(key)
+            (directory / "key").write_text(key)
             # Without an upper layer overlay wants two different lower ones: an empty one below.
-            (folder / "below").mkdir(mode=0o755)
-            layers = [*self._lowers(image), str(folder / "below")]
-            with self._seen_from(userns, layers, folder, image) as lowers:
+            (directory / "below").mkdir(mode=0o755)
+            layers = [*self._lowers(image), str(directory / "below")]
+            with self._seen_from(userns, layers, directory, image) as lowers:
                 self._overlay(image, lowers, None, None, target)
         return target
 
@@ -102,7 +102,7 @@ class Snapshots:
         self._drop(self._mounts / _mount_name(image_id, key))
 
     def written(self, container_id: str) -> Path:
-        """The folder with what the container wrote, whiteouts and all."""
+        """The directory with what the container wrote, whiteouts and all."""
         return self._containers / container_id / "upper"
 
     def writable_usage(self, container_id: str) -> tuple[int, int]:
@@ -113,23 +113,23 @@ class Snapshots:
             return 0, 0
 
     @contextlib.contextmanager
-    def _new_folder(self, folder: Path, image: Image) -> Iterator[None]:
+    def _new_directory(self, directory: Path, image: Image) -> Iterator[None]:
         try:
-            folder.mkdir(mode=0o711)
+            directory.mkdir(mode=0o711)
         except FileExistsError:
             raise AlreadyExists(
-                f"{folder.name} has a snapshot already: remove the container, then create it again"
+                f"{directory.name} has a snapshot already: remove the container, then create it"
             ) from None
-        self._images[folder] = image.id
+        self._images[directory] = image.id
         try:
-            (folder / "image").write_text(image.id)
+            (directory / "image").write_text(image.id)
             yield
         except BaseException:
-            self._drop(folder)
+            self._drop(directory)
             raise
 
     def _lowers(self, image: Image) -> list[str]:
-        """Layer folders from the top down; one that hides all below is the last."""
+        """Layer directories from the top down; one that hides all below is the last."""
         found: list[str] = []
         for chain in reversed(image.layers):
             layer = self._layers.get(chain)
@@ -144,7 +144,7 @@ class Snapshots:
 
     @contextlib.contextmanager
     def _seen_from(
-        self, userns: Path | None, lowers: list[str], folder: Path, image: Image
+        self, userns: Path | None, lowers: list[str], directory: Path, image: Image
     ) -> Iterator[list[str]]:
         """The layers with the ids that a user namespace wants, while the context lasts."""
         if userns is None:
@@ -152,17 +152,17 @@ class Snapshots:
             return
         with contextlib.ExitStack() as stack:
             try:
-                mapped = stack.enter_context(idmapped.idmapped(lowers, userns, folder))
+                mapped = stack.enter_context(idmapped.idmapped(lowers, userns, directory))
             except OSError as error:
                 raise RuntimeFailure(
                     f"image {image.id}: mapping the ids of its layers: {error.strerror}; pods with "
                     "user namespaces need Linux 5.19 and a filesystem with idmapped mounts, such "
-                    "as ext4 or xfs, below the daemon's root folder"
+                    "as ext4 or xfs, below the daemon's root directory"
                 ) from error
             yield mapped
 
     def _inherit_root(self, top: str, upper: Path) -> None:
-        """The root folder's mode and owner are those of the uppermost layer."""
+        """The root directory's mode and owner are those of the uppermost layer."""
         status = os.stat(top)
         os.chown(upper, status.st_uid, status.st_gid)
         upper.chmod(status.st_mode & 0o7777)
@@ -178,12 +178,12 @@ class Snapshots:
                 "see `cri-shim check` for what overlayfs needs of the host"
             ) from error
 
-    def _drop(self, folder: Path) -> None:
-        idmapped.drop(folder)
-        while mounts.unmount(folder / "rootfs", lazy=True):
+    def _drop(self, directory: Path) -> None:
+        idmapped.drop(directory)
+        while mounts.unmount(directory / "rootfs", lazy=True):
             pass
-        remove_tree(folder)
-        self._images.pop(folder, None)
+        remove_tree(directory)
+        self._images.pop(directory, None)
 
 
 def _mount_name(image_id: str, key: str) -> str:

@@ -3,10 +3,10 @@
 It is started with the daemon's pid and ends with the daemon. It reads one job a line from its
 standard input and answers each by one line:
 
-    {"blob": PATH, "target": FOLDER, "onto": false, "diff_id": DIGEST, "limits": {…}}
+    {"blob": PATH, "target": DIRECTORY, "onto": false, "diff_id": DIGEST, "limits": {…}}
     {"size": 1, "inodes": 2, "implied": [], "opaque": false} or {"bad": TEXT} or {"failed": TEXT}
 
-`bad` means that the image is to blame, `failed` that the host is. The target folder is made
+`bad` means that the image is to blame, `failed` that the host is. The target directory is made
 here, or with `onto` is there and keeps what the blob does not replace; after an answer other than
 the first its remains are the caller's to remove.
 """
@@ -27,7 +27,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 def unpack(blob: str, target: str, diff_id: str, limits: Limits, onto: bool = False) -> Unpacked:
-    """Unpack one layer's blob into a folder and check the digest of its content."""
+    """Unpack one layer's blob into a directory and check the digest of its content."""
     if not onto:
         os.mkdir(target, 0o755)
     with open(blob, "rb", buffering=0) as file:
@@ -49,7 +49,7 @@ def answer(job: dict[str, Any]) -> dict[str, Any]:
     except (OverflowError, ValueError) as error:
         return {"bad": f"a number in the archive is out of range: {error}"}
     except RecursionError:
-        return {"bad": "folders are nested too deep"}
+        return {"bad": "directories are nested too deep"}
     except OSError as error:
         return {"failed": str(error.strerror or error)}
     except MemoryError:

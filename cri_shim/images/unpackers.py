@@ -89,7 +89,7 @@ class Unpackers:
     async def unpack(
         self, blob: Path, target: Path, diff_id: Digest, onto: bool = False
     ) -> Unpacked:
-        """Unpack into the new folder `target`, whose remains after an error are the caller's.
+        """Unpack into the new directory `target`, whose remains after an error are the caller's.
 
         With `onto` into one that is there, over what is in it.
 

@@ -100,7 +100,7 @@ class Networks:
             case Mode.BRIDGE:
                 return self._bridge or self._none
             case Mode.AUTO:
-                return self._bridge if self._bridge and self._cni.folder.empty else self._cni
+                return self._bridge if self._bridge and self._cni.directory.empty else self._cni
 
     async def attach(self, pod: PodNet) -> Attachment:
         return await self.chosen.attach(pod)

@@ -71,7 +71,7 @@ def net_devices(facts: Facts) -> Json:
 
 
 def _placed(device: ResolvedDevice) -> Iterator[tuple[str, DeviceNode]]:
-    """Container path and node; a folder keeps the paths below it."""
+    """Container path and node; a directory keeps the paths below it."""
     base = posixpath.normpath(device.spec.host_path)
     if not device.nodes:
         raise InvalidArgument(

@@ -48,15 +48,15 @@ async def attach(bundle: Path, timeout: float = _PATIENCE) -> socket.socket:
 
 async def _connect(client: socket.socket, bundle: Path) -> None:
     """A socket's name holds 107 bytes at most: reach the bundle by its descriptor."""
-    folder = os.open(bundle, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    directory = os.open(bundle, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         while True:
             try:
-                return client.connect(f"/proc/self/fd/{folder}/attach")
+                return client.connect(f"/proc/self/fd/{directory}/attach")
             except BlockingIOError:  # the queue of connections is full
                 await asyncio.sleep(0.01)
     finally:
-        os.close(folder)
+        os.close(directory)
 
 
 def resize(bundle: Path, width: int, height: int) -> bool:

@@ -62,9 +62,9 @@ async def resume(handler: Handler, id: str) -> None:
 async def checkpoint(handler: Handler, id: str, images: Path, work: Path, timeout: float) -> None:
     """Have CRIU write the processes' state to `images`, its log to `work`; they run on."""
     options = ("--leave-running", "--file-locks", "--tcp-established")
-    folders = ("--image-path", str(images), "--work-path", str(work))
+    directories = ("--image-path", str(images), "--work-path", str(work))
     what = f"checkpoint container {id}"
-    await _do(handler, what, "checkpoint", *folders, *options, id, timeout=timeout)
+    await _do(handler, what, "checkpoint", *directories, *options, id, timeout=timeout)
 
 
 async def state(handler: Handler, id: str) -> dict[str, Any] | None:
@@ -77,7 +77,7 @@ async def state(handler: Handler, id: str) -> dict[str, Any] | None:
 
 
 def list_ids(handler: Handler) -> list[str]:
-    """Ids of all containers the runtime keeps: both keep one folder for each under `root`."""
+    """Ids of all containers the runtime keeps: both keep one directory for each under `root`."""
     if not handler.root.is_dir():
         return []
     return sorted(entry.name for entry in handler.root.iterdir() if entry.is_dir())

@@ -39,7 +39,7 @@ class Launch:
     """All that conmon needs to create a container from a bundle.
 
     `log` is the CRI log file (made by conmon, mode 0600), None for no log. `stdin_once`: stdin
-    ends with the first attached client. `persist`: folder for exit and pid files. Attach socket
+    ends with the first attached client. `persist`: directory for exit and pid files. Attach socket
     and control fifo lie in the bundle. `conmon_cgroup`: `cgroup.procs` files to move conmon into
     before it starts anything; empty leaves it beside the daemon.
     """
@@ -54,7 +54,7 @@ class Launch:
     stdin_once: bool = False
     conmon_cgroup: tuple[str, ...] = ()
     restore: Path | None = None
-    """Folder with CRIU's images of a container: it is made from them and runs at once."""
+    """Directory with CRIU's images of a container: it is made from them and runs at once."""
 
     @property
     def exit_file(self) -> Path:
@@ -166,12 +166,12 @@ def _runtime(launch: Launch) -> str:
 
 
 def _log_argument(launch: Launch) -> str:
-    """conmon cuts the path at its first colon: a folder with one is reached by a link."""
+    """conmon cuts the path at its first colon: a directory with one is reached by a link."""
     if launch.log is None:
         return "none"
     if ":" not in launch.log:
         return f"k8s-file:{launch.log}"
-    folder, name = os.path.split(launch.log)
+    directory, name = os.path.split(launch.log)
     if ":" in name:
         raise RuntimeFailure(
             f"cannot log container {launch.id} to {launch.log}: conmon takes no colon in the"
@@ -179,7 +179,7 @@ def _log_argument(launch: Launch) -> str:
         )
     link = launch.bundle / "logs"
     link.unlink(missing_ok=True)
-    link.symlink_to(folder)
+    link.symlink_to(directory)
     return f"k8s-file:{link}/{name}"
 
 
@@ -262,12 +262,12 @@ async def _undo(launch: Launch, starter: Process, grace: float) -> None:
             os.close(pidfd)
     with contextlib.suppress(BerthError):
         await commands.delete(launch.handler, launch.id, force=True)
-    for folder, names in (
+    for directory, names in (
         (launch.bundle, _BUNDLE_LEFTOVERS),
         (launch.persist, _PERSIST_LEFTOVERS),
     ):
         for name in names:
-            (folder / name).unlink(missing_ok=True)
+            (directory / name).unlink(missing_ok=True)
     if launch.log is not None:
         _remove_empty(Path(launch.log))
 

@@ -72,7 +72,7 @@ class Detached:
 
 
 def unique(handler: Handler, suffix: str) -> Path:
-    """A path in the handler's scratch folder that no other call uses."""
+    """A path in the handler's scratch directory that no other call uses."""
     return handler.scratch / f"{os.getpid()}-{next(_numbers)}.{suffix}"
 
 

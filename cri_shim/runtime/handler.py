@@ -1,8 +1,11 @@
-"""A runtime handler: an OCI runtime's binary, its state folder and what it can do."""
+"""A runtime handler: an OCI runtime's binary, its state directory and what it can do."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+
+from berth.base.errors import InvalidArgument
 
 Kind = Literal["crun", "runc"]
 
@@ -60,6 +63,25 @@ class Handler:
         return [self.binary, f"--root={self.root}", *systemd, *words]
 
     def prepare(self) -> None:
-        """Make the folders; root only."""
+        """Make the directories; root only."""
         self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.scratch.mkdir(exist_ok=True, mode=0o700)
+
+
+@dataclass(frozen=True, slots=True)
+class Handlers:
+    """The OCI runtimes by name; the empty name is the default's."""
+
+    by_name: Mapping[str, Handler]
+    default: str
+
+    def get(self, name: str) -> Handler:
+        """InvalidArgument names the handlers there are."""
+        handler = self.by_name.get(name or self.default)
+        if handler is None:
+            known = ", ".join(sorted(self.by_name))
+            raise InvalidArgument(
+                f"runtime_handler {name!r} is not configured on this node (known: {known}): "
+                "add [runtime.handlers] to the configuration or correct the RuntimeClass"
+            )
+        return handler

@@ -1,4 +1,4 @@
-"""What a daemon that was killed left behind in a handler's scratch folder.
+"""What a daemon that was killed left behind in a handler's scratch directory.
 
 An exec ends with its client, and a client's connection with the daemon. Where the daemon had no
 time to end it, the next one does: the runtime's pid file stays for as long as the exec runs.
@@ -18,9 +18,9 @@ _SLACK = 1.0
 """Seconds that the two clocks below may be apart."""
 
 
-def end(folder: Path) -> None:
+def end(directory: Path) -> None:
     """Kill the execs of an earlier daemon, and take away its files."""
-    for path in folder.iterdir():
+    for path in directory.iterdir():
         if path.suffix == _PID:
             _kill(path)
         if path.suffix in _FILES:

@@ -106,7 +106,7 @@ def _seal(fd: int, before: Path | None) -> None:
 
 
 def _open(log: Path, flags: int) -> int | None:
-    """A descriptor of a regular file and nothing else: users may write into the folder."""
+    """A descriptor of a regular file and nothing else: users may write into the directory."""
     try:
         fd = os.open(log, flags | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:

@@ -26,18 +26,18 @@ exec {binary} "$@" <{null}
 """On a terminal conmon gives all three of the runtime's own streams the null device."""
 
 
-def prepare(handler: Handler, folder: Path) -> Handler:
-    """The handler with a null device and a launcher in `folder`, where programs can run.
+def prepare(handler: Handler, directory: Path) -> Handler:
+    """The handler with a null device and a launcher in `directory`, where programs can run.
 
     conmon always gives the host's /dev/null: the launcher is what it starts in crun's stead.
     """
     if handler.kind != "crun":
         return handler
-    null = folder / f"{handler.name}.null"
+    null = directory / f"{handler.name}.null"
     null.unlink(missing_ok=True)
     os.mknod(null, stat.S_IFCHR | _MODE, _NUMBER)
     null.chmod(_MODE)
-    launcher = folder / f"{handler.name}.launch"
+    launcher = directory / f"{handler.name}.launch"
     binary, device = (shlex.quote(str(word)) for word in (handler.binary, null))
     launcher.write_text(_LAUNCHER.format(binary=binary, null=device))
     launcher.chmod(0o700)

@@ -23,13 +23,13 @@ async def probe(
     name: str,
     binary: str,
     root: Path,
-    folder: Path,
+    directory: Path,
     systemd_cgroup: bool = False,
     cgroups_path: str = "",
 ) -> Handler:
     """A handler that has just run a container, or RuntimeFailure with the runtime's words.
 
-    `binary` may be a name on PATH. `folder` is for short use. `cgroups_path` is where the
+    `binary` may be a name on PATH. `directory` is for short use. `cgroups_path` is where the
     container's cgroup goes, in the driver's form; the default fits cgroupfs. What an earlier daemon
     left running under `root` is ended.
     """
@@ -41,11 +41,11 @@ async def probe(
     handler = Handler(name, found, kind, root, known, systemd_cgroup)
     handler.prepare()
     leftovers.end(handler.scratch)
-    await _try(handler, folder, cgroups_path)
+    await _try(handler, directory, cgroups_path)
     return handler
 
 
-async def choose_default(root: Path, folder: Path, systemd_cgroup: bool = False) -> Handler:
+async def choose_default(root: Path, directory: Path, systemd_cgroup: bool = False) -> Handler:
     """crun where it works, else runc; the state goes to `root`/<name>.
 
     RuntimeFailure tells why each of them did not.
@@ -53,16 +53,16 @@ async def choose_default(root: Path, folder: Path, systemd_cgroup: bool = False)
     refusals = []
     for binary in ("crun", "runc"):
         try:
-            return await probe(binary, binary, root / binary, folder, systemd_cgroup)
+            return await probe(binary, binary, root / binary, directory, systemd_cgroup)
         except BerthError as error:
             refusals.append(str(error))
     raise RuntimeFailure("no OCI runtime works here: " + "; ".join(refusals))
 
 
-async def _try(handler: Handler, folder: Path, cgroups_path: str) -> None:
+async def _try(handler: Handler, directory: Path, cgroups_path: str) -> None:
     """Create, start and delete a container of one static program."""
     id = f"berth-probe-{secrets.token_hex(6)}"
-    bundle = folder / id
+    bundle = directory / id
     group = cgroups_path or f"/{id}"
     try:
         _write_bundle(bundle, group, known_init())

@@ -121,12 +121,12 @@ def read_processes(pids: Iterable[int]) -> Processes:
     return Processes(len(alive), descriptors, sockets, _soft_limits(alive))
 
 
-def _descriptors(folder: str) -> list[str]:
+def _descriptors(directory: str) -> list[str]:
     found = []
     try:
-        for name in os.listdir(folder):
+        for name in os.listdir(directory):
             try:
-                found.append(os.readlink(f"{folder}/{name}"))
+                found.append(os.readlink(f"{directory}/{name}"))
             except FileNotFoundError:
                 continue
     except OSError:  # ended, or a kernel thread

@@ -97,8 +97,8 @@ class Layers:
             layer.walk = None
 
 
-def measure_folder(path: str) -> tuple[int, int]:
-    """Bytes on disk and inodes of a folder with all in it, hard links once; a missing one is 0.
+def measure_directory(path: str) -> tuple[int, int]:
+    """Bytes on disk and inodes of a directory with all in it, hard links once; a missing one is 0.
 
     Links are not followed. Names that go away meanwhile are passed over.
     """

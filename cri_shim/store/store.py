@@ -3,14 +3,19 @@
 Durability. A pod does not outlive a boot, so its record need not reach the disk before the call
 returns: it must survive `kill -9` of the daemon, which the page cache does (WAL, synchronous
 NORMAL). What outlives a boot (images, leases of other programs) asks for `durable`.
+
+Changes. A record is never written back from a copy: between reading a copy and writing it lies an
+await, and what another call has entered meanwhile would be lost (two StopPodSandbox at once of an
+admitted pod made the second one fail that way). So a change is a function from the record as it is
+now to the next one.
 """
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from berth.base.errors import AlreadyExists
+from berth.base.errors import AlreadyExists, NotFound
 from cri_shim.model.container import Container
 from cri_shim.model.ids import ContainerId, SandboxId
 from cri_shim.model.lifecycle import check_container_move, check_sandbox_move
@@ -81,9 +86,18 @@ class Store:
             ) from None
         self._show_sandbox(sandbox)
 
-    def put_sandbox(self, sandbox: Sandbox) -> None:
-        """Replace a record; the move of its state must be in the table."""
-        now = self.view.sandboxes[sandbox.id]
+    def update_sandbox(self, id_: SandboxId, change: Callable[[Sandbox], Sandbox]) -> Sandbox:
+        """Change a record: `change` gets it as it is now and returns the next one, returned here.
+
+        NotFound if it is gone; a move of its state must be in the table. `change` runs at once, in
+        this call: no await lies between its reading and its writing.
+        """
+        now = self.view.sandboxes.get(id_)
+        if now is None:
+            raise NotFound(f"pod sandbox {id_[:12]} has been removed meanwhile")
+        sandbox = change(now)
+        if sandbox == now:
+            return now
         if now.state is not sandbox.state:
             check_sandbox_move(now.state, sandbox.state, sandbox.name)
         self._db.execute(
@@ -91,6 +105,7 @@ class Store:
             (sandbox.state.value, sandbox_document(sandbox), sandbox.id),
         )
         self._show_sandbox(sandbox)
+        return sandbox
 
     def delete_sandbox(self, id_: SandboxId) -> None:
         self._db.execute("DELETE FROM sandboxes WHERE id = ?", (id_,))
@@ -112,9 +127,19 @@ class Store:
             ) from None
         self._show_container(container)
 
-    def put_container(self, container: Container) -> None:
-        """Replace a record; the move of its state must be in the table."""
-        now = self.view.containers[container.id]
+    def update_container(
+        self, id_: ContainerId, change: Callable[[Container], Container]
+    ) -> Container:
+        """Change a record: `change` gets it as it is now and returns the next one, returned here.
+
+        NotFound if it is gone; a move of its state must be in the table.
+        """
+        now = self.view.containers.get(id_)
+        if now is None:
+            raise NotFound(f"container {id_[:12]} has been removed meanwhile")
+        container = change(now)
+        if container == now:
+            return now
         if now.state is not container.state:
             check_container_move(now.state, container.state, container.name)
         self._db.execute(
@@ -122,6 +147,7 @@ class Store:
             (container.state.value, container_document(container), container.id),
         )
         self._show_container(container)
+        return container
 
     def delete_container(self, id_: ContainerId) -> None:
         self._db.execute("DELETE FROM containers WHERE id = ?", (id_,))

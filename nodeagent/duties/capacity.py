@@ -25,10 +25,10 @@ def _total_memory(meminfo: str) -> int:
     raise ValueError("MemTotal is missing")
 
 
-def _hugepages(folder: Path) -> dict[str, int]:
+def _hugepages(directory: Path) -> dict[str, int]:
     """Bytes of reserved huge pages as Kubernetes names them; sizes without pages are left out."""
     found = {}
-    for path in sorted(folder.glob("hugepages-*kB")):
+    for path in sorted(directory.glob("hugepages-*kB")):
         kib = int(path.name.removeprefix("hugepages-").removesuffix("kB"))
         size = f"{kib >> 20}Gi" if kib >> 20 else f"{kib >> 10}Mi" if kib >> 10 else f"{kib}Ki"
         if pages := int((path / "nr_hugepages").read_text("ascii")):

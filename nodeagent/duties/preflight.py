@@ -41,7 +41,7 @@ def findings(places: Places) -> list[Finding]:
     """Everything checked, good or bad."""
     return [
         _root(),
-        *(_folder(path) for path in (places.state, places.socket.parent)),
+        *(_directory(path) for path in (places.state, places.socket.parent)),
         *_plan(places.plan),
         _runtime(places.cri_socket),
     ]
@@ -53,12 +53,12 @@ def _root() -> Finding:
     return Finding(True, f"runs as user {os.geteuid()}: the socket is for root; run it as root")
 
 
-def _folder(path: Path) -> Finding:
-    """The folder, or the nearest one above it that exists, can be written."""
+def _directory(path: Path) -> Finding:
+    """The directory, or the nearest one above it that exists, can be written."""
     existing = next(parent for parent in (path, *path.parents) if parent.exists())
     if existing.is_dir() and os.access(existing, os.W_OK):
         return Finding(False, f"{path} can be written")
-    return Finding(True, f"{existing} is no folder that can be written; make it one")
+    return Finding(True, f"{existing} is no directory that can be written; make it one")
 
 
 def _plan(path: Path) -> Iterator[Finding]:

@@ -116,7 +116,7 @@ def _checked(document: Mapping[str, Any]) -> Mapping[str, Any]:
     if document.get("version") != VERSION:
         raise ValueError(
             f"the journal is of version {document.get('version')}, this agent reads {VERSION}; "
-            "run the agent that wrote it, or move the state folder away and start empty"
+            "run the agent that wrote it, or move the state directory away and start empty"
         )
     return document
 

@@ -15,7 +15,7 @@ class JournalCorrupt(JournalError):
 
     def __init__(self, file: Path, offset: int, problem: str) -> None:
         super().__init__(
-            f"{file}: {problem} at byte {offset}. The journal was not changed. Restore the folder "
+            f"{file}: {problem} at byte {offset}. The journal was not changed. Restore it "
             f"from a copy, or move {file.parent} away and start empty: running pods are announced "
             "again by the runtime, loans and notices in flight are lost"
         )

@@ -45,20 +45,20 @@ class _Queue:
 class Journal:
     """An open journal; at most one process has it open."""
 
-    def __init__(self, folder: Path, segment_bytes: int = SEGMENT_BYTES) -> None:
-        """Open and lock the folder; `recovered` says what was there.
+    def __init__(self, directory: Path, segment_bytes: int = SEGMENT_BYTES) -> None:
+        """Open and lock the directory; `recovered` says what was there.
 
         Raises JournalError if another process holds it and JournalCorrupt if durable bytes are
         damaged. Needs a running event loop.
         """
         self._held = ExitStack()
         with ExitStack() as undo:
-            undo.enter_context(locked(folder))
-            remove_drafts(folder)
-            self.recovered: Recovered = recover(folder)
-            self._writer = Writer(folder, self.recovered.last, segment_bytes)
+            undo.enter_context(locked(directory))
+            remove_drafts(directory)
+            self.recovered: Recovered = recover(directory)
+            self._writer = Writer(directory, self.recovered.last, segment_bytes)
             self._held = undo.pop_all()
-        self._folder = folder
+        self._directory = directory
         self._loop = asyncio.get_running_loop()
         self._queue = _Queue()
         self._last = self.recovered.last
@@ -79,7 +79,7 @@ class Journal:
         """
         data = encode_record(record)
         if len(data) > MAX_RECORD:
-            raise JournalError(f"{self._folder}: a record of {len(data)} bytes is too long")
+            raise JournalError(f"{self._directory}: a record of {len(data)} bytes is too long")
         self._check()
         self._last += 1
         return self._put(data, snapshot=False)
@@ -94,7 +94,7 @@ class Journal:
         if self._broken is not None:
             raise self._broken
         if self._queue.closing:
-            raise JournalError(f"{self._folder}: the journal is closed")
+            raise JournalError(f"{self._directory}: the journal is closed")
 
     def _put(self, data: bytes, snapshot: bool) -> "asyncio.Future[int]":
         job = _Job(data, self._loop.create_future(), self._last, snapshot)
@@ -104,7 +104,7 @@ class Journal:
         return job.done
 
     async def close(self) -> None:
-        """Write what is queued, end the thread, give the folder free."""
+        """Write what is queued, end the thread, give the directory free."""
         with self._queue.ready:
             self._queue.closing = True
             self._queue.ready.notify()
@@ -136,7 +136,7 @@ class Journal:
                 self._writer.write([job.data for job in jobs])
         except OSError as cause:
             failure = JournalError(
-                f"{self._folder}: cannot write the journal: {cause}. Free or repair the disk, "
+                f"{self._directory}: cannot write the journal: {cause}. Free or repair the disk, "
                 "then restart the agent"
             )
             failure.__cause__ = cause

@@ -1,4 +1,4 @@
-"""What a journal folder holds at start: the last good snapshot and the records after it.
+"""What a journal directory holds at start: the last good snapshot and the records after it.
 
 A torn tail (a batch that never became durable) is cut off and reported. Damage to anything that
 was durable is refused: nothing is changed and the error says where.
@@ -42,10 +42,10 @@ class Recovered:
         return self.snapshot + len(self.records)
 
 
-def recover(folder: Path) -> Recovered:
-    """Read the folder and cut a torn tail; raise JournalCorrupt if durable bytes are damaged."""
-    number, state, skipped = _last_good_snapshot(folder)
-    files = _needed(folder, number)
+def recover(directory: Path) -> Recovered:
+    """Read the directory and cut a torn tail; raise JournalCorrupt if durable bytes are damaged."""
+    number, state, skipped = _last_good_snapshot(directory)
+    files = _needed(directory, number)
     records: list[bytes] = []
     cut = None
     expected = files[0][0] if files else 1
@@ -55,11 +55,11 @@ def recover(folder: Path) -> Recovered:
         found, cut = _read_segment(path, first, last=index == len(files) - 1)
         records += found
         expected += len(found)
-    return _result(folder, files, (number, state, skipped), records, cut)
+    return _result(directory, files, (number, state, skipped), records, cut)
 
 
 def _result(
-    folder: Path,
+    directory: Path,
     files: list[tuple[int, Path]],
     snapshot: tuple[int, Json, tuple[Path, ...]],
     records: list[bytes],
@@ -77,9 +77,9 @@ def _result(
     return Recovered(state, number, decoded, cut, skipped)
 
 
-def _last_good_snapshot(folder: Path) -> tuple[int, Json, tuple[Path, ...]]:
+def _last_good_snapshot(directory: Path) -> tuple[int, Json, tuple[Path, ...]]:
     skipped: list[Path] = []
-    found = snapshots(folder)
+    found = snapshots(directory)
     for number, path in reversed(found):
         data = path.read_bytes()
         frame = frame_at(data, 0)
@@ -87,20 +87,22 @@ def _last_good_snapshot(folder: Path) -> tuple[int, Json, tuple[Path, ...]]:
             return number, json.loads(frame.records[0]), tuple(skipped)
         skipped.append(path)
     if found:
-        first = segments(folder)[:1]
+        first = segments(directory)[:1]
         if not first or first[0][0] != 1:
             raise JournalCorrupt(found[-1][1], 0, "no snapshot is readable; damage")
     return 0, None, tuple(skipped)
 
 
-def _needed(folder: Path, snapshot: int) -> list[tuple[int, Path]]:
+def _needed(directory: Path, snapshot: int) -> list[tuple[int, Path]]:
     """The segments from the one with the snapshot's next record on."""
-    files = segments(folder)
+    files = segments(directory)
     covering = [index for index, (first, _) in enumerate(files) if first <= snapshot + 1]
     if not covering:
         if files or snapshot:
             raise JournalCorrupt(
-                files[0][1] if files else folder, 0, f"the segment of record {snapshot + 1} is gone"
+                files[0][1] if files else directory,
+                0,
+                f"the segment of record {snapshot + 1} is gone",
             )
         return []
     return files[covering[-1] :]

@@ -20,38 +20,38 @@ START_BYTES = _START.size
 _SEGMENT, _SNAPSHOT, _DIGITS = "segment-", "snapshot-", 20
 
 
-def segment_path(folder: Path, first: int) -> Path:
+def segment_path(directory: Path, first: int) -> Path:
     """The segment whose first record has this number."""
-    return folder / f"{_SEGMENT}{first:0{_DIGITS}}"
+    return directory / f"{_SEGMENT}{first:0{_DIGITS}}"
 
 
-def snapshot_path(folder: Path, number: int) -> Path:
+def snapshot_path(directory: Path, number: int) -> Path:
     """The state after the record of this number."""
-    return folder / f"{_SNAPSHOT}{number:0{_DIGITS}}"
+    return directory / f"{_SNAPSHOT}{number:0{_DIGITS}}"
 
 
-def segments(folder: Path) -> list[tuple[int, Path]]:
+def segments(directory: Path) -> list[tuple[int, Path]]:
     """Numbers of first records and files, oldest first."""
-    return _numbered(folder, _SEGMENT)
+    return _numbered(directory, _SEGMENT)
 
 
-def snapshots(folder: Path) -> list[tuple[int, Path]]:
+def snapshots(directory: Path) -> list[tuple[int, Path]]:
     """Numbers of last records and files, oldest first."""
-    return _numbered(folder, _SNAPSHOT)
+    return _numbered(directory, _SNAPSHOT)
 
 
-def _numbered(folder: Path, prefix: str) -> list[tuple[int, Path]]:
+def _numbered(directory: Path, prefix: str) -> list[tuple[int, Path]]:
     found = []
-    for path in folder.iterdir():
+    for path in directory.iterdir():
         digits = path.name.removeprefix(prefix)
         if path.name.startswith(prefix) and len(digits) == _DIGITS and digits.isdecimal():
             found.append((int(digits), path))
     return sorted(found)
 
 
-def remove_drafts(folder: Path) -> None:
+def remove_drafts(directory: Path) -> None:
     """Remove files whose writing was interrupted before they got their name."""
-    for path in folder.glob(".s*"):
+    for path in directory.glob(".s*"):
         path.unlink()
 
 
@@ -60,9 +60,9 @@ def set_aside(path: Path) -> None:
     path.rename(path.with_name(f"damaged-{path.name}"))
 
 
-def create_segment(folder: Path, first: int) -> Path:
+def create_segment(directory: Path, first: int) -> Path:
     """An empty segment, durable with its name before anything is written to it."""
-    path = segment_path(folder, first)
+    path = segment_path(directory, first)
     atomic_write(path, _START.pack(_MAGIC, first))
     return path
 
@@ -73,15 +73,15 @@ def starts_as(data: bytes, first: int) -> bool:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold the folder alone; JournalError if another process does.
+def locked(directory: Path) -> Iterator[None]:
+    """Hold the directory alone; JournalError if another process does.
 
     The lock goes with the process, however it ends.
     """
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    fd = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    fd = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        _flock(folder, fd)
+        _flock(directory, fd)
         os.ftruncate(fd, 0)
         os.pwrite(fd, str(os.getpid()).encode(), 0)
         yield
@@ -89,11 +89,11 @@ def locked(folder: Path) -> Iterator[None]:
         os.close(fd)
 
 
-def _flock(folder: Path, fd: int) -> None:
+def _flock(directory: Path, fd: int) -> None:
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as cause:
         owner = os.pread(fd, 20, 0).decode("ascii", "replace") or "unknown"
         raise JournalError(
-            f"{folder}: the journal is in use by process {owner}; stop that one first"
+            f"{directory}: the journal is in use by process {owner}; stop that one first"
         ) from cause

@@ -33,8 +33,8 @@ def test_what_is_printed_reads_back_equal(tmp_path: Path) -> None:
     assert load(tmp_path_file(tmp_path, render(config))) == config
 
 
-def tmp_path_file(folder: Path, text: str) -> Path:
-    path = folder / "f.toml"
+def tmp_path_file(directory: Path, text: str) -> Path:
+    path = directory / "f.toml"
     path.write_text(text)
     return path
 

@@ -1,4 +1,4 @@
-"""Parsing of cgroup files, mount tables and names: on texts and on folders of plain files.
+"""Parsing of cgroup files, mount tables and names: on texts and on directories of plain files.
 
 This is where the files of a full cgroup v2 are read on hosts that have only v1.
 """
@@ -146,7 +146,7 @@ def test_v1_refuses_raw_v2_keys() -> None:
 
 def test_a_failed_write_restores_the_old_values(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("old")
-    (tmp_path / "folder").mkdir()
+    (tmp_path / "directory").mkdir()
     writes = [Write("x", "a", "new"), Write("x", "none", "1", optional=True), Write("x", "b", "1")]
     with pytest.raises(OSError, match="b"):
         limits.execute(writes, lambda write: f"{tmp_path}/{write.file}")

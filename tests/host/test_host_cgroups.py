@@ -67,7 +67,7 @@ def hierarchies(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]
     it linger in the kernel, and ends at the next unmount after that."""
     names: list[str] = []
     yield names
-    folder = tmp_path_factory.mktemp("hierarchy")
+    directory = tmp_path_factory.mktemp("hierarchy")
     for _ in range(5):
         # Time for the kernel to take down what the last unmount released: a mount revives it.
         # A mount namespace that others made meanwhile may hold it longer than we can wait.
@@ -76,8 +76,8 @@ def hierarchies(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]
         if not left:
             return
         for name in left:
-            mounts.filesystem(name, folder, "cgroup", data=f"none,name={name}")
-            mounts.unmount(folder)
+            mounts.filesystem(name, directory, "cgroup", data=f"none,name={name}")
+            mounts.unmount(directory)
 
 
 @pytest.fixture(params=["host", "v2", "v1 without controllers"])

@@ -12,8 +12,8 @@ from berth.linux import mounts
 from berth.linux.files import atomic_write, open_beneath, read_text, remove_tree, safe_join
 
 
-def _names(folder: Path | str) -> list[str]:
-    return sorted(entry.name for entry in Path(folder).iterdir())
+def _names(directory: Path | str) -> list[str]:
+    return sorted(entry.name for entry in Path(directory).iterdir())
 
 
 def test_atomic_write_replaces_and_leaves_no_draft(tmp_path: Path) -> None:
@@ -26,12 +26,12 @@ def test_atomic_write_replaces_and_leaves_no_draft(tmp_path: Path) -> None:
 
 
 def test_atomic_write_that_fails_keeps_the_old_content(tmp_path: Path) -> None:
-    target = tmp_path / "folder"
+    target = tmp_path / "directory"
     target.mkdir()
     (target / "inside").touch()
     with pytest.raises(OSError):
-        atomic_write(target, b"a file cannot replace a folder")
-    assert _names(tmp_path) == ["folder"]
+        atomic_write(target, b"a file cannot replace a directory")
+    assert _names(tmp_path) == ["directory"]
 
 
 def test_read_text_of_what_is_gone(tmp_path: Path) -> None:

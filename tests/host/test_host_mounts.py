@@ -11,8 +11,8 @@ from berth.linux import mounts, namespaces, overlayfs
 from berth.linux.mounts import Attribute, Flag
 
 
-def _names(folder: Path | str) -> list[str]:
-    return sorted(entry.name for entry in Path(folder).iterdir())
+def _names(directory: Path | str) -> list[str]:
+    return sorted(entry.name for entry in Path(directory).iterdir())
 
 
 @pytest.fixture(autouse=True)
@@ -22,14 +22,14 @@ def nothing_left(tmp_path: Path) -> Iterator[None]:
     assert mounts.mounts_below(tmp_path) == []
 
 
-def _folders(base: Path, *names: str) -> list[Path]:
+def _directories(base: Path, *names: str) -> list[Path]:
     for name in names:
         (base / name).mkdir()
     return [base / name for name in names]
 
 
 def test_bind_and_unmount_with_odd_names(tmp_path: Path) -> None:
-    source, target = _folders(tmp_path, "a b\\c", "t\n#ü")
+    source, target = _directories(tmp_path, "a b\\c", "t\n#ü")
     (source / "file").touch()
     mounts.bind(source, target)
     assert (target / "file").exists()
@@ -48,7 +48,7 @@ def test_bind_names_both_paths(tmp_path: Path) -> None:
 
 
 def test_remount_read_only(tmp_path: Path) -> None:
-    source, target = _folders(tmp_path, "source", "target")
+    source, target = _directories(tmp_path, "source", "target")
     mounts.bind(source, target)
     mounts.remount(target, Flag.BIND | Flag.RDONLY | Flag.NOSUID)
     assert {"ro", "nosuid"} <= mounts.mount_of(target).options
@@ -68,7 +68,7 @@ def test_tmpfs_with_size_and_mode(tmp_path: Path) -> None:
 
 
 def test_propagation_is_read_and_set(tmp_path: Path) -> None:
-    (peer, shared) = _folders(tmp_path, "peer", "shared")
+    (peer, shared) = _directories(tmp_path, "peer", "shared")
     mounts.tmpfs(shared, 0)
     mounts.make_shared(shared)
     mounts.bind(shared, peer)
@@ -82,7 +82,7 @@ def test_propagation_is_read_and_set(tmp_path: Path) -> None:
 
 
 def test_recursive_read_only_of_a_detached_tree(tmp_path: Path) -> None:
-    source, target = _folders(tmp_path, "source", "target")
+    source, target = _directories(tmp_path, "source", "target")
     (source / "inner").mkdir()
     mounts.tmpfs(source / "inner", 0)
     tree = mounts.clone_tree(source)
@@ -104,7 +104,7 @@ class _Range:
 
 
 def test_idmapped_mount_shifts_owners(tmp_path: Path) -> None:
-    source, target, ns = _folders(tmp_path, "source", "target", "ns")
+    source, target, ns = _directories(tmp_path, "source", "target", "ns")
     mounts.tmpfs(source, 0)
     (source / "file").touch()
     ids = [_Range(0, 100_000, 65_536)]
@@ -120,7 +120,7 @@ def test_idmapped_mount_shifts_owners(tmp_path: Path) -> None:
 
 
 def test_unmount_all_takes_stacked_and_busy_ones(tmp_path: Path) -> None:
-    (target,) = _folders(tmp_path, "target")
+    (target,) = _directories(tmp_path, "target")
     mounts.tmpfs(target, 0)
     mounts.tmpfs(target, 0)
     (target / "inner").mkdir()
@@ -134,15 +134,15 @@ def test_unmount_all_takes_stacked_and_busy_ones(tmp_path: Path) -> None:
 
 
 def _layers(base: Path, *names: str) -> list[str]:
-    for folder in _folders(base, *names):
-        (folder / f"from-{folder.name[:8]}").touch()
+    for directory in _directories(base, *names):
+        (directory / f"from-{directory.name[:8]}").touch()
     return [str(base / name) for name in names]
 
 
 @pytest.mark.parametrize("old", [False, True])
 def test_overlay_of_layers_with_odd_names(tmp_path: Path, old: bool) -> None:
     lowers = _layers(tmp_path, "top:a,b", "base\\c")
-    upper, work, target = map(str, _folders(tmp_path, "up:per", "work", "target"))
+    upper, work, target = map(str, _directories(tmp_path, "up:per", "work", "target"))
     if old:
         settings = overlayfs._settings(upper, work, True, ["index=off"])
         overlayfs._mount_old(lowers, settings, target, writable=True)
@@ -155,7 +155,7 @@ def test_overlay_of_layers_with_odd_names(tmp_path: Path, old: bool) -> None:
 
 def test_overlay_without_upper_is_read_only(tmp_path: Path) -> None:
     lowers = _layers(tmp_path, "one", "two")
-    (target,) = map(str, _folders(tmp_path, "target"))
+    (target,) = map(str, _directories(tmp_path, "target"))
     mounts.overlay(lowers, None, None, target)
     with pytest.raises(OSError) as caught:
         Path(target, "new").touch()
@@ -165,7 +165,7 @@ def test_overlay_without_upper_is_read_only(tmp_path: Path) -> None:
 def test_overlay_of_more_layers_than_a_page_of_options(tmp_path: Path) -> None:
     """100 layers with names of 60 letters do not fit into the old call's page."""
     lowers = _layers(tmp_path, *(f"{n:03}" + "x" * 57 for n in range(100)))
-    (target,) = map(str, _folders(tmp_path, "target"))
+    (target,) = map(str, _directories(tmp_path, "target"))
     with pytest.raises(OSError, match=r"100 layers needs \d+ bytes.*6.8") as caught:
         overlayfs._mount_old(lowers, [], target, writable=False)
     assert caught.value.errno == errno.E2BIG
@@ -177,19 +177,19 @@ def test_overlay_of_a_layer_with_a_very_long_path(tmp_path: Path) -> None:
     deep = tmp_path / ("x" * 150) / ("y" * 150)
     deep.mkdir(parents=True)
     lowers = _layers(deep, "layer", "other")
-    (target,) = map(str, _folders(tmp_path, "target"))
+    (target,) = map(str, _directories(tmp_path, "target"))
     mounts.overlay(lowers, None, None, target)
     assert _names(target) == ["from-layer", "from-other"]
 
 
 def test_overlay_says_why_not(tmp_path: Path) -> None:
-    (target, upper) = map(str, _folders(tmp_path, "target", "upper"))
+    (target, upper) = map(str, _directories(tmp_path, "target", "upper"))
     with pytest.raises(FileNotFoundError, match="absent"):
         mounts.overlay([str(tmp_path / "absent")], None, None, target)
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match="is not a directory"):
         mounts.overlay([target], upper, str(tmp_path / "file"), target)
-    with pytest.raises(ValueError, match="work folder"):
+    with pytest.raises(ValueError, match="work directory"):
         mounts.overlay([target], upper, None, target)
 
 

@@ -34,12 +34,12 @@ class Range:
 IDS = [Range(0, 300_000, 65_536)]
 
 
-def _names(folder: Path | str) -> list[str]:
-    return sorted(entry.name for entry in Path(folder).iterdir())
+def _names(directory: Path | str) -> list[str]:
+    return sorted(entry.name for entry in Path(directory).iterdir())
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Iterator[Path]:
+def directory(tmp_path: Path) -> Iterator[Path]:
     threads = threading.active_count()
     ours = {kind: Path(f"/proc/self/ns/{kind}").readlink() for kind in KINDS}
     yield tmp_path
@@ -76,9 +76,9 @@ def _check_prepared(pinned: dict[str, Path]) -> None:
     assert run_inside(str(pinned["net"]), _connects)
 
 
-def test_pinned_namespaces_are_prepared_and_stay(folder: Path) -> None:
+def test_pinned_namespaces_are_prepared_and_stay(directory: Path) -> None:
     host = socket.gethostname()
-    pinned = pin(KINDS, folder, _prepare)
+    pinned = pin(KINDS, directory, _prepare)
     assert set(pinned) == set(KINDS)
     _check_prepared(pinned)
     assert socket.gethostname() == host
@@ -86,13 +86,13 @@ def test_pinned_namespaces_are_prepared_and_stay(folder: Path) -> None:
         assert path.stat().st_ino != Path(f"/proc/self/ns/{kind}").stat().st_ino
 
 
-def test_one_kind_alone(folder: Path) -> None:
-    assert pin(["uts"], folder) == {"uts": folder / "uts"}
+def test_one_kind_alone(directory: Path) -> None:
+    assert pin(["uts"], directory) == {"uts": directory / "uts"}
 
 
-def test_namespaces_owned_by_a_user_namespace(folder: Path) -> None:
-    user = pin_user(IDS, IDS, folder)
-    pinned = pin(KINDS, folder, _prepare, userns=user)
+def test_namespaces_owned_by_a_user_namespace(directory: Path) -> None:
+    user = pin_user(IDS, IDS, directory)
+    pinned = pin(KINDS, directory, _prepare, userns=user)
     _check_prepared(pinned)
     owner = 0xB701  # NS_GET_USERNS of ioctl_ns(2)
     fd = os.open(pinned["net"], os.O_RDONLY)
@@ -102,42 +102,42 @@ def test_namespaces_owned_by_a_user_namespace(folder: Path) -> None:
     os.close(fd)
 
 
-def test_an_error_inside_leaves_nothing(folder: Path) -> None:
+def test_an_error_inside_leaves_nothing(directory: Path) -> None:
     def fails() -> None:
         raise ValueError("cannot prepare")
 
     with pytest.raises(ValueError, match="cannot prepare"):
-        pin(KINDS, folder, fails)
-    assert _names(folder) == []
-    user = pin_user(IDS, IDS, folder)
+        pin(KINDS, directory, fails)
+    assert _names(directory) == []
+    user = pin_user(IDS, IDS, directory)
     with pytest.raises(ValueError, match="cannot prepare"):
-        pin(KINDS, folder, fails, userns=user)
-    assert _names(folder) == ["user"]
+        pin(KINDS, directory, fails, userns=user)
+    assert _names(directory) == ["user"]
 
 
-def test_a_taken_place_is_refused_and_kept(folder: Path) -> None:
-    pinned = pin(["net"], folder)
+def test_a_taken_place_is_refused_and_kept(directory: Path) -> None:
+    pinned = pin(["net"], directory)
     inode = pinned["net"].stat().st_ino
     with pytest.raises(FileExistsError):
-        pin(["ipc", "net"], folder)
-    assert _names(folder) == ["net"]
+        pin(["ipc", "net"], directory)
+    assert _names(directory) == ["net"]
     assert pinned["net"].stat().st_ino == inode
 
 
-def test_a_map_that_the_kernel_refuses(folder: Path) -> None:
+def test_a_map_that_the_kernel_refuses(directory: Path) -> None:
     with pytest.raises(OSError, match=r"0 300000 0.*uid_map"):
-        pin_user([Range(0, 300_000, 0)], IDS, folder)
-    assert _names(folder) == []
+        pin_user([Range(0, 300_000, 0)], IDS, directory)
+    assert _names(directory) == []
 
 
-def test_a_user_namespace_that_is_missing(folder: Path) -> None:
+def test_a_user_namespace_that_is_missing(directory: Path) -> None:
     with pytest.raises(OSError, match="nowhere"):
-        pin(["net"], folder, userns=folder / "nowhere")
-    assert _names(folder) == []
+        pin(["net"], directory, userns=directory / "nowhere")
+    assert _names(directory) == []
 
 
-def test_run_inside_gives_errors_and_names_a_missing_path(folder: Path) -> None:
-    pinned = pin(["net"], folder)
+def test_run_inside_gives_errors_and_names_a_missing_path(directory: Path) -> None:
+    pinned = pin(["net"], directory)
 
     def fails() -> None:
         raise LookupError("from inside")
@@ -145,11 +145,11 @@ def test_run_inside_gives_errors_and_names_a_missing_path(folder: Path) -> None:
     with pytest.raises(LookupError, match="from inside"):
         run_inside(str(pinned["net"]), fails)
     with pytest.raises(FileNotFoundError, match="none"):
-        run_inside(str(folder / "none"), fails)
-    (folder / "plain").touch()
+        run_inside(str(directory / "none"), fails)
+    (directory / "plain").touch()
     with pytest.raises(OSError, match="plain"):
-        run_inside(str(folder / "plain"), fails)
-    (folder / "plain").unlink()
+        run_inside(str(directory / "plain"), fails)
+    (directory / "plain").unlink()
 
 
 def test_a_sysctl_that_fails_is_named() -> None:

@@ -13,8 +13,8 @@ from berth.linux import processes
 from berth.linux.processes import ProcessTimeout, run, spawn
 
 
-def _names(folder: Path | str) -> list[str]:
-    return sorted(entry.name for entry in Path(folder).iterdir())
+def _names(directory: Path | str) -> list[str]:
+    return sorted(entry.name for entry in Path(directory).iterdir())
 
 
 async def test_run_feeds_reads_and_gives_the_code() -> None:
@@ -82,7 +82,7 @@ async def test_a_grandchild_that_keeps_the_pipes_does_not_hold_us() -> None:
     assert result.code == 0
 
 
-async def test_environment_folder_and_descriptors(tmp_path: Path) -> None:
+async def test_environment_directory_and_descriptors(tmp_path: Path) -> None:
     read, write = os.pipe()
     script = f"pwd; echo $WORD; printf through > /dev/fd/{write}"
     result = await run(

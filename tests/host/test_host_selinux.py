@@ -96,7 +96,7 @@ def test_links_do_not_lead_out(tmp_path: Path) -> None:
     outside, inside = tmp_path / "outside", tmp_path / "inside"
     write(outside / "file", "")
     inside.mkdir()
-    (inside / "folder").symlink_to(outside)
+    (inside / "directory").symlink_to(outside)
     (inside / "link").symlink_to(outside / "file")
     (inside / "dangling").symlink_to("absent")
     assert selinux.set_label(str(inside), LABEL, TRUSTED)
@@ -132,14 +132,14 @@ def test_nested_too_deep(tmp_path: Path) -> None:
      "/sys", "/run", "/var/../etc", "/proc/self", "/sys/fs", "/dev/shm"],
 )  # fmt: skip
 def test_the_systems_own(path: str) -> None:
-    with pytest.raises(PermissionError, match="a folder of the system"):
+    with pytest.raises(PermissionError, match="a directory of the system"):
         selinux.set_label(path, LABEL, USER)
     assert USER not in os.listxattr("/etc")
 
 
 def test_a_link_to_the_systems_own(tmp_path: Path) -> None:
     (tmp_path / "volume").symlink_to("/etc")
-    with pytest.raises(PermissionError, match="a folder of the system"):
+    with pytest.raises(PermissionError, match="a directory of the system"):
         selinux.set_label(str(tmp_path / "volume"), LABEL, USER)
 
 

@@ -1,4 +1,4 @@
-"""The image service on a folder of a test, with a real store, and a look at what it leaves."""
+"""The image service on a directory of a test, with a real store, and a look at what it leaves."""
 
 import contextlib
 import hashlib
@@ -52,7 +52,7 @@ Facts = tuple[Any, ...]
 
 
 def described(root: Path) -> dict[str, Facts]:
-    """Every file below a folder with all that an image says of it; hard links by group."""
+    """Every file below a directory with all that an image says of it; hard links by group."""
     found: dict[str, Facts] = {}
     groups: dict[int, str] = {}
     for path in sorted([root, *root.rglob("*")]):

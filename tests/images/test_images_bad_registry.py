@@ -12,7 +12,7 @@ from cri_shim.images.service import Images
 from tests.images import room
 from tests.images.scripted_registry import Script, serving
 from tests.support import image as make
-from tests.support.image import folder, member
+from tests.support.image import directory, member
 
 
 def big() -> make.BuiltImage:
@@ -251,7 +251,7 @@ async def test_credentials_are_not_shown_to_a_token_server_without_tls(tmp_path:
 
 async def test_a_layer_that_escapes_leaves_nothing(tmp_path: Path) -> None:
     script = Script()
-    bad = make.Layer.of(folder("ok"), member("../../escaped", b"x"))
+    bad = make.Layer.of(directory("ok"), member("../../escaped", b"x"))
     script.add(make.BuiltImage([make.Layer.of(member("fine", b"x")), bad]))
     async with serving(script) as host, room.opened(tmp_path / "root") as images:
         await refused(images, f"{host}/a", BadImage, "'../../escaped' leads outside")

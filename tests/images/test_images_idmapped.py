@@ -1,4 +1,4 @@
-"""Folders as a user namespace sees them, on real filesystems."""
+"""Directories as a user namespace sees them, on real filesystems."""
 
 from collections.abc import Iterator
 from pathlib import Path

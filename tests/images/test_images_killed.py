@@ -60,7 +60,7 @@ async def test_kill_in_the_middle_of_a_pull(tmp_path: Path, stage: str) -> None:
 async def test_layers_recorded_without_their_image_go_at_the_next_start(tmp_path: Path) -> None:
     root = tmp_path / "root"
     built = make.BuiltImage([make.Layer.of(member("a", b"a"))])
-    layout = make.write_folder(tmp_path / "layout", make.layout_files([built]))
+    layout = make.write_directory(tmp_path / "layout", make.layout_files([built]))
     async with room.opened(root) as images:
         await images.load(layout, "x:1")
     store = Store(root / "store.db")

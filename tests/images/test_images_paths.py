@@ -1,4 +1,4 @@
-"""No archive writes outside of its folder: names, links and replacements at random."""
+"""No archive writes outside of its directory: names, links and replacements at random."""
 
 import contextlib
 import os
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from cri_shim.images.beneath import clean
 from cri_shim.images.errors import BadImage
 from tests.images.test_images_unpack import unpack
-from tests.support.image import folder, hard_link, member, symlink, tar
+from tests.support.image import directory, hard_link, member, symlink, tar
 
 _part = st.sampled_from(["a", "b", "..", ".", "", ".wh.a", ".wh..wh..opq", "outside", "layer"])
 _path = st.lists(_part, min_size=1, max_size=5).map("/".join)
@@ -26,7 +26,7 @@ _target = st.one_of(
 Members = list[tuple[tarfile.TarInfo, bytes]]
 _entry = st.one_of(
     st.tuples(st.just("file"), _path, _path),
-    st.tuples(st.just("folder"), _path, _path),
+    st.tuples(st.just("directory"), _path, _path),
     st.tuples(st.just("symlink"), _path, _target),
     st.tuples(st.just("hard link"), _path, _target),
 )
@@ -35,8 +35,8 @@ _entry = st.one_of(
 def _member(kind: str, path: str, target: str, outside: str) -> tuple[tarfile.TarInfo, bytes]:
     target = target.replace("@OUTSIDE@", outside)
     match kind:
-        case "folder":
-            return folder(path)
+        case "directory":
+            return directory(path)
         case "symlink":
             return symlink(path, target)
         case "hard link":

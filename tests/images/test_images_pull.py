@@ -14,7 +14,7 @@ from cri_shim.images.progress import LayerState, Progress
 from tests.images import room
 from tests.support import image as make
 from tests.support import registry
-from tests.support.image import folder, member
+from tests.support.image import directory, member
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[registry.Regist
 
 def three_layers(seed: bytes = b"") -> make.BuiltImage:
     layers = [
-        make.Layer.of(folder("etc"), member("etc/one", seed + b"1" * 5000), packing="gzip"),
+        make.Layer.of(directory("etc"), member("etc/one", seed + b"1" * 5000), packing="gzip"),
         make.Layer.of(member("etc/two", b"2" * 5000), packing="zstd"),
         make.Layer.of(member("etc/.wh.one"), packing=""),
     ]
@@ -107,11 +107,11 @@ async def test_what_does_not_exist(server: registry.Registry, tmp_path: Path) ->
 
 
 async def test_a_registry_with_passwords(tmp_path: Path) -> None:
-    folder_ = tmp_path / "registry"
-    folder_.mkdir()
-    htpasswd = folder_ / "htpasswd"
+    directory_ = tmp_path / "registry"
+    directory_.mkdir()
+    htpasswd = directory_ / "htpasswd"
     htpasswd.write_text(await _bcrypt("me", "secret"))
-    with registry.running(folder_, htpasswd) as locked:
+    with registry.running(directory_, htpasswd) as locked:
         good = Auth("me", "secret")
         locked = registry.Registry(
             int(locked.host.rpartition(":")[2]), {"Authorization": good.basic()}

@@ -24,17 +24,17 @@ from cri_shim.images.service import Images
 from cri_shim.images.stream import Limits
 from tests.images import room
 from tests.support import image as make
-from tests.support.image import folder, member
+from tests.support.image import directory, member
 
 
 def simple(text: bytes = b"hello", top: str = "zstd", **config: object) -> make.BuiltImage:
-    base = make.Layer.of(folder("etc"), member("etc/greeting", text))
+    base = make.Layer.of(directory("etc"), member("etc/greeting", text))
     more = make.Layer.of(member("etc/more", b"more"), packing=top)
     return make.BuiltImage([base, more], config={"Cmd": ["sh"], **config})
 
 
 async def loaded(images: Images, tmp_path: Path, built: make.BuiltImage, name: str) -> str:
-    layout = make.write_folder(
+    layout = make.write_directory(
         tmp_path / f"layout-{built.digest[7:19]}", make.layout_files([built])
     )
     [image] = await images.load(layout, name)
@@ -216,9 +216,9 @@ async def test_archives_of_every_kind_give_the_same_image(tmp_path: Path) -> Non
     files = make.layout_files(
         [built], [built.described(**{"org.opencontainers.image.ref.name": "quay.io/a/b:1"})]
     )
-    folder_ = make.write_folder(tmp_path / "layout", files)
+    directory_ = make.write_directory(tmp_path / "layout", files)
     plain = make.write_archive(tmp_path / "oci.tar", files)
-    sources = [folder_, plain]
+    sources = [directory_, plain]
     for packing in ("gzip", "zstd"):
         sources.append(tmp_path / f"oci.tar.{packing}")
         sources[-1].write_bytes(make.compress(plain.read_bytes(), packing))
@@ -226,7 +226,7 @@ async def test_archives_of_every_kind_give_the_same_image(tmp_path: Path) -> Non
         make.write_archive(tmp_path / "d.tar", make.docker_files({"quay.io/a/b:1": built}))
     )
     sources.append(tmp_path / "skopeo.tar")
-    copy = ["skopeo", "copy", f"oci:{folder_}", f"docker-archive:{sources[-1]}:b:1"]
+    copy = ["skopeo", "copy", f"oci:{directory_}", f"docker-archive:{sources[-1]}:b:1"]
     await asyncio.to_thread(subprocess.run, copy, check=True, capture_output=True)
     for number, source in enumerate(sources):
         root = tmp_path / f"root{number}"
@@ -256,7 +256,7 @@ async def test_a_docker_archive_with_several_images(tmp_path: Path) -> None:
 async def test_a_layout_for_several_platforms(tmp_path: Path) -> None:
     arm = make.BuiltImage(simple().layers, architecture="arm64", variant="v8")
     files = make.layout_files([arm, simple()])
-    layout = make.write_folder(tmp_path / "layout", files)
+    layout = make.write_directory(tmp_path / "layout", files)
     async with room.opened(tmp_path / "root") as images:
         [image] = await images.load(layout, "x:1")
         assert image.id == simple().id
@@ -306,7 +306,7 @@ async def test_save_finds_another_blob_for_a_layer_that_was_here(tmp_path: Path)
 
 async def test_progress_ends_with_every_layer_done(tmp_path: Path) -> None:
     seen: list[Progress] = []
-    layout = make.write_folder(tmp_path / "layout", make.layout_files([simple()]))
+    layout = make.write_directory(tmp_path / "layout", make.layout_files([simple()]))
     async with room.opened(tmp_path / "root") as images:
         await images.load(layout, "x:1", seen.append)
         assert {layer.state for layer in seen[0].layers} == {LayerState.WAITING}
@@ -339,7 +339,7 @@ def bad_layouts() -> dict[str, tuple[dict[str, bytes], str]]:
     bomb = make.BuiltImage([make.Layer.of(member("zeros", bytes(3 << 20)))])
     flipped = good[layer][:-1] + bytes([good[layer][-1] ^ 1])
     return {
-        "empty folder": ({}, "neither index.json nor manifest.json"),
+        "empty directory": ({}, "neither index.json nor manifest.json"),
         "no images": ({"index.json": make.index([])}, "holds no image"),
         "index no JSON": ({**good, "index.json": b"{"}, "index.json"),
         "manifest missing": ({k: v for k, v in good.items() if k != manifest}, manifest),
@@ -366,14 +366,14 @@ def bad_layouts() -> dict[str, tuple[dict[str, bytes], str]]:
     }
 
 
-@pytest.mark.parametrize("kind", ["folder", "archive"])
+@pytest.mark.parametrize("kind", ["directory", "archive"])
 async def test_bad_layouts_are_refused_whole(tmp_path: Path, kind: str) -> None:
     root = tmp_path / "root"
     async with room.opened(root, limits=Limits(size=2 << 20)) as images:
         for number, (name, (files, text)) in enumerate(bad_layouts().items()):
             path = tmp_path / str(number)
-            path.mkdir() if kind == "folder" else None
-            write = make.write_folder if kind == "folder" else make.write_archive
+            path.mkdir() if kind == "directory" else None
+            write = make.write_directory if kind == "directory" else make.write_archive
             with pytest.raises(BadImage) as caught:
                 await images.load(write(path, files), "x:1")
             assert text in str(caught.value), name
@@ -396,7 +396,7 @@ async def test_truncated_archives_and_other_files_are_refused(tmp_path: Path) ->
                 await images.load(path, "x:1")
         with pytest.raises(InvalidArgument, match="/nowhere"):
             await images.load(Path("/nowhere"), None)
-        with pytest.raises(BerthError, match="no file and no folder"):
+        with pytest.raises(BerthError, match="no file and no directory"):
             await images.load(Path("/dev/null"), None)
         assert images.list() == ()
     assert room.remains(root) == set()
@@ -406,7 +406,7 @@ async def test_a_full_disk_is_told_and_can_be_emptied(tmp_path: Path) -> None:
     root = tmp_path / "root"
     root.mkdir()
     large = make.BuiltImage([make.Layer.of(member("zeros", bytes(40 << 20)))])
-    layout = make.write_folder(tmp_path / "large", make.layout_files([large]))
+    layout = make.write_directory(tmp_path / "large", make.layout_files([large]))
     mounts.tmpfs(root, 16 << 20)
     try:
         async with room.opened(root) as images:
@@ -431,7 +431,7 @@ async def test_an_unpacking_process_that_dies_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = tmp_path / "root"
-    layout = make.write_folder(tmp_path / "layout", make.layout_files([simple()]))
+    layout = make.write_directory(tmp_path / "layout", make.layout_files([simple()]))
     async with room.opened(root) as images:
         with monkeypatch.context() as patch:
             patch.setattr("cri_shim.images.unpackers._ARGV", ("/bin/false",))
@@ -444,7 +444,7 @@ async def test_an_unpacking_process_that_dies_is_told(
 async def test_numbers_out_of_range_are_the_image_s_fault(tmp_path: Path) -> None:
     for number, bad in enumerate((member("a", uid=1 << 40), member("a", mtime=1 << 70))):
         built = make.BuiltImage([make.Layer.of(bad)])
-        layout = make.write_folder(tmp_path / f"l{number}", make.layout_files([built]))
+        layout = make.write_directory(tmp_path / f"l{number}", make.layout_files([built]))
         async with room.opened(tmp_path / f"r{number}") as images:
             with pytest.raises(BadImage, match="out of range"):
                 await images.load(layout, "x:1")

@@ -14,7 +14,7 @@ from cri_shim.images.extract import Unpacked, extract
 from cri_shim.images.stream import LayerStream, Limits
 from tests.images import room
 from tests.support import image as make
-from tests.support.image import folder, hard_link, member, symlink, tar
+from tests.support.image import directory, hard_link, member, symlink, tar
 
 CAPABILITY = "\x01\x00\x00\x02\x00\x04" + "\x00" * 14  # cap_net_bind_service=ep, vfs_cap_data v2
 LONG = "a" * 90 + "/" + "b" * 120 + "/" + "c" * 200
@@ -40,16 +40,16 @@ def unpack(path: Path, data: bytes, limits: Limits | None = None) -> Unpacked:
 
 def nasty() -> make.BuiltImage:
     base = make.Layer.of(
-        folder("./", mtime=1_500_000_000),
-        folder("usr"),
-        folder("usr/bin", mtime=1_500_000_000.25),
+        directory("./", mtime=1_500_000_000),
+        directory("usr"),
+        directory("usr/bin", mtime=1_500_000_000.25),
         member("usr/bin/su", b"su", mode=0o4755),
         member("usr/bin/wall", b"wall", mode=0o2755, gid=5),
         member("usr/bin/ping", b"ping", mode=0o755, xattrs={"security.capability": CAPABILITY}),
         hard_link("usr/bin/ping6", "usr/bin/ping"),
-        folder("tmp", mode=0o1777),
-        folder("run", mode=0o755, uid=12, gid=34),
-        folder("var"),
+        directory("tmp", mode=0o1777),
+        directory("run", mode=0o755, uid=12, gid=34),
+        directory("var"),
         symlink("var/run", "/run", uid=7, gid=8),
         member("var/run/through-link", b"lies in run"),
         symlink("dangling", "nowhere/at/all"),
@@ -57,47 +57,49 @@ def nasty() -> make.BuiltImage:
         member("to-the-root/in-the-root", b"x"),
         symlink("above-the-root", "../../.."),
         member("above-the-root/in-the-root-too", b"x"),
-        folder("dev"),
+        directory("dev"),
         member("dev/null", kind=tarfile.CHRTYPE, mode=0o666, device=(1, 3)),
         member("dev/loop", kind=tarfile.BLKTYPE, mode=0o660, gid=6, device=(7, 1)),
         member("dev/fifo", kind=tarfile.FIFOTYPE, mode=0o620, uid=3),
-        folder("a" * 90),
-        folder("a" * 90 + "/" + "b" * 120),
+        directory("a" * 90),
+        directory("a" * 90 + "/" + "b" * 120),
         member(LONG, b"long", mtime=1_234_567_890.123456789),
         member("caf\udce9", b"not UTF-8"),
         member("user-attribute", b"x", xattrs={"user.note": "hello"}, uid=70000, gid=70001),
         member("gone", b"soon"),
-        folder("gone-folder"),
-        member("gone-folder/a", b"a"),
-        folder("opaque"),
+        directory("gone-directory"),
+        member("gone-directory/a", b"a"),
+        directory("opaque"),
         member("opaque/below", b"hidden"),
-        folder("replaced-by-file"),
+        directory("replaced-by-file"),
         member("replaced-by-file/a", b"a"),
-        member("replaced-by-folder", b"a"),
+        member("replaced-by-directory", b"a"),
         member("twice", b"first"),
         member("twice", b"second", mode=0o600),
         member("/absolute", b"taken from the root"),
-        folder("odd/../plain"),
+        directory("odd/../plain"),
     )
     middle = make.Layer.of(
-        folder("./", mtime=1_500_000_000),
+        directory("./", mtime=1_500_000_000),
         member(".wh.gone"),
-        member(".wh.gone-folder"),
-        folder("opaque"),
+        member(".wh.gone-directory"),
+        directory("opaque"),
         member("opaque/.wh..wh..opq"),
         member("opaque/above", b"seen"),
         member("replaced-by-file", b"now a file"),
-        folder("replaced-by-folder"),
-        member("replaced-by-folder/x", b"x"),
+        directory("replaced-by-directory"),
+        member("replaced-by-directory/x", b"x"),
     )
-    top = make.Layer.of(folder("./", mtime=1_500_000_000), folder("gone-folder"), packing="")
+    top = make.Layer.of(
+        directory("./", mtime=1_500_000_000), directory("gone-directory"), packing=""
+    )
     return make.BuiltImage([base, middle, top], config={"Cmd": ["sh"]})
 
 
 async def test_a_nasty_image_unpacks_as_umoci_unpacks_it(tmp_path: Path) -> None:
     image = nasty()
     entry = image.described(**{"org.opencontainers.image.ref.name": "latest"})
-    layout = make.write_folder(tmp_path / "layout", make.layout_files([image], [entry]))
+    layout = make.write_directory(tmp_path / "layout", make.layout_files([image], [entry]))
     bundle = tmp_path / "bundle"
     umoci = ["umoci", "unpack", "--image", f"{layout}:latest", str(bundle)]
     await asyncio.to_thread(subprocess.run, umoci, check=True, capture_output=True)
@@ -106,7 +108,7 @@ async def test_a_nasty_image_unpacks_as_umoci_unpacks_it(tmp_path: Path) -> None
         rootfs = await images.prepare(loaded.id, "c1")
         ours, theirs = room.described(rootfs), room.described(bundle / "rootfs")
         await images.release("c1")
-    # The root of a merged overlay is its upper folder, new with each container.
+    # The root of a merged overlay is its upper directory, new with each container.
     ours["."] = theirs["."] = ()
     assert ours == theirs
 
@@ -117,11 +119,11 @@ def test_whiteouts_become_what_overlayfs_understands(tmp_path: Path) -> None:
         tar(
             [
                 member("a/.wh.file"),
-                folder("mine"),
+                directory("mine"),
                 member("mine/new", b"x"),
                 member(".wh.mine"),
                 member(".wh.later"),
-                folder("later"),
+                directory("later"),
                 member(".wh.deep"),
                 member("deep/er/file", b"x"),
                 member(".wh.kept"),
@@ -150,22 +152,22 @@ async def test_an_opaque_root_hides_all_lower_layers(tmp_path: Path) -> None:
             make.Layer.of(member(".wh..wh..opq"), member("above", b"x")),
         ]
     )
-    layout = make.write_folder(tmp_path / "layout", make.layout_files([image]))
+    layout = make.write_directory(tmp_path / "layout", make.layout_files([image]))
     async with room.opened(tmp_path / "root") as images:
         [loaded] = await images.load(layout, "opaque:1")
         rootfs = await images.prepare(loaded.id, "c1")
         assert [path.name for path in rootfs.iterdir()] == ["above"]
 
 
-async def test_folders_that_a_layer_does_not_describe_look_as_below(tmp_path: Path) -> None:
+async def test_directories_that_a_layer_does_not_describe_look_as_below(tmp_path: Path) -> None:
     image = make.BuiltImage(
         [
-            make.Layer.of(folder("./", mode=0o750, uid=9), folder("tmp", mode=0o1777, uid=5)),
+            make.Layer.of(directory("./", mode=0o750, uid=9), directory("tmp", mode=0o1777, uid=5)),
             make.Layer.of(member("tmp/x", b"x")),
             make.Layer.of(member("tmp/new/y", b"y")),
         ]
     )
-    layout = make.write_folder(tmp_path / "layout", make.layout_files([image]))
+    layout = make.write_directory(tmp_path / "layout", make.layout_files([image]))
     async with room.opened(tmp_path / "root") as images:
         [loaded] = await images.load(layout, "implied:1")
         rootfs = await images.prepare(loaded.id, "c1")
@@ -222,7 +224,7 @@ ESCAPES = {
     "file below a file": [member("a", b"x"), member("a/b", b"x")],
     "circle of links": [symlink("a", "b"), symlink("b", "a"), member("a/x", b"x")],
     "root replaced": [symlink("./", "/etc")],
-    "hard link to a folder": [folder("d"), hard_link("link", "d")],
+    "hard link to a directory": [directory("d"), hard_link("link", "d")],
     "hard link to the root": [hard_link("link", "/")],
 }
 
@@ -230,7 +232,7 @@ ESCAPES = {
 @pytest.mark.parametrize("name", sorted(ESCAPES))
 def test_what_leads_outside_is_refused(tmp_path: Path, name: str) -> None:
     before = {path for path in tmp_path.parent.rglob("*") if tmp_path not in path.parents}
-    with pytest.raises(BadImage, match=r"entry|leads|circle|folder|whiteout"):
+    with pytest.raises(BadImage, match=r"entry|leads|circle|directory|whiteout"):
         unpack(tmp_path, tar(ESCAPES[name]))
     assert set(tmp_path.iterdir()) == {tmp_path / "blob", tmp_path / "layer"}
     assert {p for p in tmp_path.parent.rglob("*") if tmp_path not in p.parents} == before
@@ -250,9 +252,9 @@ def test_links_that_point_outside_lead_inside(tmp_path: Path) -> None:
                 member("relative/new", b"evil"),
                 symlink("file", str(outside / "victim")),
                 member("file", b"replaces the link"),
-                symlink("folder", str(outside)),
-                folder("folder"),
-                member("folder/x", b"in a folder again"),
+                symlink("directory", str(outside)),
+                directory("directory"),
+                member("directory/x", b"in a directory again"),
                 hard_link("hard", "absolute/victim"),
             ]
         ),
@@ -264,22 +266,22 @@ def test_links_that_point_outside_lead_inside(tmp_path: Path) -> None:
     assert (inside / "victim").read_bytes() == b"evil"
     assert (inside / "new").read_bytes() == b"evil"
     assert (layer / "file").read_bytes() == b"replaces the link"
-    assert (layer / "folder/x").read_bytes() == b"in a folder again"
+    assert (layer / "directory/x").read_bytes() == b"in a directory again"
     assert (layer / "hard").stat().st_ino == (inside / "victim").stat().st_ino
 
 
-def test_folder_times_survive_a_folder_replaced_by_a_link(tmp_path: Path) -> None:
+def test_directory_times_survive_a_directory_replaced_by_a_link(tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
     before = outside.stat().st_mtime_ns
-    unpack(tmp_path, tar([folder("a"), folder("a/b", mtime=5), symlink("a", str(tmp_path))]))
+    unpack(tmp_path, tar([directory("a"), directory("a/b", mtime=5), symlink("a", str(tmp_path))]))
     assert (tmp_path / "layer/a").is_symlink()
     assert outside.stat().st_mtime_ns == before
 
 
 def test_marks_of_overlayfs_do_not_come_from_outside(tmp_path: Path) -> None:
     marks = {"trusted.overlay.redirect": "/etc", "user.overlay.opaque": "y", "user.ok": "1"}
-    unpack(tmp_path, tar([folder("d", xattrs=marks), member("f", b"", xattrs=marks)]))
+    unpack(tmp_path, tar([directory("d", xattrs=marks), member("f", b"", xattrs=marks)]))
     for name in ("d", "f"):
         assert os.listxattr(tmp_path / "layer" / name) == ["user.ok"]
 
@@ -298,7 +300,7 @@ def test_bombs_are_refused(tmp_path: Path) -> None:
             Limits(ratio=100, ratio_from=1 << 20),
             "more than 100 times",
         ),
-        "entries": (tar([folder(str(i)) for i in range(9)]), Limits(entries=8), "8 entries"),
+        "entries": (tar([directory(str(i)) for i in range(9)]), Limits(entries=8), "8 entries"),
     }
     for name, (data, limits, text) in cases.items():
         place = tmp_path / name

@@ -8,24 +8,24 @@ from nodeagent.journal.journal import Journal
 from nodeagent.journal.recovery import Recovered
 
 
-async def fill(folder: Path, *batches: Sequence[Record], segment_bytes: int = 1 << 20) -> None:
+async def fill(directory: Path, *batches: Sequence[Record], segment_bytes: int = 1 << 20) -> None:
     """Append the batches, each durable before the next, then close."""
-    journal = Journal(folder, segment_bytes)
+    journal = Journal(directory, segment_bytes)
     for batch in batches:
         for done in [journal.append(record) for record in batch]:
             await done
     await journal.close()
 
 
-async def take_snapshot(folder: Path, state: Json) -> None:
+async def take_snapshot(directory: Path, state: Json) -> None:
     """Open, take a snapshot, close."""
-    journal = Journal(folder)
+    journal = Journal(directory)
     await journal.snapshot(state)
     await journal.close()
 
 
-async def reopened(folder: Path) -> Recovered:
+async def reopened(directory: Path) -> Recovered:
     """What opening finds."""
-    journal = Journal(folder)
+    journal = Journal(directory)
     await journal.close()
     return journal.recovered

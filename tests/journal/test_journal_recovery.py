@@ -17,8 +17,8 @@ from nodeagent.journal.segments import START_BYTES, segments, snapshots
 RECORDS: list[Record] = [{"n": n, "op": "request", "text": "x" * n} for n in range(1, 9)]
 
 
-def one_segment(folder: Path) -> Path:
-    ((_, path),) = segments(folder)
+def one_segment(directory: Path) -> Path:
+    ((_, path),) = segments(directory)
     return path
 
 
@@ -39,19 +39,19 @@ async def test_a_cut_at_every_byte_keeps_every_whole_batch(tmp_path: Path) -> No
     ends = {START_BYTES: 0}
     for frame in frames(data, START_BYTES):
         ends[frame.end] = max(ends.values()) + len(frame.records)
-    folder = tmp_path / "cut"
+    directory = tmp_path / "cut"
     for length in range(len(data)):
-        folder.mkdir()
-        path = folder / one_segment(tmp_path / "whole").name
+        directory.mkdir()
+        path = directory / one_segment(tmp_path / "whole").name
         path.write_bytes(data[:length])
-        found = recover(folder)
+        found = recover(directory)
         whole = max((end for end in ends if end <= length), default=0)
         assert list(found.records) == RECORDS[: ends.get(whole, 0)]
         assert (found.cut is None) == (length in ends)
         if found.cut is not None:
             assert (found.cut.offset, found.cut.lost) == (whole, length - whole)
-        assert recover(folder).cut is None
-        shutil.rmtree(folder)
+        assert recover(directory).cut is None
+        shutil.rmtree(directory)
 
 
 async def test_writing_goes_on_behind_a_cut(tmp_path: Path) -> None:
@@ -67,29 +67,29 @@ async def test_writing_goes_on_behind_a_cut(tmp_path: Path) -> None:
 def test_a_damaged_byte_loses_at_most_the_last_batch_or_is_refused(
     tmp_path_factory: pytest.TempPathFactory, sizes: list[int], at: st.DataObject
 ) -> None:
-    folder = tmp_path_factory.mktemp("damage")
+    directory = tmp_path_factory.mktemp("damage")
     blobs, number = [], 1
     for size in sizes:
         blobs.append(encode_frame(number, [encode_record(r) for r in RECORDS[:size]]))
         number += size
-    asyncio.run(fill(folder))
-    path = one_segment(folder)
+    asyncio.run(fill(directory))
+    path = one_segment(directory)
     data = bytearray(path.read_bytes() + b"".join(blobs))
     position = at.draw(st.integers(0, len(data) - 1))
     data[position] ^= at.draw(st.integers(1, 255))
     path.write_bytes(data)
     in_last_batch = position >= len(data) - len(blobs[-1])
     if in_last_batch:
-        found = recover(folder)
+        found = recover(directory)
         assert len(found.records) == sum(sizes[:-1])
         assert found.cut is not None
     else:
         with pytest.raises(JournalCorrupt) as caught:
-            recover(folder)
+            recover(directory)
         assert caught.value.file == path
         assert str(caught.value.offset) in str(caught.value)
         assert path.read_bytes() == bytes(data)
-    shutil.rmtree(folder)
+    shutil.rmtree(directory)
 
 
 async def test_damage_in_an_earlier_segment_is_refused(tmp_path: Path) -> None:
@@ -182,20 +182,20 @@ async def test_no_readable_snapshot_and_no_old_records_is_refused(tmp_path: Path
 def test_any_history_comes_back(
     tmp_path_factory: pytest.TempPathFactory, history: list[str]
 ) -> None:
-    folder = tmp_path_factory.mktemp("history")
+    directory = tmp_path_factory.mktemp("history")
 
     async def live() -> None:
         written = 0
         for step in history:
             if step == "record":
                 written += 1
-                await fill(folder, [{"n": written}], segment_bytes=80)
+                await fill(directory, [{"n": written}], segment_bytes=80)
             elif step == "snapshot":
-                await take_snapshot(folder, written)
-            found = await reopened(folder)
+                await take_snapshot(directory, written)
+            found = await reopened(directory)
             assert found.last == written
             start = found.state if isinstance(found.state, int) else 0
             assert [it["n"] for it in found.records] == list(range(start + 1, written + 1))
 
     asyncio.run(live())
-    shutil.rmtree(folder)
+    shutil.rmtree(directory)

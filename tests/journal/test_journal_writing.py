@@ -23,8 +23,8 @@ import asyncio, os, sys
 from pathlib import Path
 from nodeagent.journal.journal import Journal
 
-async def write(folder, start):
-    journal = Journal(folder, segment_bytes=4096)
+async def write(directory, start):
+    journal = Journal(directory, segment_bytes=4096)
     print("open", journal.recovered.last, flush=True)
     number = start
     while True:
@@ -109,10 +109,10 @@ async def test_a_failed_write_ends_the_journal_and_loses_nothing(tmp_path: Path)
     assert found.cut is not None
 
 
-def run_writer(folder: Path, start: int, acknowledged: int) -> list[int]:
+def run_writer(directory: Path, start: int, acknowledged: int) -> list[int]:
     """Let a writer acknowledge that many records, kill it, and give back what it said."""
     with subprocess.Popen(
-        [sys.executable, "-c", WRITER, str(folder), str(start)],
+        [sys.executable, "-c", WRITER, str(directory), str(start)],
         stdout=subprocess.PIPE,
         text=True,
     ) as child:

@@ -14,7 +14,7 @@ class Bridges:
         self._hosts = hosts
         self._tasks = tasks
         self._open: list[NativeBridge] = []
-        self.leases = FileDocuments(hosts.folder / "leases")
+        self.leases = FileDocuments(hosts.directory / "leases")
 
     async def start(
         self, *known: str, subnet: tuple[str, ...] = ("10.77.0.0/24", "fd77::/64")

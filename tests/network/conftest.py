@@ -8,7 +8,7 @@ import pytest
 
 from berth.linux.tasks import Tasks
 from tests.network.bridges import Bridges
-from tests.network.cni_folder import CniHost
+from tests.network.cni_directory import CniHost
 from tests.network.hosts import Hosts, wire
 
 

@@ -1,6 +1,6 @@
 """A process that attaches a pod and detaches it again, and kills itself at the step it is told.
 
-die_at.py STEP FOLDER HOST_NETNS POD_NETNS SANDBOX
+die_at.py STEP DIRECTORY HOST_NETNS POD_NETNS SANDBOX
 """
 
 import asyncio
@@ -49,13 +49,13 @@ def arm(owner: Any, name: str, after: bool) -> None:
     setattr(owner, name, dying)
 
 
-async def main(step: str, folder: str, host: str, netns: str, sandbox: str) -> None:
+async def main(step: str, directory: str, host: str, netns: str, sandbox: str) -> None:
     settings = BridgeSettings(subnets.parse(["10.77.0.0/24", "fd77::/64"]), netns=host)
     pod = PodNet(
         sandbox, "pod1", "default", "uid", netns, (port(80, 8080), port(53, 53, Protocol.UDP))
     )
     async with Tasks() as tasks:
-        network = NativeBridge(settings, FileDocuments(Path(folder)), Claims(), tasks)
+        network = NativeBridge(settings, FileDocuments(Path(directory)), Claims(), tasks)
         await network.recover(())
         arm(*STEPS[step])
         await network.attach(pod)

@@ -11,7 +11,7 @@ from berth.linux.tasks import Tasks
 from cri_shim.network.cni.network import CniNetwork, CniSettings
 from cri_shim.network.hostports import Claims
 from cri_shim.network.pod import PodNet
-from tests.network.cni_folder import REAL
+from tests.network.cni_directory import REAL
 from tests.network.hosts import FileDocuments, port
 
 

@@ -20,22 +20,22 @@ WAIT = 10
 
 
 class FileDocuments:
-    """`Documents` in a folder, one file each: survives the death of the process."""
+    """`Documents` in a directory, one file each: survives the death of the process."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        directory.mkdir(parents=True, exist_ok=True)
 
     def put(self, key: str, document: dict[str, Any], durable: bool = False) -> None:
-        fresh = self.folder / f".{key}"
+        fresh = self.directory / f".{key}"
         fresh.write_text(json.dumps(document))
-        fresh.rename(self.folder / key)
+        fresh.rename(self.directory / key)
 
     def delete(self, key: str) -> None:
-        (self.folder / key).unlink(missing_ok=True)
+        (self.directory / key).unlink(missing_ok=True)
 
     def all(self) -> dict[str, dict[str, Any]]:
-        found = (path for path in self.folder.iterdir() if not path.name.startswith("."))
+        found = (path for path in self.directory.iterdir() if not path.name.startswith("."))
         return {path.name: json.loads(path.read_text()) for path in found}
 
 
@@ -43,21 +43,21 @@ class FileDocuments:
 class Hosts:
     """`host` is the node, `other` another machine on its wire."""
 
-    folder: Path
+    directory: Path
     made: list[Path] = field(default_factory=list)
 
     @property
     def host(self) -> str:
-        return str(self.folder / "host" / "net")
+        return str(self.directory / "host" / "net")
 
     @property
     def other(self) -> str:
-        return str(self.folder / "other" / "net")
+        return str(self.directory / "other" / "net")
 
     def namespace(self, name: str) -> str:
-        folder = self.folder / name
-        folder.mkdir()
-        path = namespaces.pin(["net"], folder, inside=namespaces.loopback_up)["net"]
+        directory = self.directory / name
+        directory.mkdir()
+        path = namespaces.pin(["net"], directory, inside=namespaces.loopback_up)["net"]
         self.made.append(path)
         return str(path)
 

@@ -279,8 +279,8 @@ async def test_after_a_reboot_the_addresses_come_back(hosts: Hosts, bridges: Bri
     await network.attach(pod)
     await bridges.stop()
     for name in ("host", "other", "pod1"):
-        namespaces.unpin(hosts.folder / name / "net")
-        (hosts.folder / name).rmdir()
+        namespaces.unpin(hosts.directory / name / "net")
+        (hosts.directory / name).rmdir()
     wire(hosts)
     network = await bridges.start(pod.sandbox_id)
     with pytest.raises(ResourceExhausted, match="default/pod1"):
@@ -373,12 +373,12 @@ async def test_ipv6_alone(hosts: Hosts, bridges: Bridges) -> None:
 
 async def test_a_pod_in_a_user_namespace(hosts: Hosts, bridges: Bridges) -> None:
     network = await bridges.start()
-    folder = hosts.folder / "pod1"
-    folder.mkdir()
+    directory = hosts.directory / "pod1"
+    directory.mkdir()
     ids = [IdMapping(0, 100_000, 65_536)]
-    userns = namespaces.pin_user(ids, ids, folder)
+    userns = namespaces.pin_user(ids, ids, directory)
     hosts.made.append(userns)
-    netns = namespaces.pin(["net"], folder, userns=userns)["net"]
+    netns = namespaces.pin(["net"], directory, userns=userns)["net"]
     hosts.made.append(netns)
     pod = PodNet("1" * 64, "pod1", "default", "uid", str(netns), (port(80, 8080),))
     await network.attach(pod)

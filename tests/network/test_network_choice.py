@@ -22,12 +22,12 @@ class Nodes:
         self._hosts = hosts
         self._tasks = tasks
         self._open: list[Networks] = []
-        self.conf = hosts.folder / "net.d"
+        self.conf = hosts.directory / "net.d"
         self.conf.mkdir()
 
     async def start(self, mode: str, *known: str) -> Networks:
         await self.stop()
-        folder = self._hosts.folder
+        directory = self._hosts.directory
         config = NetworkConfig(
             mode=mode,
             conf_dir=self.conf,
@@ -35,7 +35,7 @@ class Nodes:
             subnet=("10.77.0.0/24",),
             netns=self._hosts.host,
         )
-        leases, attachments = FileDocuments(folder / "leases"), FileDocuments(folder / "cni")
+        leases, attachments = FileDocuments(directory / "leases"), FileDocuments(directory / "cni")
         made = build(config, leases, attachments, self._tasks)
         self._open.append(made)
         await made.recover(known)
@@ -48,7 +48,7 @@ class Nodes:
     def add_conflist(self) -> None:
         ipam = {
             "type": "host-local",
-            "dataDir": str(self._hosts.folder / "host-local"),
+            "dataDir": str(self._hosts.directory / "host-local"),
             "ranges": [[{"subnet": "10.78.0.0/24"}]],
         }
         content = {
@@ -86,8 +86,8 @@ async def test_auto_changes_over_and_each_pod_keeps_its_own(hosts: Hosts, nodes:
     await network.detach(new, {})
     await nodes.stop()
     assert "bv0" not in sh(hosts.host, "ip -o link")
-    assert list((hosts.folder / "leases").iterdir()) == []
-    assert list((hosts.folder / "cni").iterdir()) == []
+    assert list((hosts.directory / "leases").iterdir()) == []
+    assert list((hosts.directory / "cni").iterdir()) == []
 
 
 async def test_auto_does_not_pass_over_a_broken_list(hosts: Hosts, nodes: Nodes) -> None:
@@ -146,7 +146,7 @@ async def test_dialing_what_is_not_there(hosts: Hosts) -> None:
     with pytest.raises(InvalidArgument, match="port 0"):
         await dial(pod.netns, 0)
     with pytest.raises(NotFound, match="namespace is gone"):
-        await dial(str(hosts.folder / "nowhere"), 80)
+        await dial(str(hosts.directory / "nowhere"), 80)
 
 
 async def test_dialing_a_pod_on_the_hosts_network() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from berth.base.errors import ResourceExhausted, RuntimeFailure
 from berth.linux import namespaces
-from tests.network.cni_folder import CniHost
+from tests.network.cni_directory import CniHost
 from tests.network.hosts import Hosts, ask, echo, port, refused, sh, until, wire
 
 
@@ -79,8 +79,8 @@ async def test_after_a_reboot_addresses_are_returned(hosts: Hosts, cni: CniHost)
     assert len(cni.addresses()) == 4
     await cni.stop()
     for name in ("host", "other", "pod1", "pod2"):
-        namespaces.unpin(hosts.folder / name / "net")
-        (hosts.folder / name).rmdir()
+        namespaces.unpin(hosts.directory / name / "net")
+        (hosts.directory / name).rmdir()
     wire(hosts)
     network = await cni.start(known.sandbox_id)
     await network.detach(known, {})

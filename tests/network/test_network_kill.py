@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.network.bridges import Bridges
-from tests.network.cni_folder import PASS_ON, CniHost
+from tests.network.cni_directory import PASS_ON, CniHost
 from tests.network.die_at import STEPS
 from tests.network.hosts import Hosts, ask, echo, port, sh, until
 
@@ -17,8 +17,8 @@ ROOT = HERE.parents[1]
 
 
 def die(hosts: Hosts, step: str, netns: str, sandbox: str) -> None:
-    folder = hosts.folder / "leases"
-    run_until_killed("die_at.py", step, str(folder), hosts.host, netns, sandbox)
+    directory = hosts.directory / "leases"
+    run_until_killed("die_at.py", step, str(directory), hosts.host, netns, sandbox)
 
 
 def run_until_killed(script: str, *arguments: str) -> None:
@@ -77,7 +77,7 @@ async def test_a_kill_during_a_plugin_is_taken_back(
     plugins = cni.plugins()
     cni.write("10.conflist", *plugins[:place], killer, *plugins[place:])
     pod = hosts.pod(1, port(80, 8080))
-    paths = (str(path) for path in (cni.conf, cni.bin, cni.records.folder))
+    paths = (str(path) for path in (cni.conf, cni.bin, cni.records.directory))
     run_until_killed("die_in_plugin.py", *paths, hosts.host, pod.netns, pod.sandbox_id)
     assert cni.records.all().keys() == {pod.sandbox_id}
     cni.fake("killer")

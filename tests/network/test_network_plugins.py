@@ -9,7 +9,7 @@ import pytest
 from berth.base.errors import DeadlineExceeded, FailedPrecondition, InvalidArgument
 from berth.base.errors import RuntimeFailure as Failure
 from cri_shim.model.sandbox import DnsConfig
-from tests.network.cni_folder import RESULT, CniHost, answer
+from tests.network.cni_directory import RESULT, CniHost, answer
 from tests.network.hosts import Hosts, port, until
 
 ON_ADD = '[ "$CNI_COMMAND" = ADD ] || exit 0; '
@@ -141,7 +141,7 @@ async def test_a_killed_add_is_taken_back(hosts: Hosts, cni: CniHost) -> None:
     await until(lambda: cni.records.all() == {})
 
 
-async def test_the_folder_is_read_again_when_it_changes(hosts: Hosts, cni: CniHost) -> None:
+async def test_the_directory_is_read_again_when_it_changes(hosts: Hosts, cni: CniHost) -> None:
     network = await cni.start()
     assert "no CNI network in" in (network.ready() or "")
     with pytest.raises(FailedPrecondition, match="no CNI network"):

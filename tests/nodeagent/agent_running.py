@@ -103,14 +103,16 @@ def pod(uid: str, consumer: str, slots: int, **fields: Any) -> admission.AdmitRe
     )
 
 
-def configured(folder: Path, plan: str | None = PLAN, **values: Any) -> Config:
-    """A configuration below a folder; the plan file is written if a plan is given."""
-    file = folder / "plan.yaml"
+def configured(directory: Path, plan: str | None = PLAN, **values: Any) -> Config:
+    """A configuration below a directory; the plan file is written if a plan is given."""
+    file = directory / "plan.yaml"
     if plan is not None:
         file.write_text(plan)
-    places = {"socket": folder / "node.sock", "state": folder / "state", "plan": file}
+    places = {"socket": directory / "node.sock", "state": directory / "state", "plan": file}
     capacity = {"slots": 10, "cpu": 0, "memory": 0}
-    return Config(**{**places, "cri_socket": folder / "cri.sock", "capacity": capacity, **values})
+    return Config(
+        **{**places, "cri_socket": directory / "cri.sock", "capacity": capacity, **values}
+    )
 
 
 @asynccontextmanager

@@ -98,19 +98,19 @@ def check(keeper: Keeper) -> None:
 def test_any_pods_in_any_order(
     tmp_path_factory: pytest.TempPathFactory, drawn: Sequence[tuple[str, Pod]]
 ) -> None:
-    folder = tmp_path_factory.mktemp("any")
+    directory = tmp_path_factory.mktemp("any")
 
     async def run() -> None:
         clock = VirtualClock()
-        keeper = await Keeper.open(Journal(folder), clock, Frame(ZoneInfo), first)
+        keeper = await Keeper.open(Journal(directory), clock, Frame(ZoneInfo), first)
         for verb, pod in drawn:
             await perform(keeper, verb, pod)
             check(keeper)
         saved = keeper.books.snapshot()
         await keeper.close()
-        again = await Keeper.open(Journal(folder), clock, Frame(ZoneInfo), first)
+        again = await Keeper.open(Journal(directory), clock, Frame(ZoneInfo), first)
         assert again.books.snapshot() == saved
         await again.close()
 
     asyncio.run(run())
-    shutil.rmtree(folder)
+    shutil.rmtree(directory)

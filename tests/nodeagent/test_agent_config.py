@@ -7,11 +7,11 @@ import pytest
 from nodeagent.config import Config, ConfigError, load
 
 
-def write(folder: Path, **files: str) -> Path:
-    main = folder / "nodeagent.toml"
-    (folder / "nodeagent.d").mkdir()
+def write(directory: Path, **files: str) -> Path:
+    main = directory / "nodeagent.toml"
+    (directory / "nodeagent.d").mkdir()
     for name, text in files.items():
-        path = main if name == "main" else folder / "nodeagent.d" / f"{name}.toml"
+        path = main if name == "main" else directory / "nodeagent.d" / f"{name}.toml"
         path.write_text(text)
     return main
 

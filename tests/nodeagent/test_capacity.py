@@ -8,9 +8,9 @@ from nodeagent.duties.capacity import group_capacities, host_capacity
 def test_the_host_as_the_kernel_shows_it(tmp_path: Path) -> None:
     (tmp_path / "meminfo").write_text("MemTotal:       4194304 kB\nMemFree: 1 kB\n")
     for size, pages in (("2048", 8), ("1048576", 1), ("64", 0)):
-        folder = tmp_path / f"hugepages-{size}kB"
-        folder.mkdir()
-        (folder / "nr_hugepages").write_text(f"{pages}\n")
+        directory = tmp_path / f"hugepages-{size}kB"
+        directory.mkdir()
+        (directory / "nr_hugepages").write_text(f"{pages}\n")
     found = host_capacity(tmp_path / "meminfo", tmp_path)
     assert found.pop("cpu") % 1000 == 0
     large = {"hugepages-1Gi": 1 << 30, "hugepages-2Mi": 16 << 20}

@@ -61,8 +61,8 @@ def first() -> Any:
     return parse_plan(yaml.safe_load(PLAN), ZoneInfo), CAPACITY, "digest"
 
 
-async def opened(folder: Path, clock: VirtualClock) -> Keeper:
-    return await Keeper.open(Journal(folder), clock, FRAME, first)
+async def opened(directory: Path, clock: VirtualClock) -> Keeper:
+    return await Keeper.open(Journal(directory), clock, FRAME, first)
 
 
 def everything(keeper: Keeper) -> Any:
@@ -91,27 +91,27 @@ async def live(
 def test_every_prefix_of_the_log_is_the_state_of_then(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[Operation, int]]
 ) -> None:
-    folder = tmp_path_factory.mktemp("keeper")
+    directory = tmp_path_factory.mktemp("keeper")
 
     async def check() -> None:
         clock = VirtualClock()
-        keeper = await opened(folder / "whole", clock)
+        keeper = await opened(directory / "whole", clock)
         states = await live(keeper, clock, steps)
         await keeper._journal.close()
-        ((_, path),) = segments(folder / "whole")
+        ((_, path),) = segments(directory / "whole")
         data = path.read_bytes()
         ends = [frame.end for frame in frames(data, START_BYTES)]
         assert len(ends) == len(states)
         for end, state in zip(ends, states, strict=True):
-            (folder / "cut").mkdir()
-            (folder / "cut" / path.name).write_bytes(data[:end])
-            again = await opened(folder / "cut", clock)
+            (directory / "cut").mkdir()
+            (directory / "cut" / path.name).write_bytes(data[:end])
+            again = await opened(directory / "cut", clock)
             assert everything(again) == state
             await again._journal.close()
-            shutil.rmtree(folder / "cut")
+            shutil.rmtree(directory / "cut")
 
     asyncio.run(check())
-    shutil.rmtree(folder)
+    shutil.rmtree(directory)
 
 
 @given(st.lists(st.tuples(operations, st.sampled_from([0, 1, 31])), max_size=15))
@@ -119,22 +119,22 @@ def test_every_prefix_of_the_log_is_the_state_of_then(
 def test_snapshots_change_nothing(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[Operation, int]]
 ) -> None:
-    folder = tmp_path_factory.mktemp("keeper")
+    directory = tmp_path_factory.mktemp("keeper")
 
     async def check() -> None:
         clock = VirtualClock()
-        keeper = await opened(folder, clock)
+        keeper = await opened(directory, clock)
         for number, step in enumerate(steps):
             await live(keeper, clock, [step])
             if number % 3 == 0:
                 state = everything(keeper)
                 await keeper.close()
-                keeper = await opened(folder, clock)
+                keeper = await opened(directory, clock)
                 assert everything(keeper) == state
         await keeper.close()
 
     asyncio.run(check())
-    shutil.rmtree(folder)
+    shutil.rmtree(directory)
 
 
 async def test_a_cancelled_caller_loses_nothing(tmp_path: Path) -> None:

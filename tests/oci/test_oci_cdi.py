@@ -162,7 +162,7 @@ def test_a_files_own_edits_come_once_and_first() -> None:
     assert edits.env == ("F=1", "F_y=1", "F_x=1")
 
 
-def test_the_later_folder_wins() -> None:
+def test_the_later_directory_wins() -> None:
     files = [
         ("/var/run/cdi/a.json", _file("v/c", "x", env="RUN")),
         ("/etc/cdi/a.json", _file("v/c", "x", env="ETC")),
@@ -171,7 +171,7 @@ def test_the_later_folder_wins() -> None:
     assert edits.env == ("RUN=1", "RUN_x=1")
 
 
-def test_conflict_in_one_folder() -> None:
+def test_conflict_in_one_directory() -> None:
     files = [(f"/etc/cdi/{n}.json", _file("v/c", "x", n)) for n in ("a", "b")]
     catalog = Catalog.build(DIRECTORIES, files)
     with pytest.raises(InvalidArgument, match=r"/etc/cdi/a\.json and /etc/cdi/b\.json both"):
@@ -179,7 +179,7 @@ def test_conflict_in_one_folder() -> None:
     assert catalog.resolve([parse("v/c=a")]).env
 
 
-def test_unknown_devices_name_the_folders_and_the_broken_files() -> None:
+def test_unknown_devices_name_the_directories_and_the_broken_files() -> None:
     files = [("/etc/cdi/bad.json", b"{}"), ("/etc/cdi/a.json", _file("v/c", "x"))]
     catalog = Catalog.build(DIRECTORIES, files)
     with pytest.raises(InvalidArgument, match=r"/etc/cdi, /var/run/cdi; not understood: .*bad"):

@@ -176,7 +176,7 @@ def test_what_was_not_resolved() -> None:
         compose(spec(message), FACTS)
 
 
-def test_a_folder_of_devices() -> None:
+def test_a_directory_of_devices() -> None:
     message = config()
     message.devices.add(host_path="/dev/snd", container_path="/dev/sound", permissions="r")
     found = spec(message)

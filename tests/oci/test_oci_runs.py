@@ -76,19 +76,19 @@ def _host_facts(rootfs: Path) -> Facts:
 
 @dataclass
 class Runner:
-    """One OCI runtime, a folder for its bundle and state, one container."""
+    """One OCI runtime, a directory for its bundle and state, one container."""
 
     command: list[str]
-    folder: Path
+    directory: Path
     name: str
 
     def call(self, *args: str, data: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-        command = [*self.command, "--root", str(self.folder / "state"), *args]
+        command = [*self.command, "--root", str(self.directory / "state"), *args]
         return subprocess.run(command, input=data, capture_output=True, timeout=60, check=False)
 
     def start(self, bundle: str) -> None:
         """In the background; its output goes nowhere, or reading it would never end."""
-        command = [*self.command, "--root", str(self.folder / "state"), "run", "--detach"]
+        command = [*self.command, "--root", str(self.directory / "state"), "run", "--detach"]
         null = subprocess.DEVNULL
         subprocess.run(
             [*command, "--bundle", bundle, self.name],
@@ -96,7 +96,7 @@ class Runner:
         )  # fmt: skip
 
     def write(self, document: dict[str, Any]) -> str:
-        bundle = self.folder / "bundle"
+        bundle = self.directory / "bundle"
         bundle.mkdir(exist_ok=True)
         (bundle / "config.json").write_bytes(render(document))
         return str(bundle)
@@ -124,16 +124,16 @@ def _make_rootfs(root: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def rootfs() -> Iterator[Path]:
-    """Not in pytest's own folder, which is for root alone: containers have other users."""
-    with tempfile.TemporaryDirectory(prefix="berth-test-") as folder:
-        yield _make_rootfs(Path(folder))
+    """Not in pytest's own directory, which is for root alone: containers have other users."""
+    with tempfile.TemporaryDirectory(prefix="berth-test-") as directory:
+        yield _make_rootfs(Path(directory))
 
 
 @pytest.fixture
 def shifted_rootfs() -> Iterator[Path]:
     """As the root of a user namespace owns it."""
-    with tempfile.TemporaryDirectory(prefix="berth-test-") as folder:
-        root = _make_rootfs(Path(folder))
+    with tempfile.TemporaryDirectory(prefix="berth-test-") as directory:
+        root = _make_rootfs(Path(directory))
         for path in (root, *root.rglob("*")):
             os.lchown(path, FIRST_ID, FIRST_ID)
         yield root
@@ -342,7 +342,7 @@ def test_limits_updates_and_exec(runner: Runner, rootfs: Path) -> None:
     quota = _cgroup_file(facts, "cpu.cfs_quota_us", "cpu.max").split()[0]
     assert quota == "50000"
 
-    process = runner.folder / "process.json"
+    process = runner.directory / "process.json"
     words = ["/bin/sh", "-c", "echo host:$(hostname); id -u"]
     process.write_bytes(render(exec_process(document, words, tty=False)))
     executed = runner.call("exec", "--process", str(process), runner.name)

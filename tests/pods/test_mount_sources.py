@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from berth.linux.mounts import mount_by_name, parse
-from cri_shim.pods.mount_sources import resolve_beside
+from cri_shim.container.mount_sources import resolve_beside
 
 NAMES = st.sampled_from(["a", "b", "c", "..", "."])
 PATHS = st.lists(NAMES, min_size=1, max_size=6).map("/".join)
@@ -16,7 +16,7 @@ PATHS = st.lists(NAMES, min_size=1, max_size=6).map("/".join)
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folders a, b, c three deep, where some are links: relative, absolute, dangling, looped."""
+    """Directories a, b, c three deep; some are links: relative, absolute, dangling, looped."""
     top = tmp_path_factory.mktemp("tree").resolve()
     for one in "ab":
         for two in "ab":

@@ -9,8 +9,8 @@ from cri_shim.model.events import EventType
 from cri_shim.model.ids import ContainerId, ImageId, SandboxId
 from cri_shim.model.lifecycle import ContainerState, SandboxState
 from cri_shim.model.sandbox import Sandbox, SandboxMetadata, SandboxSpec
-from cri_shim.pods.events import QUEUE, Events
 from cri_shim.store.view import View
+from cri_shim.upkeep.events import QUEUE, Events
 
 POD = SandboxId("p" * 64)
 SANDBOX = Sandbox(

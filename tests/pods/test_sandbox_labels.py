@@ -17,8 +17,8 @@ from cri_shim.model.lifecycle import SandboxState
 from cri_shim.model.sandbox import Sandbox, SandboxSpec
 from cri_shim.model.security import ContainerSecurity, SELinuxLabel
 from cri_shim.oci.facts import Facts, ResolvedMount, SELinuxFacts
-from cri_shim.pods import sandbox_labels
-from cri_shim.pods.sandbox_labels import choose_level, pod_labels, relabel
+from cri_shim.sandbox import labels
+from cri_shim.sandbox.labels import choose_level, pod_labels, relabel
 from cri_shim.store import codec
 
 HOST = Contexts("system_u:system_r:container_t:s0", "system_u:object_r:container_file_t:s0")
@@ -42,9 +42,9 @@ def pod(level: str = "", privileged: bool = False, **options: str) -> Sandbox:
 
 
 def test_every_pair_is_drawn_once() -> None:
-    pairs = {sandbox_labels._pair(number) for number in range(sandbox_labels.PAIRS)}
-    assert len(pairs) == sandbox_labels.PAIRS
-    assert all(0 <= low < high < sandbox_labels.CATEGORIES for low, high in pairs)
+    pairs = {labels._pair(number) for number in range(labels.PAIRS)}
+    assert len(pairs) == labels.PAIRS
+    assert all(0 <= low < high < labels.CATEGORIES for low, high in pairs)
 
 
 def test_levels_are_unique() -> None:
@@ -61,7 +61,7 @@ def test_a_level_written_otherwise_is_taken_too() -> None:
 
 
 def test_all_levels_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sandbox_labels, "PAIRS", 2)
+    monkeypatch.setattr(labels, "PAIRS", 2)
     pods = [pod("s0:c0,c1"), pod("s0:c0,c2")]
     with pytest.raises(ResourceExhausted, match="SELinux levels"):
         choose_level(HOST, pod().spec, pods, lambda _: 1)

@@ -18,12 +18,12 @@ from tests.support.containers import Boxes
 
 @pytest.fixture(scope="session")
 def place() -> Iterator[Path]:
-    """A short folder on a tmpfs: socket names are limited to 107 bytes."""
-    folder = Path(f"/run/berth-rt-{secrets.token_hex(4)}")
-    folder.mkdir()
-    bundle.make_rootfs(folder / "rootfs")
-    yield folder
-    remove_tree(folder)
+    """A short directory on a tmpfs: socket names are limited to 107 bytes."""
+    directory = Path(f"/run/berth-rt-{secrets.token_hex(4)}")
+    directory.mkdir()
+    bundle.make_rootfs(directory / "rootfs")
+    yield directory
+    remove_tree(directory)
 
 
 @pytest.fixture(scope="session", params=["runc", "crun"])

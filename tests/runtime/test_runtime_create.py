@@ -36,18 +36,18 @@ async def test_a_signal_counts_as_128_plus_its_number(boxes: Boxes) -> None:
     assert (await box.stop()).code == 128 + signal.SIGKILL
 
 
-async def test_a_container_without_log_and_one_with_colons_in_the_folder(boxes: Boxes) -> None:
+async def test_a_container_without_log_and_one_with_colons_in_the_directory(boxes: Boxes) -> None:
     silent = await boxes.run("echo", "x", log=None)
     assert (await silent.end()).code == 0
     assert not silent.log.exists()
     box = boxes.new()
-    folder = box.folder / "pod:with:colons"
-    folder.mkdir()
-    await box.run("echo", "x", log=str(folder / "0.log"))
+    directory = box.directory / "pod:with:colons"
+    directory.mkdir()
+    await box.run("echo", "x", log=str(directory / "0.log"))
     await box.end()
-    assert (folder / "0.log").read_text().endswith(" stdout F x\n")
+    assert (directory / "0.log").read_text().endswith(" stdout F x\n")
     with pytest.raises(RuntimeFailure, match="no colon in the name of a log file"):
-        await boxes.new().create("echo", log=str(folder / "a:b.log"))
+        await boxes.new().create("echo", log=str(directory / "a:b.log"))
 
 
 async def test_conmon_starts_inside_the_cgroup_it_is_given(boxes: Boxes) -> None:
@@ -96,13 +96,13 @@ async def test_a_broken_document_is_refused(boxes: Boxes) -> None:
 @pytest.mark.parametrize("cancelled", [False, True])
 async def test_a_runtime_that_hangs_is_killed(boxes: Boxes, cancelled: bool) -> None:
     box = boxes.new()
-    stuck = box.folder / "stuck"
-    stuck.write_text(f"#!/bin/sh\necho $$ > {box.folder}/pid\nexec sleep 1000\n")
+    stuck = box.directory / "stuck"
+    stuck.write_text(f"#!/bin/sh\necho $$ > {box.directory}/pid\nexec sleep 1000\n")
     stuck.chmod(0o755)
-    box.handler = Handler("stuck", str(stuck), "crun", box.folder / "root")
+    box.handler = Handler("stuck", str(stuck), "crun", box.directory / "root")
     box.handler.prepare()
     launch = box.launch("sh")
-    pid_file = box.folder / "pid"
+    pid_file = box.directory / "pid"
     if cancelled:
         call = asyncio.ensure_future(conmon.create(launch, 100))
         await until(lambda: pid_file.exists() and pid_file.read_text())

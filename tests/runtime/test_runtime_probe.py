@@ -9,27 +9,27 @@ from cri_shim.runtime import commands, features, probe
 from cri_shim.runtime.handler import Handler
 
 
-async def test_a_working_runtime_leaves_nothing_but_its_folders(
+async def test_a_working_runtime_leaves_nothing_but_its_directories(
     handler: Handler, place: Path
 ) -> None:
-    folder = place / "probing"
-    folder.mkdir(exist_ok=True)
+    directory = place / "probing"
+    directory.mkdir(exist_ok=True)
     group = f"{place.name}-probe"
     root = place / "probed" / handler.kind
-    found = await probe.probe("default", handler.binary, root, folder, cgroups_path=f"/{group}")
+    found = await probe.probe("default", handler.binary, root, directory, cgroups_path=f"/{group}")
     assert found.kind == handler.kind
     assert found.features.version
     assert found.features.recursive_readonly
-    assert list(folder.iterdir()) == []
+    assert list(directory.iterdir()) == []
     assert commands.list_ids(found) == []
     assert list(found.scratch.iterdir()) == []
     assert not list(Path("/sys/fs/cgroup").glob(f"*/{group}"))
 
 
 async def test_the_default_is_one_that_works(place: Path) -> None:
-    folder = place / "choosing"
-    folder.mkdir(exist_ok=True)
-    found = await probe.choose_default(place / "chosen", folder)
+    directory = place / "choosing"
+    directory.mkdir(exist_ok=True)
+    found = await probe.choose_default(place / "chosen", directory)
     assert found.name == found.kind
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from berth.linux.tasks import Tasks
 from cri_shim.stats import layers
-from cri_shim.stats.layers import Layers, measure_folder
+from cri_shim.stats.layers import Layers, measure_directory
 
 
 def test_a_walk_counts_blocks_and_hard_links_once(tmp_path: Path) -> None:
@@ -16,13 +16,13 @@ def test_a_walk_counts_blocks_and_hard_links_once(tmp_path: Path) -> None:
     (tmp_path / "sub" / "file").write_bytes(b"x" * 100_000)
     os.link(tmp_path / "sub" / "file", tmp_path / "again")
     (tmp_path / "link").symlink_to("/usr")
-    used, inodes = measure_folder(str(tmp_path))
+    used, inodes = measure_directory(str(tmp_path))
     assert inodes == 3
     assert 100_000 <= used < 200_000
     with open(tmp_path / "sparse", "wb") as sparse:
         sparse.truncate(1 << 30)
-    assert measure_folder(str(tmp_path))[0] < 200_000
-    assert measure_folder(str(tmp_path / "none")) == (0, 0)
+    assert measure_directory(str(tmp_path))[0] < 200_000
+    assert measure_directory(str(tmp_path / "none")) == (0, 0)
 
 
 class Walks:

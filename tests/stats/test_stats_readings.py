@@ -1,4 +1,4 @@
-"""Usage of real groups on this host, and of a full cgroup v2 on a folder of plain files."""
+"""Usage of real groups on this host, and of a full cgroup v2 on a directory of plain files."""
 
 import os
 import secrets

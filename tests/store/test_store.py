@@ -90,7 +90,7 @@ def test_a_view_never_changes(store: Store) -> None:
     before = store.view
     store.add_sandbox(sandbox())
     middle = store.view
-    store.put_sandbox(replace(sandbox(), state=SandboxState.READY))
+    store.update_sandbox(sandbox().id, lambda now: replace(now, state=SandboxState.READY))
     assert before.sandboxes == {}
     assert middle.sandboxes[SandboxId(A)].state is SandboxState.CREATING
     assert store.view.sandboxes[SandboxId(A)].state is SandboxState.READY
@@ -110,7 +110,9 @@ def test_names_are_unique(store: Store) -> None:
 def test_moves_outside_the_table_are_refused(store: Store) -> None:
     store.add_container(container())
     with pytest.raises(FailedPrecondition, match="cannot become exited"):
-        store.put_container(replace(container(), state=ContainerState.EXITED))
+        store.update_container(
+            container().id, lambda now: replace(now, state=ContainerState.EXITED)
+        )
     assert store.view.containers[ContainerId(B)].state is ContainerState.CREATING
 
 

@@ -1,4 +1,4 @@
-"""A nodeagent daemon on private folders, beside a shim."""
+"""A nodeagent daemon on private directories, beside a shim."""
 
 import contextlib
 import os
@@ -21,9 +21,9 @@ START = 30.0
 
 @dataclass
 class NodeAgent:
-    """One daemon. `folder` holds its socket, state, plan file and log."""
+    """One daemon. `directory` holds its socket, state, plan file and log."""
 
-    folder: Path
+    directory: Path
     plan: str
     capacity: str
     """TOML of the capacity table, such as `{cpu = 4, memory = 0}`."""
@@ -32,22 +32,22 @@ class NodeAgent:
 
     @property
     def socket(self) -> str:
-        return f"{self.folder}/node.sock"
+        return f"{self.directory}/node.sock"
 
     @property
     def log(self) -> Path:
-        return self.folder / "agent.log"
+        return self.directory / "agent.log"
 
     def start(self) -> None:
         """Start it and wait until it says that it is ready."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / "plan.yaml").write_text(self.plan)
-        (self.folder / "agent.toml").write_text(
-            f'socket = "{self.socket}"\nstate = "{self.folder}/lib"\n'
-            f'plan = "{self.folder}/plan.yaml"\ncri_socket = "{self.cri_socket}"\n'
+        self.directory.mkdir(parents=True, exist_ok=True)
+        (self.directory / "plan.yaml").write_text(self.plan)
+        (self.directory / "agent.toml").write_text(
+            f'socket = "{self.socket}"\nstate = "{self.directory}/lib"\n'
+            f'plan = "{self.directory}/plan.yaml"\ncri_socket = "{self.cri_socket}"\n'
             f"capacity = {self.capacity}\n"
         )
-        address = self.folder / "notify.sock"
+        address = self.directory / "notify.sock"
         address.unlink(missing_ok=True)
         with (
             socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notified,
@@ -56,7 +56,7 @@ class NodeAgent:
             notified.bind(str(address))
             notified.settimeout(START)
             self.process = subprocess.Popen(
-                [str(BIN / "nodeagent"), "serve", "--config", str(self.folder / "agent.toml")],
+                [str(BIN / "nodeagent"), "serve", "--config", str(self.directory / "agent.toml")],
                 env={**os.environ, "NOTIFY_SOCKET": str(address)},
                 stdout=log,
                 stderr=log,
@@ -89,9 +89,11 @@ class NodeAgent:
 
 
 @contextlib.contextmanager
-def agent_running(folder: Path, plan: str, capacity: str, cri_socket: str) -> Iterator[NodeAgent]:
+def agent_running(
+    directory: Path, plan: str, capacity: str, cri_socket: str
+) -> Iterator[NodeAgent]:
     """A daemon for a test."""
-    agent = NodeAgent(folder, plan, capacity, cri_socket)
+    agent = NodeAgent(directory, plan, capacity, cri_socket)
     agent.start()
     try:
         yield agent

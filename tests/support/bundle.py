@@ -11,25 +11,27 @@ BUSYBOX = "/bin/busybox"
 NAMESPACES = ("mount", "pid", "ipc", "uts", "network")
 
 
-def make_rootfs(folder: Path) -> Path:
+def make_rootfs(directory: Path) -> Path:
     """busybox and a hard link for each applet: its shell executes only files that exist."""
-    binaries = folder / "bin"
+    binaries = directory / "bin"
     for name in ("bin", "proc", "dev", "sys", "tmp", "etc"):
-        (folder / name).mkdir(parents=True)
-    (folder / "tmp").chmod(0o1777)
-    (folder / "etc/passwd").write_text("root:x:0:0:root:/:/bin/sh\nuser:x:1000:1000::/:/bin/sh\n")
-    (folder / "etc/group").write_text("root:x:0:\nuser:x:1000:\n")
+        (directory / name).mkdir(parents=True)
+    (directory / "tmp").chmod(0o1777)
+    (directory / "etc/passwd").write_text(
+        "root:x:0:0:root:/:/bin/sh\nuser:x:1000:1000::/:/bin/sh\n"
+    )
+    (directory / "etc/group").write_text("root:x:0:\nuser:x:1000:\n")
     busybox = binaries / "busybox"
     busybox.write_bytes(Path(BUSYBOX).read_bytes())
     busybox.chmod(0o755)
     names = subprocess.run([BUSYBOX, "--list"], capture_output=True, check=True, text=True).stdout
     for name in set(names.split()) - {"busybox"}:
         os.link(busybox, binaries / name)
-    return folder
+    return directory
 
 
 def make_bundle(
-    folder: Path,
+    directory: Path,
     rootfs: Path,
     args: Sequence[str],
     *,
@@ -39,13 +41,13 @@ def make_bundle(
     namespaces: Sequence[str] = NAMESPACES,
     **process: Any,
 ) -> Path:
-    """Write `folder`/config.json that runs `args` in `rootfs`; answers `folder`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    document = spec(rootfs, args, terminal, cgroups_path or f"/{folder.name}", env, namespaces)
+    """Write `directory`/config.json that runs `args` in `rootfs`; answers `directory`."""
+    directory.mkdir(parents=True, exist_ok=True)
+    document = spec(rootfs, args, terminal, cgroups_path or f"/{directory.name}", env, namespaces)
     document["process"].update(process)
     text = json.dumps(document, ensure_ascii=False)
-    (folder / "config.json").write_bytes(text.encode("utf-8", "surrogateescape"))
-    return folder
+    (directory / "config.json").write_bytes(text.encode("utf-8", "surrogateescape"))
+    return directory
 
 
 def spec(

@@ -3,10 +3,10 @@
 import subprocess
 from functools import lru_cache
 
-from tests.support.image import BuiltImage, Layer, folder, hard_link, member
+from tests.support.image import BuiltImage, Layer, directory, hard_link, member
 
 BUSYBOX = "/usr/bin/busybox"
-FOLDERS = ("bin", "dev", "etc", "home", "proc", "root", "run", "sys", "usr", "var")
+DIRECTORIES = ("bin", "dev", "etc", "home", "proc", "root", "run", "sys", "usr", "var")
 PASSWD = b"root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000:user:/home:/bin/sh\n"
 GROUP = b"root:x:0:\nuser:x:1000:\nextra:x:2000:user\n"
 
@@ -19,8 +19,8 @@ def layer() -> Layer:
     applets = subprocess.run([BUSYBOX, "--list"], capture_output=True, text=True, check=True)
     names = sorted(set(applets.stdout.split()) - {"busybox"})
     return Layer.of(
-        *[folder(name) for name in FOLDERS],
-        folder("tmp", mode=0o1777),
+        *[directory(name) for name in DIRECTORIES],
+        directory("tmp", mode=0o1777),
         member("bin/busybox", busybox, mode=0o755),
         *[hard_link(f"bin/{name}", "bin/busybox") for name in names],
         member("etc/passwd", PASSWD),

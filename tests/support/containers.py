@@ -1,4 +1,4 @@
-"""Real containers for tests, behind conmon, each with its folders and its end."""
+"""Real containers for tests, behind conmon, each with its directories and its end."""
 
 import asyncio
 import contextlib
@@ -29,21 +29,21 @@ def process(*args: str, **fields: Any) -> dict[str, Any]:
 
 
 class Box:
-    """One container: its folders, what create answered, and its end."""
+    """One container: its directories, what create answered, and its end."""
 
     def __init__(self, handler: Handler, place: Path, watcher: ExitWatcher) -> None:
         self.handler = handler
         self.id = f"berth-rt-{place.name[-8:]}-{next(_numbers)}"
-        self.folder = place / self.id
-        self.bundle = self.folder / "bundle"
-        self.persist = self.folder / "persist"
-        self.log = self.folder / "log" / "0.log"
+        self.directory = place / self.id
+        self.bundle = self.directory / "bundle"
+        self.persist = self.directory / "persist"
+        self.log = self.directory / "log" / "0.log"
         self.rootfs = place / "rootfs"
         self.watcher = watcher
         self.created: conmon.Created | None = None
         self.ended: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
-        for folder in (self.bundle, self.persist, self.log.parent):
-            folder.mkdir(parents=True)
+        for directory in (self.bundle, self.persist, self.log.parent):
+            directory.mkdir(parents=True)
 
     def launch(self, *args: str, **options: Any) -> conmon.Launch:
         """Write the bundle; `spec` options go to the document, the others to conmon."""
@@ -103,7 +103,7 @@ class Box:
         if self.created is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.created.conmon_pid, signal.SIGKILL)
-        remove_tree(self.folder)
+        remove_tree(self.directory)
 
 
 class Boxes:

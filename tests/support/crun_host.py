@@ -25,12 +25,12 @@ def command(*argv: str) -> list[str]:
     return ["unshare", "--mount", "--propagation=unchanged", "sh", "-c", _SCRIPT, "sh", *argv]
 
 
-def wrapper(folder: Path, binary: str = "/usr/bin/crun") -> Path:
-    """An executable in `folder`, named as the binary, that runs it in such a namespace.
+def wrapper(directory: Path, binary: str = "/usr/bin/crun") -> Path:
+    """An executable in `directory`, named as the binary, that runs it in such a namespace.
 
     About 5 ms dearer than the binary; mounts made in the namespace end with it.
     """
-    path = folder / Path(binary).name
+    path = directory / Path(binary).name
     quoted = " ".join(f"'{word}'" for word in command(binary))
     path.write_text(f'#!/bin/sh\nexec {quoted} "$@"\n')
     path.chmod(0o755)

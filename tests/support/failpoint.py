@@ -17,8 +17,8 @@ from cri_shim.api.server import Server
 from cri_shim.store.store import Store
 
 WRITES = (
-    "add_sandbox", "put_sandbox", "delete_sandbox",
-    "add_container", "put_container", "delete_container",
+    "add_sandbox", "update_sandbox", "delete_sandbox",
+    "add_container", "update_container", "delete_container",
 )  # fmt: skip
 
 
@@ -33,15 +33,16 @@ def arm(number: int, when: str) -> None:
         await start(self)
         serving = True
 
-    def dying(write: Callable[..., None]) -> Callable[..., None]:
-        def method(*arguments: Any) -> None:
+    def dying(write: Callable[..., Any]) -> Callable[..., Any]:
+        def method(*arguments: Any) -> Any:
             nonlocal seen
             seen += serving
             if seen == number and when == "before" and serving:
                 os.kill(os.getpid(), signal.SIGKILL)
-            write(*arguments)
+            result = write(*arguments)
             if seen == number and when == "after" and serving:
                 os.kill(os.getpid(), signal.SIGKILL)
+            return result
 
         return method
 

@@ -47,7 +47,7 @@ def member(
     return info, data
 
 
-def folder(name: str, mode: int = 0o755, **more: Any) -> tuple[tarfile.TarInfo, bytes]:
+def directory(name: str, mode: int = 0o755, **more: Any) -> tuple[tarfile.TarInfo, bytes]:
     return member(name, kind=tarfile.DIRTYPE, mode=mode, **more)
 
 
@@ -202,7 +202,7 @@ def docker_files(images: Mapping[str, BuiltImage]) -> dict[str, bytes]:
     return files
 
 
-def write_folder(path: Path, files: Mapping[str, bytes]) -> Path:
+def write_directory(path: Path, files: Mapping[str, bytes]) -> Path:
     for name, data in files.items():
         target = path / name
         target.parent.mkdir(parents=True, exist_ok=True)

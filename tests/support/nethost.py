@@ -49,7 +49,7 @@ class Node:
         _unmount(self.shim)
         files.remove_tree(self.shim.state)
         self.hosts.close()
-        self.hosts = _host(self.hosts.folder.parent)
+        self.hosts = _host(self.hosts.directory.parent)
 
     def run(self, config: cri.PodSandboxConfig | None = None, handler: str = "") -> str:
         return pods.run_pod(self.shim, config or pod_config(), handler)
@@ -122,15 +122,15 @@ def port(
 
 
 @contextlib.contextmanager
-def node(folder: Path, settings: Mapping[str, str] | None = None) -> Iterator[Node]:
+def node(directory: Path, settings: Mapping[str, str] | None = None) -> Iterator[Node]:
     """A node for a test; nothing of its pods is left at the end, or the test fails."""
-    (folder / "shim").mkdir(parents=True)
+    (directory / "shim").mkdir(parents=True)
     defaults = {
         "network.mode": "bridge",
         "network.subnet": json.dumps(SUBNETS),
         "runtime.handlers.default.type": "runc",  # not asking crun first makes starts quicker
     }
-    found = Node(Shim(folder / "shim", {**defaults, **(settings or {})}), _host(folder))
+    found = Node(Shim(directory / "shim", {**defaults, **(settings or {})}), _host(directory))
     try:
         found.boot()
         yield found
@@ -143,9 +143,9 @@ def node(folder: Path, settings: Mapping[str, str] | None = None) -> Iterator[No
         found.hosts.close()
 
 
-def _host(folder: Path) -> Hosts:
-    """A fresh one, each time in a folder of its own."""
-    hosts = Hosts(Path(tempfile.mkdtemp(prefix="host-", dir=folder)))
+def _host(directory: Path) -> Hosts:
+    """A fresh one, each time in a directory of its own."""
+    hosts = Hosts(Path(tempfile.mkdtemp(prefix="host-", dir=directory)))
     wire(hosts)
     return hosts
 

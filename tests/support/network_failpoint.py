@@ -15,20 +15,20 @@ from typing import Any
 from berth.linux import namespaces
 from cri_shim import cli
 from cri_shim.network.bridge import device, nfnetlink, veth
-from cri_shim.pods import sandbox_files, sandbox_teardown
+from cri_shim.sandbox import files, teardown
 from cri_shim.store.documents import Documents
 from cri_shim.store.store import Store
 
 EFFECTS: tuple[tuple[Any, str], ...] = (
     (Store, "add_sandbox"),
-    (Store, "put_sandbox"),
+    (Store, "update_sandbox"),
     (Store, "delete_sandbox"),
     (Documents, "put"),
     (Documents, "delete"),
     (namespaces, "pin"),
-    (sandbox_teardown, "_unpin"),
-    (sandbox_files, "_make"),
-    (sandbox_teardown, "_remove_files"),
+    (teardown, "_unpin"),
+    (files, "_make"),
+    (teardown, "_remove_files"),
     (veth, "join"),
     (veth, "set_up"),
     (nfnetlink, "add"),

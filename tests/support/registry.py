@@ -80,18 +80,18 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def running(
-    folder: Path, htpasswd: Path | None = None, certificate: Path | None = None
+    directory: Path, htpasswd: Path | None = None, certificate: Path | None = None
 ) -> Iterator[Registry]:
-    """Start a registry that keeps its data in `folder`; end it with the context.
+    """Start a registry that keeps its data in `directory`; end it with the context.
 
     With a certificate (PEM, its key in the same file) it speaks TLS alone.
     """
     port = free_port()
     auth = f"auth: {{htpasswd: {{realm: test, path: {htpasswd}}}}}\n" if htpasswd else ""
-    config = folder / "registry.yml"
-    folder.mkdir(parents=True, exist_ok=True)
+    config = directory / "registry.yml"
+    directory.mkdir(parents=True, exist_ok=True)
     tls = f", tls: {{certificate: {certificate}, key: {certificate}}}" if certificate else ""
-    config.write_text(_CONFIG.format(root=folder / "data", port=port, auth=auth, tls=tls))
+    config.write_text(_CONFIG.format(root=directory / "data", port=port, auth=auth, tls=tls))
     process = subprocess.Popen(
         [PROGRAM, "serve", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )

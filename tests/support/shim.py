@@ -1,4 +1,4 @@
-"""A cri-shim daemon on private folders, driven through its socket, and what it leaves behind."""
+"""A cri-shim daemon in private directories, driven through its socket, and what it leaves."""
 
 import contextlib
 import os
@@ -25,9 +25,9 @@ START = 30.0
 
 @dataclass
 class Shim:
-    """One daemon. `folder` holds its root, state, socket, configuration and log."""
+    """One daemon. `directory` holds its root, state, socket, configuration and log."""
 
-    folder: Path
+    directory: Path
     settings: Mapping[str, str] = field(default_factory=dict)
     prefix: Sequence[str] = ()
     """Words before the daemon's command line, such as those that enter a mount namespace."""
@@ -36,19 +36,19 @@ class Shim:
 
     @property
     def socket(self) -> str:
-        return f"{self.folder}/run/cri.sock"
+        return f"{self.directory}/run/cri.sock"
 
     @property
     def root(self) -> Path:
-        return self.folder / "lib"
+        return self.directory / "lib"
 
     @property
     def state(self) -> Path:
-        return Path(self.settings.get("state", self.folder / "run" / "cri"))
+        return Path(self.settings.get("state", self.directory / "run" / "cri"))
 
     @property
     def log(self) -> Path:
-        return self.folder / "shim.log"
+        return self.directory / "shim.log"
 
     def flags(self) -> list[str]:
         """The configuration of this daemon as flags of the command."""
@@ -59,7 +59,7 @@ class Shim:
             "network.mode": "none",
             **self.settings,
         }
-        config = self.folder / "shim.toml"
+        config = self.directory / "shim.toml"
         config.touch()
         sets = [word for k, v in settings.items() for word in ("--set", f"{k}={v}")]
         return ["--config", str(config), *sets]
@@ -113,43 +113,45 @@ class Shim:
         return str(last.images[0].id)
 
     def mounts(self) -> list[str]:
-        """Mount points below its folder."""
+        """Mount points below its directory."""
         lines = Path("/proc/self/mounts").read_text().splitlines()
-        return [line.split()[1] for line in lines if line.split()[1].startswith(str(self.folder))]
+        return [
+            line.split()[1] for line in lines if line.split()[1].startswith(str(self.directory))
+        ]
 
     def leftovers(self) -> list[str]:
-        """What pods left behind: mounts, folders, cgroups, processes of conmon."""
+        """What pods left behind: mounts, directories, cgroups, processes of conmon."""
         found = [place for place in self.mounts() if place != str(self.state / "programs")]
-        for folder in (
+        for directory in (
             self.state / "pods",
             self.state / "containers",
             self.root / "containers",
             self.root / "mounts",
             *(self.state / "runtime").glob("*/*"),
         ):
-            if folder.is_dir():
-                found += [str(p) for p in folder.iterdir()]
-        return found + conmons(self.folder)
+            if directory.is_dir():
+                found += [str(p) for p in directory.iterdir()]
+        return found + conmons(self.directory)
 
 
-def conmons(folder: Path) -> list[str]:
-    """Command lines of monitors whose bundles lie below a folder."""
+def conmons(directory: Path) -> list[str]:
+    """Command lines of monitors whose bundles lie below a directory."""
     found = []
     for entry in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):
             words = entry.read_bytes().split(b"\0")
-            if words[0].endswith(b"conmon") and any(str(folder).encode() in w for w in words):
+            if words[0].endswith(b"conmon") and any(str(directory).encode() in w for w in words):
                 found.append(os.fsdecode(b" ".join(words)))
     return found
 
 
 @contextlib.contextmanager
 def running(
-    folder: Path, settings: Mapping[str, str] | None = None, prefix: Sequence[str] = ()
+    directory: Path, settings: Mapping[str, str] | None = None, prefix: Sequence[str] = ()
 ) -> Iterator[Shim]:
     """A daemon for a test; at the end nothing of it is left, or the test fails."""
-    folder.mkdir(parents=True, exist_ok=True)
-    shim = Shim(folder, settings or {}, prefix)
+    directory.mkdir(parents=True, exist_ok=True)
+    shim = Shim(directory, settings or {}, prefix)
     shim.start()
     try:
         yield shim
@@ -157,8 +159,8 @@ def running(
     finally:
         shim.stop()
         left = [*shim.mounts(), *shim.leftovers()]
-        # A failed test must not fail others: pytest removes old folders, and stumbles on mounts.
+        # A failed test must not fail others: pytest stumbles on mounts in old directories.
         for target in reversed(shim.mounts()):
             mounts.unmount(target, lazy=True)
     assert left == [], left
-    shutil.rmtree(folder)
+    shutil.rmtree(directory)

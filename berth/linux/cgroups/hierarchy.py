@@ -58,7 +58,7 @@ class Cgroups(Protocol):
     def create(self, path: str) -> None:
         """Make the group and its parents, ready for processes; there already is fine.
 
-        On an error the folders made are taken away again.
+        On an error the directories made are taken away again.
         """
 
     def remove(self, path: str, patience: float = PATIENCE) -> None:

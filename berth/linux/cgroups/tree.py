@@ -1,4 +1,4 @@
-"""Folders of one hierarchy: made, removed, their processes listed and ended."""
+"""Directories of one hierarchy: made, removed, their processes listed and ended."""
 
 import errno
 import os
@@ -11,15 +11,15 @@ _PAUSE = 0.002
 """Seconds between two looks at a group whose processes are leaving."""
 
 
-def folder(root: str, path: str) -> str:
-    """The folder of a group; ValueError for a path that climbs."""
+def directory(root: str, path: str) -> str:
+    """The directory of a group; ValueError for a path that climbs."""
     if ".." in path.split("/"):
         raise ValueError(f"cgroup path {path!r} climbs with ..")
     return f"{root}/{path.strip('/')}".rstrip("/")
 
 
 def steps(root: str, path: str) -> list[str]:
-    """The folders from the first below the root to the group itself."""
+    """The directories from the first below the root to the group itself."""
     found = []
     here = root
     for part in path.split("/"):
@@ -30,7 +30,7 @@ def steps(root: str, path: str) -> list[str]:
 
 
 def make(path: str) -> bool:
-    """Make one folder; False where it is there."""
+    """Make one directory; False where it is there."""
     try:
         os.mkdir(path, 0o755)
     except FileExistsError:
@@ -126,9 +126,9 @@ def refuse_root(path: str) -> None:
         raise ValueError("the root cgroup is neither killed nor removed")
 
 
-def page_sizes(folder: str, pattern: re.Pattern[str]) -> list[str]:
-    """Huge page sizes that have files in the folder."""
-    if not folder or not os.path.isdir(folder):
+def page_sizes(directory: str, pattern: re.Pattern[str]) -> list[str]:
+    """Huge page sizes that have files in the directory."""
+    if not directory or not os.path.isdir(directory):
         return []
-    found = (pattern.match(name) for name in os.listdir(folder))
+    found = (pattern.match(name) for name in os.listdir(directory))
     return sorted(match[1] for match in found if match)

@@ -41,17 +41,17 @@ class CgroupsV1:
 
     def file(self, controller: str, path: str, name: str) -> str:
         root = self._roots.get(controller)
-        return "" if root is None else f"{tree.folder(root, path)}/{name}"
+        return "" if root is None else f"{tree.directory(root, path)}/{name}"
 
     def _read(self, controller: str, path: str, name: str) -> bytes | None:
         where = self.file(controller, path, name)
         return read_bytes(where) if where else None
 
     def exists(self, path: str) -> bool:
-        return os.path.isdir(tree.folder(self._members, path))
+        return os.path.isdir(tree.directory(self._members, path))
 
     def create(self, path: str) -> None:
-        tree.folder("", path)
+        tree.directory("", path)
         with contextlib.ExitStack() as undo:
             for root in self._hierarchies:
                 for step in tree.steps(root, path):
@@ -65,10 +65,10 @@ class CgroupsV1:
         tree.refuse_root(path)
         deadline = time.monotonic() + patience
         for root in [*self._hierarchies, *([self._unified] if self._unified else [])]:
-            tree.remove(tree.folder(root, path), deadline)
+            tree.remove(tree.directory(root, path), deadline)
 
     def processes(self, path: str) -> list[int]:
-        return tree.processes(tree.folder(self._members, path))
+        return tree.processes(tree.directory(self._members, path))
 
     def kill(self, path: str, patience: float = PATIENCE) -> None:
         tree.refuse_root(path)
@@ -84,7 +84,7 @@ class CgroupsV1:
         stay so, and its processes would not die.
         """
         root = self._roots.get("freezer")
-        groups = [] if root is None else tree.subtree(tree.folder(root, path))[::-1]
+        groups = [] if root is None else tree.subtree(tree.directory(root, path))[::-1]
         for group in groups[:1]:
             _set_state(group, b"FROZEN")
         try:
@@ -143,7 +143,7 @@ class CgroupsV1:
         """The v2 side of a hybrid host has them, for groups that the OCI runtime made there."""
         if self._unified is None:
             return None
-        group = tree.folder(self._unified, path)
+        group = tree.directory(self._unified, path)
         return f"{group}/cpu.pressure", f"{group}/memory.pressure", f"{group}/io.pressure"
 
     def pressure(self, path: str) -> Pressure | None:

@@ -25,16 +25,16 @@ class CgroupsV2:
         self.controllers = frozenset(names)
 
     def file(self, controller: str, path: str, name: str) -> str:
-        return f"{tree.folder(self._root, path)}/{name}"
+        return f"{tree.directory(self._root, path)}/{name}"
 
     def _read(self, path: str, name: str) -> bytes | None:
-        return read_bytes(f"{tree.folder(self._root, path)}/{name}")
+        return read_bytes(f"{tree.directory(self._root, path)}/{name}")
 
     def exists(self, path: str) -> bool:
-        return os.path.isdir(tree.folder(self._root, path))
+        return os.path.isdir(tree.directory(self._root, path))
 
     def create(self, path: str) -> None:
-        tree.folder("", path)
+        tree.directory("", path)
         with contextlib.ExitStack() as undo:
             parent = self._root
             for step in tree.steps(self._root, path):
@@ -46,10 +46,10 @@ class CgroupsV2:
 
     def remove(self, path: str, patience: float = PATIENCE) -> None:
         tree.refuse_root(path)
-        tree.remove(tree.folder(self._root, path), time.monotonic() + patience)
+        tree.remove(tree.directory(self._root, path), time.monotonic() + patience)
 
     def processes(self, path: str) -> list[int]:
-        return tree.processes(tree.folder(self._root, path))
+        return tree.processes(tree.directory(self._root, path))
 
     def kill(self, path: str, patience: float = PATIENCE) -> None:
         tree.refuse_root(path)
@@ -115,7 +115,7 @@ class CgroupsV2:
         return readings.flat(self._read(path, "memory.events")).get(b"oom_kill", 0)
 
     def pressure_files(self, path: str) -> tuple[str, str, str] | None:
-        group = tree.folder(self._root, path)
+        group = tree.directory(self._root, path)
         return f"{group}/cpu.pressure", f"{group}/memory.pressure", f"{group}/io.pressure"
 
     def pressure(self, path: str) -> Pressure | None:
@@ -130,7 +130,7 @@ class CgroupsV2:
                 0,  # v2 keeps no peak of huge pages
                 readings.limit(self._read(path, f"hugetlb.{size}.max")),
             )
-            for size in tree.page_sizes(tree.folder(self._root, path), _HUGE)
+            for size in tree.page_sizes(tree.directory(self._root, path), _HUGE)
         )
 
     def io(self, path: str) -> tuple[DeviceIo, ...]:

@@ -1,4 +1,4 @@
-"""Network lists: the files of `conf_dir`, checked, and read again when the folder changes."""
+"""Network lists: the files of `conf_dir`, checked, and read again when the directory changes."""
 
 import json
 import os
@@ -89,11 +89,11 @@ def parse(data: bytes, path: str) -> ConfList:
     )
 
 
-class ConfFolder:
+class ConfDirectory:
     """The first usable list in lexical order of file names; a look costs one stat a file."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
         self._seen: tuple[object, ...] | None = None
         self._chosen: ConfList | None = None
         self._problems: tuple[str, ...] = ()
@@ -120,7 +120,7 @@ class ConfFolder:
     def _look(self) -> tuple[tuple[str, int, int, int], ...]:
         found = []
         try:
-            with os.scandir(self.folder) as entries:
+            with os.scandir(self.directory) as entries:
                 for entry in entries:
                     if entry.name.endswith(_SUFFIXES) and entry.is_file():
                         state = entry.stat()
@@ -133,7 +133,7 @@ class ConfFolder:
         problems = []
         self._chosen = None
         for name in names:
-            path = self.folder / name
+            path = self.directory / name
             try:
                 with path.open("rb") as file:
                     conflist = parse(file.read(_LARGEST), str(path))

@@ -14,7 +14,7 @@ from berth.base.errors import BerthError, DeadlineExceeded, FailedPrecondition, 
 from berth.linux import namespaces
 from berth.linux.tasks import Tasks
 from cri_shim.network.cni import capabilities, result
-from cri_shim.network.cni.conflist import ConfFolder, ConfList
+from cri_shim.network.cni.conflist import ConfDirectory, ConfList
 from cri_shim.network.cni.plugins import Call, Plugins
 from cri_shim.network.cni.record import Record, Stage
 from cri_shim.network.hostports import Claims
@@ -49,7 +49,7 @@ class CniNetwork:
     def __init__(
         self, settings: CniSettings, documents: Documents, claims: Claims, tasks: Tasks
     ) -> None:
-        self.folder = ConfFolder(settings.conf_dir)
+        self.directory = ConfDirectory(settings.conf_dir)
         self._settings = settings
         self._documents = documents
         self._claims = claims
@@ -69,7 +69,7 @@ class CniNetwork:
             await self._finish(pod.sandbox_id)
         if why := self._obstacle():
             raise FailedPrecondition(f"pod {pod}: {why}")
-        conflist = self.folder.current()
+        conflist = self.directory.current()
         assert conflist is not None  # else there was an obstacle
         runtime = capabilities.runtime_config(pod)
         _warn_of_ports(pod, conflist)
@@ -131,7 +131,7 @@ class CniNetwork:
             if sandbox not in known or record.stage is Stage.DELETING:
                 self._retry(sandbox, 0)
             self._claims.put(sandbox, record.pod, record.ports)
-        conflist = self.folder.current()
+        conflist = self.directory.current()
         if conflist is not None and conflist.since("1.1.0"):
             self._tasks.start(self._collect(conflist), "CNI garbage collection")
 
@@ -139,7 +139,7 @@ class CniNetwork:
         return self._obstacle()
 
     async def check(self) -> None:
-        conflist = self.folder.current()
+        conflist = self.directory.current()
         if conflist is None:
             return
         try:
@@ -157,7 +157,7 @@ class CniNetwork:
         remedy = "see the message; pods get a network as soon as it is put right, without a restart"
         if why := self._obstacle():
             found.append(Finding(Level.ERROR, why, remedy))
-        for problem in self.folder.problems:
+        for problem in self.directory.problems:
             text = f"a file of a CNI network is passed over: {problem}"
             found.append(Finding(Level.WARNING, text, "correct the file or remove it"))
         for sandbox in self._retries:
@@ -173,10 +173,10 @@ class CniNetwork:
         self._threads.close()
 
     def _obstacle(self) -> str | None:
-        conflist = self.folder.current()
+        conflist = self.directory.current()
         if conflist is None:
-            files = "; ".join(self.folder.problems) or "it has no .conflist, .conf or .json file"
-            return f"no CNI network in {self.folder.folder}: {files}"
+            files = "; ".join(self.directory.problems) or "it has no .conflist, .conf or .json file"
+            return f"no CNI network in {self.directory.directory}: {files}"
         for plugin in conflist.plugins:
             if self._plugins.find(plugin.type) is None:
                 return f"{conflist.path}: {self._plugins.missing(plugin.type)}"

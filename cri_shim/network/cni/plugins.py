@@ -44,8 +44,8 @@ class Plugins:
         self._versions: dict[tuple[str, int], tuple[str, ...]] = {}
 
     def find(self, kind: str) -> Path | None:
-        for folder in self.bin_dirs:
-            path = folder / kind
+        for directory in self.bin_dirs:
+            path = directory / kind
             if os.access(path, os.X_OK) and path.is_file():
                 return path
         return None
@@ -74,9 +74,9 @@ class Plugins:
         return self._versions[key]
 
     def missing(self, kind: str) -> str:
-        folders = ", ".join(str(folder) for folder in self.bin_dirs)
+        directories = ", ".join(str(directory) for directory in self.bin_dirs)
         return (
-            f"CNI plugin {kind} is in none of {folders}: install it (package "
+            f"CNI plugin {kind} is in none of {directories}: install it (package "
             "containernetworking-plugins, or that of your network) or set [network] bin_dirs"
         )
 

@@ -1,0 +1,36 @@
+"""The pod's cgroup: the kubelet's where it made one, else our own."""
+
+import dataclasses
+
+from berth.base.errors import InvalidArgument
+from berth.linux.cgroups import naming
+from berth.linux.cgroups.naming import Driver
+from cri_shim.context import Context
+from cri_shim.model.sandbox import Sandbox
+
+
+def default_parent(driver: Driver, sandbox_id: str) -> str:
+    """The parent of containers where CRI gives none."""
+    if driver is Driver.SYSTEMD:
+        return f"berth-pod{sandbox_id[:32]}.slice"
+    return f"/berth-pod{sandbox_id}"
+
+
+def place(ctx: Context, sandbox: Sandbox) -> Sandbox:
+    """Choose the pod's cgroup; returns the record that names it.
+
+    One that does not exist is made by the OCI runtime (or systemd) with the first container, and
+    goes with the last pod that shares it.
+    """
+    driver = ctx.settings.driver
+    parent = sandbox.spec.cgroup_parent or default_parent(driver, sandbox.id)
+    try:
+        path = naming.pod_path(driver, parent)
+    except naming.BadCgroupParent as error:
+        raise InvalidArgument(f"config.linux.cgroup_parent: {error}") from None
+    sharing = [s for s in ctx.store.view.sandboxes.values() if s.cgroup == parent]
+    ours = any(s.cgroup_made for s in sharing) or not ctx.cgroups.exists(path)
+    made = driver is Driver.CGROUPFS and ours
+    return ctx.store.update_sandbox(
+        sandbox.id, lambda now: dataclasses.replace(now, cgroup=parent, cgroup_made=made)
+    )

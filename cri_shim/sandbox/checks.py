@@ -1,0 +1,26 @@
+"""Rules between the fields of a pod, and between a pod and its OCI runtime."""
+
+from berth.base.errors import InvalidArgument
+from cri_shim.model.namespaces import NamespaceMode
+from cri_shim.model.sandbox import SandboxSpec
+from cri_shim.oci.labels import check_label
+from cri_shim.runtime.handler import Handler
+from cri_shim.sandbox.namespaces import check_sysctls
+
+WHERE = "config.linux.security_context"
+
+
+def check(spec: SandboxSpec, handler: Handler) -> None:
+    """Refuse a pod that this node cannot run, before anything is made."""
+    options = spec.security.namespaces
+    if options.pid is NamespaceMode.TARGET:
+        raise InvalidArgument(f"{WHERE}.namespace_options.pid is TARGET: a pod has no target")
+    if options.user is not None and not handler.features.user_namespaces:
+        raise InvalidArgument(
+            f"{WHERE}.namespace_options.userns_options: handler {handler.name!r} "
+            f"({handler.binary}) cannot map ids of mounts here, which user namespaces need: "
+            "use a handler with crun, or runc 1.2 and newer, Linux 5.19 and newer, and a "
+            "filesystem such as ext4 or xfs for the daemon's root directory"
+        )
+    check_label(spec.security.selinux)
+    check_sysctls(spec)

@@ -1,0 +1,71 @@
+"""StartContainer."""
+
+import dataclasses
+
+from berth.base.errors import BerthError, FailedPrecondition
+from cri_shim.container.target import target
+from cri_shim.context import Context
+from cri_shim.model.container import Container
+from cri_shim.model.events import EventType
+from cri_shim.model.ids import ContainerId
+from cri_shim.model.lifecycle import ContainerState, SandboxState
+from cri_shim.runtime import commands
+from cri_shim.sandbox.admission import check_grant
+
+START_FAILED = 128
+"""Exit code of a container whose process never ran, as containerd reports it."""
+
+
+async def start_container(ctx: Context, id_: str) -> None:
+    """Run a created container; FailedPrecondition in any other state.
+
+    A failed start leaves it EXITED with reason StartError and the OCI runtime's words.
+    """
+    container = ctx.store.view.container(id_)
+    if not container.started_at:
+        target(ctx, container)  # who joins a namespace ends with it, and shall say so
+    if container.state is not ContainerState.CREATED:
+        raise FailedPrecondition(
+            f"container {container.name} is {container.state.value}: only a created one can start"
+        )
+    sandbox = ctx.store.view.sandboxes[container.sandbox_id]
+    if sandbox.state is not SandboxState.READY:
+        raise FailedPrecondition(f"container {container.name}: its pod is not ready")
+    check_grant(ctx, sandbox)
+    with ctx.exits.starting(container.id):
+        await _start(ctx, container)
+
+
+async def _start(ctx: Context, container: Container) -> None:
+    try:
+        await commands.start(ctx.handlers.get(container.handler), container.id)
+    except BerthError as error:
+        _record_failure(ctx, container, str(error))
+        raise
+    running(ctx, container.id)
+
+
+def running(ctx: Context, id_: ContainerId) -> None:
+    """Record that a created container runs."""
+
+    def started(now: Container) -> Container:
+        return dataclasses.replace(now, state=ContainerState.RUNNING, started_at=ctx.clock())
+
+    container = ctx.store.update_container(id_, started)
+    ctx.events.publish(id_, container.sandbox_id, EventType.STARTED)
+
+
+def _record_failure(ctx: Context, container: Container, why: str) -> None:
+    def failed(now: Container) -> Container:
+        return dataclasses.replace(
+            now,
+            state=ContainerState.EXITED,
+            started_at=ctx.clock(),
+            finished_at=ctx.clock(),
+            exit_code=START_FAILED,
+            reason="StartError",
+            message=why,
+        )
+
+    ctx.store.update_container(container.id, failed)
+    ctx.events.publish(container.id, container.sandbox_id, EventType.STOPPED)

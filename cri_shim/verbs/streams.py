@@ -1,0 +1,79 @@
+"""Exec, attach and port-forward sessions: what the streaming edge runs for a granted request."""
+
+import asyncio
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+
+from berth.base.errors import FailedPrecondition
+from cri_shim.context import Context
+from cri_shim.model.container import Container
+from cri_shim.model.lifecycle import ContainerState, SandboxState
+from cri_shim.network import dial
+from cri_shim.oci.process import exec_process
+from cri_shim.runtime import attach, execs
+from cri_shim.runtime.execs import ExecProcess
+from cri_shim.verbs import queries
+from cri_shim.verbs.exec_sync import running_container
+
+
+class AttachSession:
+    """A connection to the monitor of a running container."""
+
+    def __init__(self, connected: socket.socket, bundle: Path) -> None:
+        self.socket = connected
+        self._bundle = bundle
+
+    async def resize(self, width: int, height: int) -> None:
+        await asyncio.to_thread(attach.resize, self._bundle, width, height)
+
+    async def close(self) -> None:
+        self.socket.close()
+
+
+class Sessions:
+    """Opens sessions; also checks a request before a URL is granted for it."""
+
+    def __init__(self, ctx: Context) -> None:
+        self._ctx = ctx
+
+    def check_container(self, container_id: str, what: str) -> Container:
+        """The running container; NotFound, FailedPrecondition."""
+        return running_container(self._ctx, container_id, what)
+
+    def check_sandbox(self, sandbox_id: str) -> str:
+        """The id of a ready pod; NotFound, FailedPrecondition."""
+        sandbox = queries.sandbox(self._ctx.store.view, sandbox_id)
+        if sandbox.state is not SandboxState.READY:
+            raise FailedPrecondition(f"pod {sandbox.name} is not ready: nothing to forward to")
+        return sandbox.id
+
+    async def exec(
+        self,
+        container_id: str,
+        command: Sequence[bytes],
+        tty: bool,
+        stdin: bool,
+        stdout: bool,
+        stderr: bool,
+    ) -> ExecProcess:
+        container = self.check_container(container_id, "exec")
+        words = [word.decode("utf-8", "surrogateescape") for word in command]
+        bundle = self._ctx.directories.bundle(container.id)
+        document = await self._ctx.process_documents.get(container.id, bundle)
+        process = exec_process(document, words, tty)
+        handler = self._ctx.handlers.get(container.handler)
+        return await execs.start_exec(handler, container.id, process, tty, stdin, stdout, stderr)
+
+    async def attach(
+        self, container_id: str, tty: bool, stdin: bool, stdout: bool, stderr: bool
+    ) -> AttachSession:
+        container = queries.container(self._ctx.store.view, container_id)
+        if container.state not in (ContainerState.CREATED, ContainerState.RUNNING):
+            raise FailedPrecondition(f"container {container.name} has ended: nothing to attach to")
+        bundle = self._ctx.directories.bundle(container.id)
+        return AttachSession(await attach.attach(bundle), bundle)
+
+    async def dial(self, sandbox_id: str, port: int) -> socket.socket:
+        sandbox = self._ctx.store.view.sandbox(self.check_sandbox(sandbox_id))
+        return await dial.dial(sandbox.netns or None, port)
