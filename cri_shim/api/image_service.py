@@ -7,7 +7,7 @@ from berth.pb import runtime_v1_pb2 as cri
 from cri_shim.api import encode
 from cri_shim.api.messages import chunks
 from cri_shim.context import Context
-from cri_shim.images.auth import Auth
+from cri_shim.images.registry.auth import Auth
 
 
 class ImageService:

@@ -1,6 +1,7 @@
-"""Images: references, registries, content, unpacking, snapshots.
+"""Everything between an image's name and a mounted root file system, and back into archives.
 
-Here: everything between an image's name and a mounted root file system, and back into archives.
-Not here: mounts of a container's volumes (`pods`), the CRI messages (`api`), where records are
-kept (`store`, handed in as tables).
+`service` is what the verbs and the command line ask; `pull` and `assemble` bring an image here.
+The sub-packages below them are layered: see the contracts in pyproject.toml.
+Not here: mounts of a container's volumes (`container`), the CRI messages (`api`), where records
+are kept (`store`, handed in as tables).
 """

@@ -11,15 +11,15 @@ from dataclasses import dataclass
 
 from berth.base.errors import RuntimeFailure
 from berth.linux.files import remove_tree
-from cri_shim.images.blobs import Blobs
-from cri_shim.images.catalog import Catalog
+from cri_shim.images.content.blobs import Blobs
+from cri_shim.images.content.catalog import Catalog
+from cri_shim.images.content.records import Layer, StoredImage
+from cri_shim.images.document.manifest import Configuration, Descriptor, Manifest, chain_ids
+from cri_shim.images.document.platforms import Platform
 from cri_shim.images.errors import RegistryUnavailable
-from cri_shim.images.layers import Layers
-from cri_shim.images.manifest import Configuration, Descriptor, Manifest, chain_ids
-from cri_shim.images.platforms import Platform
 from cri_shim.images.progress import Board, LayerState
-from cri_shim.images.records import Layer, StoredImage
-from cri_shim.images.unpackers import Unpackers
+from cri_shim.images.snapshot.layers import Layers
+from cri_shim.images.unpack.workers import Unpackers
 from cri_shim.model.ids import Digest, ImageId
 from cri_shim.model.image import Image
 

@@ -9,19 +9,19 @@ from typing import TypeVar
 from berth.base.errors import BerthError, NotFound
 from berth.linux.tasks import Tasks
 from cri_shim.images.assemble import Assembler, Names
-from cri_shim.images.auth import ANONYMOUS, Auth
-from cri_shim.images.blobs import Blobs
-from cri_shim.images.certificates import Certificates
-from cri_shim.images.download import Memory, Patience, download
-from cri_shim.images.endpoints import Resolver
+from cri_shim.images.content.blobs import Blobs
+from cri_shim.images.document.manifest import MAX_CONFIG, Descriptor, Manifest, parse, select
+from cri_shim.images.document.platforms import Platform
+from cri_shim.images.document.reference import Reference
 from cri_shim.images.errors import AccessDenied, BadImage, RegistryUnavailable
-from cri_shim.images.manifest import MAX_CONFIG, Descriptor, Manifest, parse, select
-from cri_shim.images.platforms import Platform
 from cri_shim.images.progress import Board, Listener
-from cri_shim.images.reference import Reference
-from cri_shim.images.registry import Document, MissingError, Registry
-from cri_shim.images.tokens import DeniedError, Tokens
-from cri_shim.images.transport import BrokenConnectionError, Transport
+from cri_shim.images.registry.auth import ANONYMOUS, Auth
+from cri_shim.images.registry.certificates import Certificates
+from cri_shim.images.registry.download import Memory, Patience, download
+from cri_shim.images.registry.endpoints import Resolver
+from cri_shim.images.registry.repository import Document, MissingError, Registry
+from cri_shim.images.registry.tokens import DeniedError, Tokens
+from cri_shim.images.registry.transport import BrokenConnectionError, Transport
 from cri_shim.model.ids import Digest
 from cri_shim.model.image import Image
 

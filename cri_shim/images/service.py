@@ -10,27 +10,27 @@ from pathlib import Path
 from berth.base.errors import FailedPrecondition, InvalidArgument, NotFound, RuntimeFailure
 from berth.linux.files import remove_tree
 from berth.linux.tasks import Tasks
-from cri_shim.images import idmapped
-from cri_shim.images.archive import Source, open_source
+from cri_shim.images.archive.load import Found, find_images, rename
+from cri_shim.images.archive.save import save_image
+from cri_shim.images.archive.source import Source, open_source
 from cri_shim.images.assemble import Assembler, Names, in_use
-from cri_shim.images.auth import Auth
-from cri_shim.images.blobs import Blobs
-from cri_shim.images.catalog import Catalog
-from cri_shim.images.certificates import Certificates
-from cri_shim.images.download import Patience
-from cri_shim.images.endpoints import Resolver
-from cri_shim.images.layers import Layers
-from cri_shim.images.load import Found, find_images, rename
-from cri_shim.images.manifest import Descriptor
-from cri_shim.images.platforms import Platform
+from cri_shim.images.content.blobs import Blobs
+from cri_shim.images.content.catalog import Catalog
+from cri_shim.images.content.records import Documents, StoredImage
+from cri_shim.images.document.manifest import Descriptor
+from cri_shim.images.document.platforms import Platform
+from cri_shim.images.document.reference import Reference
 from cri_shim.images.progress import Board, Listener
 from cri_shim.images.pull import Puller
-from cri_shim.images.records import Documents, StoredImage
-from cri_shim.images.reference import Reference
-from cri_shim.images.save import save_image
-from cri_shim.images.snapshots import Snapshots
-from cri_shim.images.stream import Limits
-from cri_shim.images.unpackers import Unpackers
+from cri_shim.images.registry.auth import Auth
+from cri_shim.images.registry.certificates import Certificates
+from cri_shim.images.registry.download import Patience
+from cri_shim.images.registry.endpoints import Resolver
+from cri_shim.images.snapshot import idmapped
+from cri_shim.images.snapshot.layers import Layers
+from cri_shim.images.snapshot.snapshots import Snapshots
+from cri_shim.images.unpack.stream import Limits
+from cri_shim.images.unpack.workers import Unpackers
 from cri_shim.model.ids import Digest, ImageId
 from cri_shim.model.image import Image
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from berth.linux import mounts
 from berth.linux.tasks import Tasks
-from cri_shim.images.download import Patience
+from cri_shim.images.registry.download import Patience
 from cri_shim.images.service import Images, Settings
 from cri_shim.store.store import Store
 

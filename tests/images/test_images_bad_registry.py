@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from berth.base.errors import BerthError
-from cri_shim.images.auth import Auth
 from cri_shim.images.errors import AccessDenied, BadImage, RegistryUnavailable
+from cri_shim.images.registry.auth import Auth
 from cri_shim.images.service import Images
 from tests.images import room
 from tests.images.scripted_registry import Script, serving

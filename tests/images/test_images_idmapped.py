@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from berth.linux import mounts, namespaces
-from cri_shim.images.idmapped import drop, idmapped, supported
+from cri_shim.images.snapshot.idmapped import drop, idmapped, supported
 from cri_shim.model.namespaces import IdMapping
 
 FIRST_ID = 400000

@@ -9,8 +9,8 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cri_shim.images.beneath import clean
 from cri_shim.images.errors import BadImage
+from cri_shim.images.unpack.beneath import clean
 from tests.images.test_images_unpack import unpack
 from tests.support.image import directory, hard_link, member, symlink, tar
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from berth.base.errors import InvalidArgument, NotFound
-from cri_shim.images.auth import Auth
 from cri_shim.images.errors import AccessDenied, BadImage, RegistryUnavailable
 from cri_shim.images.progress import LayerState, Progress
+from cri_shim.images.registry.auth import Auth
 from tests.images import room
 from tests.support import image as make
 from tests.support import registry

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from berth.base.errors import InvalidArgument
-from cri_shim.images.reference import Reference, parse_id, short_id
+from cri_shim.images.document.reference import Reference, parse_id, short_id
 
 HEX = "0123456789abcdef" * 4
 DIGEST = f"sha256:{HEX}"

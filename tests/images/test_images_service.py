@@ -17,11 +17,11 @@ from berth.base.errors import (
     RuntimeFailure,
 )
 from berth.linux import mounts
+from cri_shim.images.document.platforms import Platform
 from cri_shim.images.errors import BadImage
-from cri_shim.images.platforms import Platform
 from cri_shim.images.progress import LayerState, Progress
 from cri_shim.images.service import Images
-from cri_shim.images.stream import Limits
+from cri_shim.images.unpack.stream import Limits
 from tests.images import room
 from tests.support import image as make
 from tests.support.image import directory, member
@@ -434,7 +434,7 @@ async def test_an_unpacking_process_that_dies_is_told(
     layout = make.write_directory(tmp_path / "layout", make.layout_files([simple()]))
     async with room.opened(root) as images:
         with monkeypatch.context() as patch:
-            patch.setattr("cri_shim.images.unpackers._ARGV", ("/bin/false",))
+            patch.setattr("cri_shim.images.unpack.workers._ARGV", ("/bin/false",))
             with pytest.raises(RuntimeFailure, match="unpacking process ended with exit code 1"):
                 await images.load(layout, "x:1")
             assert room.remains(root) == set()

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from cri_shim.images.errors import BadImage
-from cri_shim.images.extract import Unpacked, extract
-from cri_shim.images.stream import LayerStream, Limits
+from cri_shim.images.unpack.extract import Unpacked, extract
+from cri_shim.images.unpack.stream import LayerStream, Limits
 from tests.images import room
 from tests.support import image as make
 from tests.support.image import directory, hard_link, member, symlink, tar

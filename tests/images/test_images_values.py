@@ -9,12 +9,19 @@ from hypothesis import strategies as st
 
 from berth.base.errors import InvalidArgument
 from berth.pb import runtime_v1_pb2 as cri
-from cri_shim.images.auth import Auth, Challenge, parse_challenges
-from cri_shim.images.endpoints import Resolver
+from cri_shim.images.document.manifest import (
+    Configuration,
+    Index,
+    Manifest,
+    chain_ids,
+    parse,
+    select,
+)
+from cri_shim.images.document.platforms import Platform, choose
 from cri_shim.images.errors import BadImage
-from cri_shim.images.manifest import Configuration, Index, Manifest, chain_ids, parse, select
-from cri_shim.images.platforms import Platform, choose
-from cri_shim.images.tar_headers import parse_pax
+from cri_shim.images.registry.auth import Auth, Challenge, parse_challenges
+from cri_shim.images.registry.endpoints import Resolver
+from cri_shim.images.unpack.tar_headers import parse_pax
 from cri_shim.model.ids import Digest
 from tests.support import image as make
 

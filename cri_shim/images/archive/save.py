@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from berth.base.errors import AlreadyExists, RuntimeFailure
-from cri_shim.images import media
-from cri_shim.images.blobs import Blobs
-from cri_shim.images.manifest import MAX_MANIFEST, Descriptor, Manifest, digest_of, parse
-from cri_shim.images.records import Layer, StoredImage
+from cri_shim.images.content.blobs import Blobs
+from cri_shim.images.content.records import Layer, StoredImage
+from cri_shim.images.document import media
+from cri_shim.images.document.manifest import MAX_MANIFEST, Descriptor, Manifest, digest_of, parse
 
 
 def save_image(

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
 
-from cri_shim.images.manifest import Descriptor
+from cri_shim.images.document.manifest import Descriptor
 from cri_shim.model.ids import Digest, ImageId
 from cri_shim.model.image import Image, ImageConfig
 

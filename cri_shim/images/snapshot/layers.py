@@ -12,9 +12,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from berth.linux.files import remove_tree
+from cri_shim.images.content.records import Documents, Layer
 from cri_shim.images.locks import Holds, NamedLocks
-from cri_shim.images.parents import inherit
-from cri_shim.images.records import Documents, Layer
+from cri_shim.images.snapshot.parents import inherit
 from cri_shim.model.ids import Digest
 
 GONE = ".gone"

@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 
 from berth.base.errors import InvalidArgument
-from cri_shim.images.records import Documents, StoredImage
-from cri_shim.images.reference import Reference, parse_id, short_id
+from cri_shim.images.content.records import Documents, StoredImage
+from cri_shim.images.document.reference import Reference, parse_id, short_id
 from cri_shim.model.ids import Digest, ImageId
 from cri_shim.model.image import Image
 

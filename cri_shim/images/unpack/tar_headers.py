@@ -10,7 +10,7 @@ from enum import Enum
 from typing import Protocol
 
 from cri_shim.images.errors import BadImage
-from cri_shim.images.tar_sparse import Region, pax_regions, read_gnu_regions
+from cri_shim.images.unpack.tar_sparse import Region, pax_regions, read_gnu_regions
 
 BLOCK = 512
 MAX_EXTENSION = 1 << 20

@@ -18,8 +18,8 @@ from pathlib import Path
 from berth.base.errors import AlreadyExists, RuntimeFailure
 from berth.linux import mounts
 from berth.linux.files import read_text, remove_tree
-from cri_shim.images import idmapped
-from cri_shim.images.layers import Layers
+from cri_shim.images.snapshot import idmapped
+from cri_shim.images.snapshot.layers import Layers
 from cri_shim.model.ids import ImageId
 from cri_shim.model.image import Image
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from berth.base.errors import InvalidArgument
 from berth.pb import runtime_v1_pb2 as cri
-from cri_shim.images.reference import DEFAULT_DOMAIN
+from cri_shim.images.document.reference import DEFAULT_DOMAIN
 
 _HUB = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io"})
 

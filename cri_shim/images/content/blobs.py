@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from berth.base.errors import RuntimeFailure
+from cri_shim.images.document.manifest import Descriptor
 from cri_shim.images.errors import BadImage
 from cri_shim.images.locks import Holds, NamedLocks
-from cri_shim.images.manifest import Descriptor
 from cri_shim.model.ids import Digest
 
 PARTIAL = ".partial"

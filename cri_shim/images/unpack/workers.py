@@ -14,11 +14,11 @@ from berth.base.errors import RuntimeFailure
 from berth.linux.processes import Process, spawn
 from berth.linux.tasks import Tasks
 from cri_shim.images.errors import BadImage
-from cri_shim.images.extract import Unpacked
-from cri_shim.images.stream import Limits
+from cri_shim.images.unpack.extract import Unpacked
+from cri_shim.images.unpack.stream import Limits
 from cri_shim.model.ids import Digest
 
-_ARGV = (sys.executable, "-I", "-X", "utf8", "-m", "cri_shim.images.unpack_worker")
+_ARGV = (sys.executable, "-I", "-X", "utf8", "-m", "cri_shim.images.unpack.worker")
 _IDLE = 5.0
 """Seconds that a worker waits for the next layer before it is ended."""
 

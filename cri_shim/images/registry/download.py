@@ -5,10 +5,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from cri_shim.images.document.manifest import Descriptor, digest_of
 from cri_shim.images.errors import BadImage
-from cri_shim.images.manifest import Descriptor, digest_of
-from cri_shim.images.registry import Registry
-from cri_shim.images.transport import BrokenConnectionError
+from cri_shim.images.registry.repository import Registry
+from cri_shim.images.registry.transport import BrokenConnectionError
 
 
 class Sink(Protocol):

@@ -6,13 +6,13 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cri_shim.images import media
-from cri_shim.images.auth import ANONYMOUS, Auth, parse_challenges
-from cri_shim.images.endpoints import Endpoint
+from cri_shim.images.document import media
+from cri_shim.images.document.manifest import MAX_MANIFEST, Descriptor, digest_of
 from cri_shim.images.errors import BadImage
-from cri_shim.images.manifest import MAX_MANIFEST, Descriptor, digest_of
-from cri_shim.images.tokens import DeniedError, Tokens, message_of, read_limited
-from cri_shim.images.transport import BrokenConnectionError, Transport
+from cri_shim.images.registry.auth import ANONYMOUS, Auth, parse_challenges
+from cri_shim.images.registry.endpoints import Endpoint
+from cri_shim.images.registry.tokens import DeniedError, Tokens, message_of, read_limited
+from cri_shim.images.registry.transport import BrokenConnectionError, Transport
 from cri_shim.model.ids import Digest
 
 if TYPE_CHECKING:

@@ -9,10 +9,10 @@ from typing import BinaryIO, Protocol
 
 from berth.base.errors import InvalidArgument
 from berth.linux.files import open_beneath
-from cri_shim.images.beneath import clean
 from cri_shim.images.errors import BadImage
-from cri_shim.images.stream import compression, decompressed
-from cri_shim.images.tar_headers import Entry, Kind, read_entries
+from cri_shim.images.unpack.beneath import clean
+from cri_shim.images.unpack.stream import compression, decompressed
+from cri_shim.images.unpack.tar_headers import Entry, Kind, read_entries
 
 _MAX_LINKS = 8
 _MAX_MEMBERS = 200_000

@@ -20,8 +20,8 @@ from dataclasses import asdict
 from typing import Any
 
 from cri_shim.images.errors import BadImage
-from cri_shim.images.extract import Unpacked, extract
-from cri_shim.images.stream import LayerStream, Limits
+from cri_shim.images.unpack.extract import Unpacked, extract
+from cri_shim.images.unpack.stream import LayerStream, Limits
 
 _PR_SET_PDEATHSIG = 1
 

@@ -17,10 +17,10 @@ import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from cri_shim.images.beneath import Root, clean, is_whiteout
 from cri_shim.images.errors import BadImage
-from cri_shim.images.stream import LayerStream, Limits
-from cri_shim.images.tar_headers import Entry, Kind, read_entries
+from cri_shim.images.unpack.beneath import Root, clean, is_whiteout
+from cri_shim.images.unpack.stream import LayerStream, Limits
+from cri_shim.images.unpack.tar_headers import Entry, Kind, read_entries
 
 _WHITEOUT = ".wh."
 _OPAQUE_MARK = ".wh..wh..opq"

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
-from cri_shim.images.certificates import Certificates
+from cri_shim.images.registry.certificates import Certificates
 
 if TYPE_CHECKING:
     import aiohttp

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urlsplit
 
-from cri_shim.images.auth import ANONYMOUS, Auth, Challenge
-from cri_shim.images.transport import BrokenConnectionError, Transport
+from cri_shim.images.registry.auth import ANONYMOUS, Auth, Challenge
+from cri_shim.images.registry.transport import BrokenConnectionError, Transport
 
 if TYPE_CHECKING:
     import aiohttp

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from berth.base.errors import InvalidArgument
-from cri_shim.images import media
+from cri_shim.images.document import media
+from cri_shim.images.document.platforms import Platform, choose, rank
 from cri_shim.images.errors import BadImage
-from cri_shim.images.platforms import Platform, choose, rank
 from cri_shim.model.ids import Digest, parse_digest
 from cri_shim.model.image import ImageConfig
 

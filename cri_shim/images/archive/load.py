@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from typing import Any, TypeGuard
 
 from berth.base.errors import InvalidArgument
-from cri_shim.images import media
-from cri_shim.images.archive import Source
-from cri_shim.images.errors import BadImage
-from cri_shim.images.manifest import (
+from cri_shim.images.archive.source import Source
+from cri_shim.images.document import media
+from cri_shim.images.document.manifest import (
     MAX_CONFIG,
     MAX_MANIFEST,
     Descriptor,
@@ -26,9 +25,10 @@ from cri_shim.images.manifest import (
     parse,
     select,
 )
-from cri_shim.images.platforms import Platform, choose
-from cri_shim.images.reference import Reference
-from cri_shim.images.stream import compression
+from cri_shim.images.document.platforms import Platform, choose
+from cri_shim.images.document.reference import Reference
+from cri_shim.images.errors import BadImage
+from cri_shim.images.unpack.stream import compression
 from cri_shim.model.ids import Digest
 
 _MAX_DEPTH = 4

@@ -1,0 +1,1 @@
+"""Images in files: OCI layouts and docker archives, loaded and saved."""

@@ -1,0 +1,1 @@
+"""Pure: references, manifests, indexes, configurations and platforms, as checked values."""

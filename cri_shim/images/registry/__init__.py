@@ -1,0 +1,1 @@
+"""Speaking to registries: endpoints, TLS, credentials, tokens, requests, resumed downloads."""
