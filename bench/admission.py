@@ -16,10 +16,10 @@ import yaml
 from bench.result import Result, value
 from berth.pb import admission_v1_pb2 as pb
 from berth.pb.admission_v1_pb2_grpc import PodAdmissionStub
-from nodeagent.allocator.operation import Release, Request
+from nodeagent.allocator.values.operation import Release, Request
 from nodeagent.config import Config
 from nodeagent.daemon import running
-from nodeagent.duties.keeper import Keeper
+from nodeagent.ledger.ledger import Ledger
 
 RESOURCES = ("cpu", "ephemeral-storage", "hugepages-2Mi", "memory", "nvidia.com/gpu", "pids")
 VECTOR = dict.fromkeys(RESOURCES, 2)
@@ -37,11 +37,11 @@ def run() -> list[Result]:
 
 async def _measure(directory: Path) -> list[Result]:
     config = _config(directory)
-    async with running(config) as keeper:
-        rates = [await _pairs_a_second(keeper, turn) for turn in range(ROUNDS)]
+    async with running(config) as ledger:
+        rates = [await _pairs_a_second(ledger, turn) for turn in range(ROUNDS)]
         calls = await _calls(config.socket)
         for number in range(500):
-            await keeper.perform(_request(f"held-{number}", number))
+            await ledger.apply(_request(f"held-{number}", number))
     restarts = [await _restart(config) for _ in range(ROUNDS)]
     return [
         value("admit + release, journal on disk, 200 at once", rates, "/s", at_least=2000),
@@ -85,11 +85,11 @@ def _request(identity: str, number: int) -> Request:
     return Request(identity, LEAVES[number % len(LEAVES)], VECTOR)
 
 
-async def _pairs_a_second(keeper: Keeper, turn: int) -> float:
+async def _pairs_a_second(ledger: Ledger, turn: int) -> float:
     async def pair(number: int) -> None:
         identity = f"{turn}-{number}"
-        await keeper.perform(_request(identity, number))
-        await keeper.perform(Release(identity))
+        await ledger.apply(_request(identity, number))
+        await ledger.apply(Release(identity))
 
     start = perf_counter()
     for first in range(0, 5 * TOGETHER, TOGETHER):

@@ -10,9 +10,9 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from bench.result import Result, ratio, value
-from nodeagent.allocator.ledger import Ledger
-from nodeagent.allocator.operation import ApplyPlan, Cancel, Release, Request
-from nodeagent.allocator.plan_reading import parse_spec
+from nodeagent.allocator.allocator import Allocator
+from nodeagent.allocator.plan.plan_reading import parse_spec
+from nodeagent.allocator.values.operation import ApplyPlan, Cancel, Release, Request
 
 RESOURCES = ("cpu", "ephemeral-storage", "hugepages-2Mi", "memory", "nvidia.com/gpu", "pids")
 CAPACITY = dict.fromkeys(RESOURCES, 1_000_000)
@@ -46,9 +46,9 @@ def _own(amount: int) -> dict[str, Any]:
     return rows
 
 
-def _ledger(capacity: dict[str, int], own: int) -> Ledger:
+def _ledger(capacity: dict[str, int], own: int) -> Allocator:
     plan = parse_spec(_plan(0, own), ZoneInfo)
-    return Ledger(plan, {"default": capacity}, 0, zones=ZoneInfo)
+    return Allocator(plan, {"default": capacity}, 0, zones=ZoneInfo)
 
 
 def _leaves() -> list[str]:
@@ -69,19 +69,21 @@ def _counting(rounds: int) -> float:
 
 def admit_and_release() -> list[Result]:
     """Admissions with their releases a second, with 500 allocations held, and the ratio."""
-    ledger = _ledger(CAPACITY, 1000)
+    allocator = _ledger(CAPACITY, 1000)
     leaves, seq = _leaves(), 0
     for number in range(500):
         seq += 1
-        ledger.apply(Request(f"held{number}", leaves[number % 125], VECTOR), 0, seq)
+        allocator.apply(Request(f"held{number}", leaves[number % 125], VECTOR), 0, seq)
     rates, ours, theirs = [], [], []
-    for turn in range(ROUNDS):
+    for transaction in range(ROUNDS):
         count = 4000
         start = process_time()
         for number in range(count):
             seq += 2
-            ledger.apply(Request(f"p{turn}.{number}", leaves[number % 125], VECTOR), 0, seq - 1)
-            ledger.apply(Release(f"p{turn}.{number}"), 0, seq)
+            allocator.apply(
+                Request(f"p{transaction}.{number}", leaves[number % 125], VECTOR), 0, seq - 1
+            )
+            allocator.apply(Release(f"p{transaction}.{number}"), 0, seq)
         ours.append(process_time() - start)
         rates.append(count / ours[-1])
         theirs.append(_counting(count))
@@ -92,17 +94,17 @@ def admit_and_release() -> list[Result]:
     ]
 
 
-def _crowded(change: Callable[[dict[str, Any]], None] = lambda spec: None) -> tuple[Ledger, int]:
+def _crowded(change: Callable[[dict[str, Any]], None] = lambda spec: None) -> tuple[Allocator, int]:
     """500 allocations that fill the node, all of them with half of the consumers."""
     spec = _plan(0, 8)
     change(spec)
     capacity = {"default": dict.fromkeys(RESOURCES, 1000)}
-    ledger = Ledger(parse_spec(spec, ZoneInfo), capacity, 0, zones=ZoneInfo)
+    allocator = Allocator(parse_spec(spec, ZoneInfo), capacity, 0, zones=ZoneInfo)
     leaves, seq = _leaves(), 0
     for number in range(500):
         seq += 1
-        ledger.apply(Request(f"held{number}", leaves[number % 62], VECTOR), 0, seq)
-    return ledger, seq
+        allocator.apply(Request(f"held{number}", leaves[number % 62], VECTOR), 0, seq)
+    return allocator, seq
 
 
 def _impatient(spec: dict[str, Any]) -> None:
@@ -123,43 +125,43 @@ def claim() -> list[Result]:
     ]
 
 
-def _claims(ledger: Ledger, seq: int) -> list[float]:
+def _claims(allocator: Allocator, seq: int) -> list[float]:
     """The p99 of each round, in milliseconds."""
-    for identity in [row.id for row in ledger.allocations.values() if not row.held]:
+    for identity in [row.id for row in allocator.allocations.values() if not row.held]:
         seq += 1
-        ledger.apply(Cancel(identity), 0, seq)
+        allocator.apply(Cancel(identity), 0, seq)
     leaves, found = _leaves(), []
-    for turn in range(ROUNDS):
+    for transaction in range(ROUNDS):
         times = []
         for number in range(100):
             seq += 2
-            request = Request(f"o{turn}.{number}", leaves[63 + number % 37], VECTOR)
+            request = Request(f"o{transaction}.{number}", leaves[63 + number % 37], VECTOR)
             start = process_time()
-            verdict = ledger.apply(request, 0, seq - 1).verdict
+            verdict = allocator.apply(request, 0, seq - 1).verdict
             times.append((process_time() - start) * 1000)
             assert verdict.answer.value == "RECLAIMING"
-            ledger.apply(Cancel(request.id), 0, seq)
+            allocator.apply(Cancel(request.id), 0, seq)
         found.append(sorted(times)[98])
     return found
 
 
 def queue() -> list[Result]:
     """One more that cannot be served, while 300 wait already for amounts of seven kinds."""
-    ledger = _ledger(dict.fromkeys(RESOURCES, 1000), 8)
+    allocator = _ledger(dict.fromkeys(RESOURCES, 1000), 8)
     leaves, seq = _leaves(), 0
     for number in range(800):
         seq += 1
         amount = 2 if number < 500 else 1 + number % 7
         vector = dict.fromkeys(RESOURCES, amount)
-        ledger.apply(Request(f"p{number}", leaves[number % 125], vector), 0, seq)
+        allocator.apply(Request(f"p{number}", leaves[number % 125], vector), 0, seq)
     times = []
     for number in range(100):
         seq += 2
         request = Request(f"q{number}", leaves[number % 125], VECTOR)
         start = process_time()
-        ledger.apply(request, 0, seq - 1)
+        allocator.apply(request, 0, seq - 1)
         times.append((process_time() - start) * 1000)
-        ledger.apply(Cancel(request.id), 0, seq)
+        allocator.apply(Cancel(request.id), 0, seq)
     return [value("admission with 300 waiting", times, "ms", at_most=2)]
 
 
@@ -173,25 +175,25 @@ def _timed(name: str, at_most: float, act: Callable[[], object]) -> list[Result]
 
 
 def rebuild() -> list[Result]:
-    """A ledger of 500 allocations read back from its document."""
+    """A allocator of 500 allocations read back from its document."""
     document = _crowded()[0].to_document()
     return _timed(
         "rebuild of 500 allocations",
         100,
-        lambda: Ledger.from_document(document, zones=ZoneInfo),
+        lambda: Allocator.from_document(document, zones=ZoneInfo),
     )
 
 
 def switch() -> list[Result]:
     """Another plan for 156 consumers put in force while 500 allocations run."""
-    ledger, seq = _crowded()
+    allocator, seq = _crowded()
     header = {"apiVersion": "berth.dev/v1alpha1", "kind": "ConsumerPlan"}
     plans = [{**header, "spec": _plan(share, 7)} for share in range(2)]
     numbers = iter(range(seq + 1, seq + 1000))
 
     def act() -> None:
         number = next(numbers)
-        ledger.apply(ApplyPlan(plans[number % 2]), 0, number)
+        allocator.apply(ApplyPlan(plans[number % 2]), 0, number)
 
     return _timed("plan switch, 156 consumers × 6 resources", 50, act)
 

@@ -19,7 +19,7 @@ from kubernetes.stream.ws_client import get_websocket_url
 
 from berth.pb import runtime_v1_pb2 as cri
 from integration.conftest import HANDLERS, IMAGE
-from tests.streaming.spdy_client import Exec
+from tests.cri_shim.streaming.spdy_client import Exec
 from tests.support import pods, streams
 from tests.support.containers import until
 from tests.support.shim import Shim, running

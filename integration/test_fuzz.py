@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from berth.pb import runtime_v1_pb2 as cri
-from tests.model import cri_messages
+from tests.cri_shim.model import cri_messages
 from tests.support import pods
 from tests.support.shim import Shim
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.network.hosts import Hosts, sh, wire
+from tests.cri_shim.network.hosts import Hosts, sh, wire
 from tests.support.shim import BIN
 
 

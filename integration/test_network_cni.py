@@ -10,8 +10,8 @@ import pytest
 
 from berth.linux.tasks import Tasks
 from berth.pb import runtime_v1_pb2 as cri
-from tests.network.cni_directory import PASS_ON, REAL, CniHost, answer
-from tests.network.hosts import Hosts, ask, echo, refused, sh
+from tests.cri_shim.network.cni_directory import PASS_ON, REAL, CniHost, answer
+from tests.cri_shim.network.hosts import Hosts, ask, echo, refused, sh
 from tests.support import nethost
 from tests.support.nethost import Node, pod_config, port
 

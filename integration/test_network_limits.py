@@ -9,7 +9,7 @@ import grpc
 import pytest
 
 from berth.pb import runtime_v1_pb2 as cri
-from tests.network.hosts import ask, echo, sh
+from tests.cri_shim.network.hosts import ask, echo, sh
 from tests.support import nethost
 from tests.support.nethost import Node, pod_config, port
 

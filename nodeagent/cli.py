@@ -15,15 +15,15 @@ import yaml
 from berth.pb import node_v1_pb2 as pb
 from nodeagent import config as configuration
 from nodeagent import daemon
-from nodeagent.allocator.plan_reading import parse_plan
-from nodeagent.allocator.problem import DocumentRefused
-from nodeagent.allocator.simulate import simulate
+from nodeagent.allocator.plan.plan_reading import parse_plan
+from nodeagent.allocator.plan.problem import DocumentRefused
 from nodeagent.api.client import SECONDS, CallFailed, agent
 from nodeagent.api.tables import status_json, status_table, steps_table
 from nodeagent.config import Config, ConfigError
-from nodeagent.duties.documents import read_yaml_file
-from nodeagent.duties.preflight import findings
-from nodeagent.journal.errors import JournalError
+from nodeagent.ledger.journal.errors import JournalError
+from nodeagent.plan_files import read_yaml_file
+from nodeagent.preflight import findings
+from nodeagent.simulate.replay import simulate
 
 _FAILURES = (CallFailed, ConfigError, DocumentRefused, JournalError, OSError, ValueError)
 """Errors whose message says what to do; anything else is a fault of the agent."""

@@ -13,14 +13,14 @@ from berth.linux.tasks import Tasks
 from nodeagent.api.server import serving
 from nodeagent.config import Config
 from nodeagent.duties.capacity import host_capacity
-from nodeagent.duties.clock import Clock, WallClock
-from nodeagent.duties.keeper import Keeper
 from nodeagent.duties.plans import Plans
 from nodeagent.duties.policies import plugged_in
 from nodeagent.duties.reclaim import Reclaimer
-from nodeagent.duties.records import Frame
 from nodeagent.duties.stop import PodStopper
-from nodeagent.journal.journal import Journal
+from nodeagent.ledger.clock import Clock, WallClock
+from nodeagent.ledger.journal.journal import Journal
+from nodeagent.ledger.ledger import Ledger
+from nodeagent.ledger.records import Frame
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ def _milliseconds() -> int:
 
 
 @asynccontextmanager
-async def running(config: Config, clock: Clock | None = None) -> AsyncIterator[Keeper]:
+async def running(config: Config, clock: Clock | None = None) -> AsyncIterator[Ledger]:
     """The whole agent, serving while inside.
 
     Raises JournalError, DocumentRefused for a bad plan file where no plan is in force yet, and
@@ -38,20 +38,20 @@ async def running(config: Config, clock: Clock | None = None) -> AsyncIterator[K
     """
     async with AsyncExitStack() as undo:
         plans = Plans(config.plan, ZoneInfo, host_capacity(), config.capacity, config.slices)
-        keeper = await _keeper(config, plans, clock or WallClock(), undo)
-        await plans.reload(keeper)
+        ledger = await _ledger(config, plans, clock or WallClock(), undo)
+        await plans.reload(ledger)
         stopper = PodStopper(config.cri_socket)
         undo.push_async_callback(stopper.close)
         tasks = await undo.enter_async_context(Tasks())
-        Reclaimer(keeper, stopper, tasks).resume()
-        tasks.start(keeper.keep_time(), "ledger: keep time")
-        tasks.start(plans.follow(keeper), "plan: follow the file")
-        await undo.enter_async_context(serving(config.socket, keeper, plans, config.queues))
-        yield keeper
+        Reclaimer(ledger, stopper, tasks).resume()
+        tasks.start(ledger.keep_time(), "allocator: keep time")
+        tasks.start(plans.follow(ledger), "plan: follow the file")
+        await undo.enter_async_context(serving(config.socket, ledger, plans, config.queues))
+        yield ledger
 
 
-async def _keeper(config: Config, plans: Plans, clock: Clock, undo: AsyncExitStack) -> Keeper:
-    """The ledger as the journal has it."""
+async def _ledger(config: Config, plans: Plans, clock: Clock, undo: AsyncExitStack) -> Ledger:
+    """The allocator as the journal has it."""
     journal = Journal(config.state / "journal")
     if journal.recovered.cut is not None:
         log.warning("the journal's torn tail was cut off: %s", journal.recovered.cut)
@@ -60,12 +60,12 @@ async def _keeper(config: Config, plans: Plans, clock: Clock, undo: AsyncExitSta
     policies = plugged_in()
     frame = Frame(ZoneInfo, policies, _milliseconds)
     try:
-        keeper = await Keeper.open(journal, clock, frame, lambda: plans.first(policies))
+        ledger = await Ledger.open(journal, clock, frame, lambda: plans.first(policies))
     except BaseException:
         await journal.close()
         raise
-    undo.push_async_callback(keeper.close)
-    return keeper
+    undo.push_async_callback(ledger.close)
+    return ledger
 
 
 async def serve(config: Config) -> None:
@@ -74,11 +74,11 @@ async def serve(config: Config) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    async with running(config) as keeper:
+    async with running(config) as ledger:
         log.info("serving on %s", config.socket)
         notify("READY=1")
-        keeper.failed.add_done_callback(lambda _: stop.set())
+        ledger.failed.add_done_callback(lambda _: stop.set())
         await stop.wait()
         notify("STOPPING=1")
-    if keeper.failed.done():
-        keeper.failed.result()
+    if ledger.failed.done():
+        ledger.failed.result()

@@ -1,7 +1,7 @@
 """Proves the invariants on random trees, many of them: `python -m tests.proof [--trees N]`.
 
 Every seed is one tree; a seed that fails is printed and can be run alone with `--first SEED
---trees 1`. Most trees are checked in the fluid model, one in a hundred runs a whole ledger too.
+--trees 1`. Most trees are checked in the fluid model, one in a hundred runs a whole allocator too.
 """
 
 import argparse
@@ -12,8 +12,8 @@ import time
 import traceback
 from collections.abc import Iterator
 
-from tests.allocator.fluid import check_tree
-from tests.allocator.runs import check_run
+from tests.nodeagent.allocator.fluid import check_tree
+from tests.nodeagent.allocator.runs import check_run
 
 CHUNK = 2_000
 RUN_EVERY = 100

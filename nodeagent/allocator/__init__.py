@@ -1,5 +1,8 @@
-"""Who gets what of the node: consumers, plan, shares, admission, reclaim choice, loans, policies.
+"""Who gets what of the node. Pure: state + operation → decision + events.
 
-What belongs here decides, from state and an operation, with time and sequence as arguments and
-integers for quantities. No clock, no random, no file, no log: those live in the rooms above.
+Read it downwards. `allocator` takes one operation; `dispatch` sends it to what handles it;
+`claims` decides on requests and on what they may claim; `reclaim` gives notice to borrowers;
+`policy` orders who is served and who gives back; `usage` says who holds what; `tree` computes what
+the plan gives (D*, G, loans); `plan` reads plans; `values` are what goes in and comes out.
+Not here: clocks, the journal, the runtime, gRPC (`ledger`, `duties`, `api`).
 """

@@ -1,19 +1,19 @@
-"""Giving units to an allocation, and taking them back from the books when they are free."""
+"""Giving units to an allocation, and taking them back from the usage when they are free."""
 
 from berth.base.quantity import Vector, minus, ordered, plus
-from nodeagent.allocator.allocation import Allocation, State
-from nodeagent.allocator.event import EventType
-from nodeagent.allocator.pool import Pool
-from nodeagent.allocator.turn import RETURN_TTL, Turn
+from nodeagent.allocator.transaction import RETURN_TTL, Transaction
+from nodeagent.allocator.usage.allocation import Allocation, State
+from nodeagent.allocator.usage.pool import Pool
+from nodeagent.allocator.values.event import EventType
 
 
-def grant(pool: Pool, turn: Turn, allocation: Allocation, vector: Vector) -> None:
-    """Give a vector that is known to fit and enter it in both books."""
+def grant(pool: Pool, transaction: Transaction, allocation: Allocation, vector: Vector) -> None:
+    """Give a vector that is known to fit and enter it in both usage."""
     pool.post(allocation.leaf, pool.pairs(vector))
-    settle_grant(pool, turn, allocation, vector)
+    record_grant(pool, transaction, allocation, vector)
 
 
-def grant_whole(pool: Pool, turn: Turn, allocation: Allocation) -> bool:
+def grant_whole(pool: Pool, transaction: Transaction, allocation: Allocation) -> bool:
     """Give a new inelastic allocation all it asks for if it fits: the common case, shortest."""
     number = pool.number
     pairs = tuple((number[name], amount) for name, amount in allocation.target.items())
@@ -21,10 +21,10 @@ def grant_whole(pool: Pool, turn: Turn, allocation: Allocation) -> bool:
         return False
     allocation.held = dict(allocation.target)
     allocation.pairs = pairs
-    allocation.granted_at, allocation.seq = turn.now, turn.seq
+    allocation.granted_at, allocation.seq = transaction.now, transaction.seq
     allocation.state = State.GRANTED
     pool.members[allocation.leaf][allocation.id] = allocation
-    turn.report(
+    transaction.report(
         EventType.GRANTED,
         allocation,
         vector=allocation.held,
@@ -35,33 +35,37 @@ def grant_whole(pool: Pool, turn: Turn, allocation: Allocation) -> bool:
     return True
 
 
-def settle_grant(pool: Pool, turn: Turn, allocation: Allocation, vector: Vector) -> None:
-    """Give a vector that the books have already."""
+def record_grant(
+    pool: Pool, transaction: Transaction, allocation: Allocation, vector: Vector
+) -> None:
+    """Give a vector that the usage have already."""
     first = not allocation.held
     allocation.held = ordered(plus(allocation.held, vector))
     allocation.reason = ""
     if first:
-        allocation.granted_at = turn.now
-        allocation.seq = turn.seq
+        allocation.granted_at = transaction.now
+        allocation.seq = transaction.seq
     missing = allocation.missing
     away = first or allocation.expires is not None
-    if allocation.retry and away and turn.asking != allocation.id:
-        until = turn.now + RETURN_TTL
-        turn.expire(allocation, until)
+    if allocation.retry and away and transaction.asking != allocation.id:
+        until = transaction.now + RETURN_TTL
+        transaction.expire(allocation, until)
         allocation.move(State.EARMARKED)
-        turn.report(EventType.EARMARKED, allocation, vector=ordered(vector), until=until)
+        transaction.report(EventType.EARMARKED, allocation, vector=ordered(vector), until=until)
     else:
         if allocation.expires is not None:
-            turn.expire(allocation, None)
+            transaction.expire(allocation, None)
         allocation.move(State.SQUEEZED if missing and not allocation.elastic else State.GRANTED)
-        report_grant(pool, turn, allocation, vector)
+        report_grant(pool, transaction, allocation, vector)
     pool.refresh(allocation)
 
 
-def report_grant(pool: Pool, turn: Turn, allocation: Allocation, vector: Vector) -> None:
+def report_grant(
+    pool: Pool, transaction: Transaction, allocation: Allocation, vector: Vector
+) -> None:
     """Tell what was given, whether more is to come, and how much of the consumer's is borrowed."""
     missing = allocation.missing
-    turn.report(
+    transaction.report(
         EventType.PARTIAL if missing else EventType.GRANTED,
         allocation,
         vector=ordered(vector),
@@ -83,17 +87,17 @@ def borrowed(pool: Pool, leaf: int, vector: Vector) -> dict[str, int]:
     return above
 
 
-def free(pool: Pool, turn: Turn, allocation: Allocation, vector: Vector) -> None:
-    """Take units that are really free from what an allocation holds, and from the books.
+def free(pool: Pool, transaction: Transaction, allocation: Allocation, vector: Vector) -> None:
+    """Take units that are really free from what an allocation holds, and from the usage.
 
-    What was under notice has left the books of the time after already.
+    What was under notice has left the usage of the time after already.
     """
     expected = credit(pool, allocation, vector)
     pool.booked.post(allocation.leaf, pool.pairs(minus(vector, expected)), -1)
     if pool.physical is not pool.booked:
         pool.physical.post(allocation.leaf, pool.pairs(vector), -1)
     allocation.held = minus(allocation.held, vector)
-    turn.report(EventType.FREED, allocation, vector=ordered(vector))
+    transaction.report(EventType.FREED, allocation, vector=ordered(vector))
 
 
 def credit(pool: Pool, allocation: Allocation, vector: Vector) -> dict[str, int]:

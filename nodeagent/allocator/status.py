@@ -1,43 +1,43 @@
-"""What a ledger holds, as tables to show: by consumer, by loan, by allocation."""
+"""What a state holds, as tables to show: by consumer, by loan, by allocation."""
 
 from typing import Any
 
 from berth.base.quantity import ordered, plus, times
-from nodeagent.allocator.admission import standing
-from nodeagent.allocator.ledger import Ledger
-from nodeagent.allocator.lending import loans
-from nodeagent.allocator.pool import Pool
+from nodeagent.allocator.claims.admission import standing
+from nodeagent.allocator.state import NodeState
+from nodeagent.allocator.tree.lending import loans
+from nodeagent.allocator.usage.pool import Pool
 
 Rows = dict[str, dict[str, int]]
 """Amounts in base units by leaf consumer and resource, zeros included."""
 
 
-def held(ledger: Ledger) -> Rows:
+def held(state: NodeState) -> Rows:
     """What each leaf uses now; what is being stopped still counts."""
-    return _sums(ledger, "held")
+    return _sums(state, "held")
 
 
-def pending(ledger: Ledger) -> Rows:
+def pending(state: NodeState) -> Rows:
     """What each leaf asks for beyond what it holds."""
-    return _sums(ledger, "missing")
+    return _sums(state, "missing")
 
 
-def _sums(ledger: Ledger, part: str) -> Rows:
+def _sums(state: NodeState, part: str) -> Rows:
     rows: Rows = {}
-    for pool in ledger.pools.values():
+    for pool in state.pools.values():
         for leaf in pool.tree.leaves:
             rows.setdefault(pool.tree.consumers[leaf].name, dict.fromkeys(pool.resources, 0))
-    for _, allocation in sorted(ledger.allocations.items()):
+    for _, allocation in sorted(state.allocations.items()):
         row = rows[allocation.consumer]
         for resource, amount in getattr(allocation, part).items():
             row[resource] = row.get(resource, 0) + amount
     return rows
 
 
-def deserved(ledger: Ledger) -> Rows:
+def deserved(state: NodeState) -> Rows:
     """D* of every leaf; a leaf of several groups has the sum."""
     rows: Rows = {}
-    for pool in ledger.pools.values():
+    for pool in state.pools.values():
         for leaf in pool.tree.leaves:
             row = rows.setdefault(pool.tree.consumers[leaf].name, {})
             for resource, entitlement in zip(pool.resources, pool.entitlements, strict=True):
@@ -45,16 +45,16 @@ def deserved(ledger: Ledger) -> Rows:
     return rows
 
 
-def consumers(ledger: Ledger) -> list[dict[str, Any]]:
+def consumers(state: NodeState) -> list[dict[str, Any]]:
     """A row for every consumer of every group, inner ones included, parents first.
 
     `deadline` is when the last notice to it or claim of it runs out, None without.
     """
-    return [row for pool in ledger.pools.values() for row in _consumer_rows(ledger, pool)]
+    return [row for pool in state.pools.values() for row in _consumer_rows(state, pool)]
 
 
-def _consumer_rows(ledger: Ledger, pool: Pool) -> list[dict[str, Any]]:
-    waits, reclaimed, deadlines = _under_way(ledger, pool)
+def _consumer_rows(state: NodeState, pool: Pool) -> list[dict[str, Any]]:
+    waits, reclaimed, deadlines = _under_way(state, pool)
     lent, rows = _lent(pool), []
     used = [pool.used(resource) for resource in range(len(pool.resources))]
     for node in range(1, len(pool.tree.parents)):
@@ -83,18 +83,18 @@ def _consumer_rows(ledger: Ledger, pool: Pool) -> list[dict[str, Any]]:
     return rows
 
 
-def _under_way(ledger: Ledger, pool: Pool) -> tuple[Rows, Rows, dict[str, int]]:
+def _under_way(state: NodeState, pool: Pool) -> tuple[Rows, Rows, dict[str, int]]:
     """By leaf: what it waits for, what it must give back, and by when the last of it is due."""
     waits: Rows = {}
     reclaimed: Rows = {}
     deadlines: dict[str, int] = {}
-    for allocation in ledger.allocations.values():
+    for allocation in state.allocations.values():
         if allocation.group == pool.group.name and allocation.missing:
             waits[allocation.consumer] = plus(
                 waits.get(allocation.consumer, {}), allocation.missing
             )
     for claim in pool.claims.values():
-        claimant = ledger.allocations.get(claim.allocation)
+        claimant = state.allocations.get(claim.allocation)
         for notice in claim.notices.values():
             names = [notice.consumer] + ([claimant.consumer] if claimant is not None else [])
             for name in names:
@@ -104,10 +104,10 @@ def _under_way(ledger: Ledger, pool: Pool) -> tuple[Rows, Rows, dict[str, int]]:
     return waits, reclaimed, deadlines
 
 
-def loan_rows(ledger: Ledger) -> list[dict[str, Any]]:
+def loan_rows(state: NodeState) -> list[dict[str, Any]]:
     """Who has borrowed how much from whom, by group and resource, in canonical order."""
     rows = []
-    for pool in ledger.pools.values():
+    for pool in state.pools.values():
         for resource, name in enumerate(pool.resources):
             found = loans(
                 pool.tree, pool.lending, pool.entitlements[resource], pool.physical.weight[resource]
@@ -137,12 +137,12 @@ def _lent(pool: Pool) -> dict[str, dict[str, int]]:
     return lent
 
 
-def explain(ledger: Ledger, identity: str) -> dict[str, Any] | None:
+def explain(state: NodeState, identity: str) -> dict[str, Any] | None:
     """Why an allocation holds, waits or gives back; None for one that is not known."""
-    allocation = ledger.allocations.get(identity)
+    allocation = state.allocations.get(identity)
     if allocation is None:
         return None
-    pool = ledger.pools[allocation.group]
+    pool = state.pools[allocation.group]
     notices = [
         {
             "notice": notice.id,

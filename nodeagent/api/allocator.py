@@ -1,4 +1,4 @@
-"""berth.node.v1: the ledger for consumers and for the command line."""
+"""berth.node.v1: the allocator for consumers and for the command line."""
 
 import json
 from collections.abc import AsyncIterator, Callable
@@ -8,30 +8,30 @@ import grpc
 
 from berth.pb import node_v1_pb2 as pb
 from berth.pb.node_v1_pb2_grpc import NodeAllocatorServicer
-from nodeagent.allocator.operation import Operation
-from nodeagent.allocator.pool import Pool
 from nodeagent.allocator.status import consumers, loan_rows
+from nodeagent.allocator.usage.pool import Pool
+from nodeagent.allocator.values.operation import Operation
 from nodeagent.api import messages
 from nodeagent.api.faults import answered
 from nodeagent.duties.explain import explain
-from nodeagent.duties.keeper import Keeper
 from nodeagent.duties.plans import Plans
+from nodeagent.ledger.ledger import Ledger
 
 Message = TypeVar("Message")
 
 
 class NodeAllocator(NodeAllocatorServicer):
-    """Serves the protocol from the keeper's ledger."""
+    """Serves the protocol from the ledger's allocator."""
 
-    def __init__(self, keeper: Keeper, plans: Plans) -> None:
-        self._keeper = keeper
+    def __init__(self, ledger: Ledger, plans: Plans) -> None:
+        self._ledger = ledger
         self._plans = plans
 
     async def _perform(
         self, read: Callable[[Message], Operation], message: Message, context: Any
     ) -> pb.Decision:
         async with answered(context):
-            decided = await self._keeper.perform(read(message))
+            decided = await self._ledger.apply(read(message))
             return messages.decision(decided.decision, decided.entries)
 
     async def Request(self, request: pb.AllocationRequest, context: Any) -> pb.Decision:
@@ -57,38 +57,38 @@ class NodeAllocator(NodeAllocatorServicer):
 
     async def Watch(self, request: pb.WatchRequest, context: Any) -> AsyncIterator[pb.Event]:
         async with answered(context):
-            async for entry in self._keeper.history.watch(request.cursor):
+            async for entry in self._ledger.history.watch(request.cursor):
                 if request.consumer in ("", entry.document.get("consumer")):
                     yield messages.event(entry)
 
     async def Status(self, request: pb.StatusRequest, context: Any) -> pb.StatusResponse:
         async with answered(context):
-            ledger = self._keeper.ledger
-            rows, loans = consumers(ledger), loan_rows(ledger)
+            allocator = self._ledger.allocator
+            rows, loans = consumers(allocator), loan_rows(allocator)
             return pb.StatusResponse(
                 groups=[
-                    _group(pool, rows, loans, self._keeper.fallbacks[pool.group.name])
-                    for pool in ledger.pools.values()
+                    _group(pool, rows, loans, self._ledger.fallbacks[pool.group.name])
+                    for pool in allocator.pools.values()
                 ],
-                plan=ledger.plan.name,
-                cursor=self._keeper.history.shown,
+                plan=allocator.plan.name,
+                cursor=self._ledger.history.shown,
             )
 
     async def Explain(self, request: pb.ExplainRequest, context: Any) -> pb.ExplainResponse:
-        lines = explain(self._keeper, request.name)
+        lines = explain(self._ledger, request.name)
         if lines is None:
             text = f"no pod or allocation {request.name!r} is known; name a pod as namespace/name"
             await context.abort(grpc.StatusCode.NOT_FOUND, text)
         return pb.ExplainResponse(lines=lines)
 
     async def PlanShow(self, request: pb.PlanShowRequest, context: Any) -> pb.PlanShowResponse:
-        document = self._keeper.ledger.plan.document
+        document = self._ledger.allocator.plan.document
         return pb.PlanShowResponse(document=json.dumps(document, sort_keys=True))
 
     async def PlanApply(self, request: pb.PlanApplyRequest, context: Any) -> pb.PlanApplyResponse:
         async with answered(context):
             return pb.PlanApplyResponse(
-                name=await self._plans.apply(self._keeper, request.document)
+                name=await self._plans.apply(self._ledger, request.document)
             )
 
 

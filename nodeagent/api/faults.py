@@ -7,10 +7,10 @@ from typing import Any, NoReturn
 
 import grpc
 
-from nodeagent.allocator.operation import OperationRefused
-from nodeagent.allocator.problem import DocumentRefused
-from nodeagent.duties.history import CursorLost
-from nodeagent.journal.errors import JournalError
+from nodeagent.allocator.plan.problem import DocumentRefused
+from nodeagent.allocator.values.operation import OperationRefused
+from nodeagent.ledger.history import CursorLost
+from nodeagent.ledger.journal.errors import JournalError
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +21,7 @@ _CODES: tuple[tuple[type[Exception], grpc.StatusCode], ...] = (
     (JournalError, grpc.StatusCode.UNAVAILABLE),
 )
 _ABSENT = ("is no allocation", "is no open notice")
-"""How the ledger says that an object does not exist."""
+"""How the allocator says that an object does not exist."""
 
 
 @asynccontextmanager

@@ -1,6 +1,6 @@
-"""berth.node.v1 messages to the ledger's operations, and its answers to messages.
+"""berth.node.v1 messages to the allocator's operations, and its answers to messages.
 
-The ledger counts time in milliseconds, the protocol in nanoseconds.
+The allocator counts time in milliseconds, the protocol in nanoseconds.
 """
 
 import json
@@ -8,9 +8,17 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from berth.pb import node_v1_pb2 as pb
-from nodeagent.allocator.event import Answer, Decision, Verdict
-from nodeagent.allocator.operation import Block, Cancel, Modify, Offer, Release, Request, Unblock
-from nodeagent.duties.history import Entry
+from nodeagent.allocator.values.event import Answer, Decision, Verdict
+from nodeagent.allocator.values.operation import (
+    Block,
+    Cancel,
+    Modify,
+    Offer,
+    Release,
+    Request,
+    Unblock,
+)
+from nodeagent.ledger.history import Entry
 
 MILLISECOND = 1_000_000
 """Nanoseconds of a millisecond."""
@@ -110,5 +118,5 @@ def event(entry: Entry) -> pb.Event:
 
 
 def nanoseconds(milliseconds: int | None) -> int:
-    """A time of the ledger for the protocol; 0 where there is none."""
+    """A time of the allocator for the protocol; 0 where there is none."""
     return (milliseconds or 0) * MILLISECOND

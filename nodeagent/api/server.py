@@ -12,8 +12,8 @@ from berth.pb.admission_v1_pb2_grpc import add_PodAdmissionServicer_to_server
 from berth.pb.node_v1_pb2_grpc import add_NodeAllocatorServicer_to_server
 from nodeagent.api.admission import PodAdmission
 from nodeagent.api.allocator import NodeAllocator
-from nodeagent.duties.keeper import Keeper
 from nodeagent.duties.plans import Plans
+from nodeagent.ledger.ledger import Ledger
 
 _GRACE_SECONDS = 1.0
 _OPTIONS = [("grpc.max_receive_message_length", 64 << 20)]
@@ -22,14 +22,14 @@ _OPTIONS = [("grpc.max_receive_message_length", 64 << 20)]
 
 @asynccontextmanager
 async def serving(
-    socket: Path, keeper: Keeper, plans: Plans, queues: Mapping[str, str]
+    socket: Path, ledger: Ledger, plans: Plans, queues: Mapping[str, str]
 ) -> AsyncIterator[None]:
     """Serve both protocols while inside. Raises OSError if the socket cannot be made."""
     server = grpc.aio.server(options=_OPTIONS)
     admission: Any = add_PodAdmissionServicer_to_server
     node: Any = add_NodeAllocatorServicer_to_server
-    admission(PodAdmission(keeper, queues), server)
-    node(NodeAllocator(keeper, plans), server)
+    admission(PodAdmission(ledger, queues), server)
+    node(NodeAllocator(ledger, plans), server)
     _listen(server, socket)
     await server.start()
     try:

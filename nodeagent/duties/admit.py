@@ -5,13 +5,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from berth.base.quantity import Vector
-from nodeagent.allocator.consumer import Consumer
-from nodeagent.allocator.event import Answer, Verdict
-from nodeagent.allocator.operation import OperationRefused, Request
-from nodeagent.allocator.requesting import SYSTEM
-from nodeagent.duties.keeper import Keeper
+from nodeagent.allocator.plan.consumer import Consumer
+from nodeagent.allocator.requests import SYSTEM
+from nodeagent.allocator.values.event import Answer, Verdict
+from nodeagent.allocator.values.operation import OperationRefused, Request
 from nodeagent.duties.pods import REQUEST_PREFIX, Pod, PodRefused, consumer, is_firm, quantities
 from nodeagent.duties.release import release
+from nodeagent.ledger.ledger import Ledger
 
 log = logging.getLogger(__name__)
 
@@ -34,59 +34,59 @@ class Held:
     refused: bool = False
 
 
-async def admit(keeper: Keeper, pod: Pod, queues: Mapping[str, str]) -> Admitted | Held:
-    """Ask the ledger. Idempotent by uid: a pod that was admitted stays so until its release."""
-    if keeper.books.holds(pod.uid) and pod.uid not in keeper.ledger.allocations:
+async def admit(ledger: Ledger, pod: Pod, queues: Mapping[str, str]) -> Admitted | Held:
+    """Ask the allocator. Idempotent by uid: a pod that was admitted stays so until its release."""
+    if ledger.durable.holds(pod.uid) and pod.uid not in ledger.allocator.allocations:
         return Admitted(SYSTEM)
     name = ""
     try:
-        name = consumer(pod, _consumers(keeper), queues)
-        request = _request(keeper, pod, name)
+        name = consumer(pod, _consumers(ledger), queues)
+        request = _request(ledger, pod, name)
     except (PodRefused, OperationRefused) as error:
         return Held(name, str(error), {}, refused=True)
-    verdict = (await keeper.perform(request, pod=_note(pod, name))).decision.verdict
+    verdict = (await ledger.apply(request, pod=_note(pod, name))).decision.verdict
     if verdict.answer in (Answer.GRANTED, Answer.PARTIAL):
         return Admitted(name)
     return _held(name, verdict)
 
 
-async def account(keeper: Keeper, pod: Pod, queues: Mapping[str, str]) -> None:
+async def account(ledger: Ledger, pod: Pod, queues: Mapping[str, str]) -> None:
     """Account for a pod that runs already, whatever the plan says.
 
     What its consumer may not hold is accounted as the system's: it lessens the capacity until the
     pod is gone, and takes nothing from anybody's entitlement in secret.
     """
-    if _runs(keeper, pod.uid):
+    if _runs(ledger, pod.uid):
         return
-    if isinstance(await admit(keeper, pod, queues), Admitted):
+    if isinstance(await admit(ledger, pod, queues), Admitted):
         return
-    await release(keeper, pod.uid)
-    vector = _known(keeper, SYSTEM, dict(pod.requested))
+    await release(ledger, pod.uid)
+    vector = _known(ledger, SYSTEM, dict(pod.requested))
     try:
-        await keeper.perform(Request(pod.uid, SYSTEM, vector), pod=_note(pod, SYSTEM))
+        await ledger.apply(Request(pod.uid, SYSTEM, vector), pod=_note(pod, SYSTEM))
     except OperationRefused as error:
         log.error("pod %s/%s runs and cannot be accounted: %s", pod.namespace, pod.name, error)
 
 
-def _runs(keeper: Keeper, uid: str) -> bool:
-    allocation = keeper.ledger.allocations.get(uid)
-    return bool(allocation.held) if allocation is not None else keeper.books.holds(uid)
+def _runs(ledger: Ledger, uid: str) -> bool:
+    allocation = ledger.allocator.allocations.get(uid)
+    return bool(allocation.held) if allocation is not None else ledger.durable.holds(uid)
 
 
-def _consumers(keeper: Keeper) -> tuple[Consumer, ...]:
+def _consumers(ledger: Ledger) -> tuple[Consumer, ...]:
     """The top consumers of every group, as the windows in force have them."""
-    pools = keeper.ledger.pools.values()
+    pools = ledger.allocator.pools.values()
     return tuple(one for pool in pools for one in pool.group.windows[pool.window].consumers)
 
 
-def _request(keeper: Keeper, pod: Pod, name: str) -> Request:
+def _request(ledger: Ledger, pod: Pod, name: str) -> Request:
     vector = quantities(pod)
-    known = _known(keeper, name, vector)
+    known = _known(ledger, name, vector)
     for resource in vector:
         if resource not in known and REQUEST_PREFIX + resource in pod.annotations:
             raise PodRefused(
                 f"annotation {REQUEST_PREFIX}{resource}: this node has no {resource}; it has "
-                + ", ".join(sorted(_resources(keeper, name)))
+                + ", ".join(sorted(_resources(ledger, name)))
             )
     return Request(
         id=pod.uid,
@@ -98,14 +98,14 @@ def _request(keeper: Keeper, pod: Pod, name: str) -> Request:
     )
 
 
-def _known(keeper: Keeper, name: str, vector: Vector) -> dict[str, int]:
+def _known(ledger: Ledger, name: str, vector: Vector) -> dict[str, int]:
     """The part of an estimate that the consumer's group counts at all."""
-    resources = _resources(keeper, name)
+    resources = _resources(ledger, name)
     return {resource: amount for resource, amount in vector.items() if resource in resources}
 
 
-def _resources(keeper: Keeper, name: str) -> frozenset[str]:
-    pools = list(keeper.ledger.pools.values())
+def _resources(ledger: Ledger, name: str) -> frozenset[str]:
+    pools = list(ledger.allocator.pools.values())
     mine = next((pool for pool in pools if pool.tree.leaf(name) is not None), pools[0])
     return frozenset(mine.allocatable)
 

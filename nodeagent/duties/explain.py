@@ -6,39 +6,41 @@ from typing import Any
 
 from berth.base.quantity import Vector, render_quantity
 from nodeagent.allocator import status
-from nodeagent.allocator.requesting import SYSTEM
-from nodeagent.duties.keeper import Keeper
+from nodeagent.allocator.requests import SYSTEM
+from nodeagent.ledger.ledger import Ledger
 
 EVENTS_SHOWN = 20
 _HIDDEN = ("type", "at", "id", "candidates")
 
 
-def explain(keeper: Keeper, name: str) -> list[str] | None:
+def explain(ledger: Ledger, name: str) -> list[str] | None:
     """The state of a pod (by uid or namespace/name) or an allocation, then its events, newest
     first; None if nobody of that name is known.
     """
-    identity = _identity(keeper, name)
-    events = _events(keeper, identity)
-    if not keeper.books.holds(identity) and not events:
+    identity = _identity(ledger, name)
+    events = _events(ledger, identity)
+    if not ledger.durable.holds(identity) and not events:
         return None
-    pod = keeper.books.pods.get(identity)
+    pod = ledger.durable.pods.get(identity)
     title = f"pod {pod['namespace']}/{pod['name']} ({identity})" if pod else f"{identity}"
-    return [title, *_state(keeper, identity, pod), *events]
+    return [title, *_state(ledger, identity, pod), *events]
 
 
-def _identity(keeper: Keeper, name: str) -> str:
+def _identity(ledger: Ledger, name: str) -> str:
     """The id of an allocation; a later pod of the same name hides earlier ones."""
     named = [
-        uid for uid, pod in keeper.books.pods.items() if f"{pod['namespace']}/{pod['name']}" == name
+        uid
+        for uid, pod in ledger.durable.pods.items()
+        if f"{pod['namespace']}/{pod['name']}" == name
     ]
-    holding = [uid for uid in named if keeper.books.holds(uid)]
+    holding = [uid for uid in named if ledger.durable.holds(uid)]
     return (holding or named or [name])[-1]
 
 
-def _state(keeper: Keeper, identity: str, pod: Mapping[str, Any] | None) -> list[str]:
-    found = status.explain(keeper.ledger, identity)
+def _state(ledger: Ledger, identity: str, pod: Mapping[str, Any] | None) -> list[str]:
+    found = status.explain(ledger.allocator, identity)
     if found is None:
-        if keeper.books.holds(identity):
+        if ledger.durable.holds(identity):
             return [f"  always admitted; accounted to {SYSTEM}, off the capacity"]
         return ["  ended"]
     estimated = " (estimated from its cgroup settings)" if pod and pod["estimated"] else ""
@@ -46,7 +48,7 @@ def _state(keeper: Keeper, identity: str, pod: Mapping[str, Any] | None) -> list
         f"  {found['state']} of consumer {found['consumer']}, group {found['group']}",
         f"  asks for {amounts(found['target'])}{estimated}; holds {amounts(found['held'])}",
         *_waits(found["verdict"]),
-        *(_notice(keeper, notice) for notice in found["notices"]),
+        *(_notice(ledger, notice) for notice in found["notices"]),
     ]
 
 
@@ -59,8 +61,8 @@ def _waits(verdict: Mapping[str, Any]) -> list[str]:
     return [f"  waits for {amounts(verdict['shortage'])}{reason}{by}"]
 
 
-def _notice(keeper: Keeper, notice: Mapping[str, Any]) -> str:
-    claimant = keeper.ledger.allocations.get(notice["for"])
+def _notice(ledger: Ledger, notice: Mapping[str, Any]) -> str:
+    claimant = ledger.allocator.allocations.get(notice["for"])
     owner = claimant.consumer if claimant is not None else "the capacity, which shrank"
     return (
         f"  has to give back {amounts(notice['vector'])} by {moment(notice['deadline'])} "
@@ -68,8 +70,8 @@ def _notice(keeper: Keeper, notice: Mapping[str, Any]) -> str:
     )
 
 
-def _events(keeper: Keeper, identity: str) -> list[str]:
-    about = [entry for entry in keeper.history.after(0) if _concerns(entry.document, identity)]
+def _events(ledger: Ledger, identity: str) -> list[str]:
+    about = [entry for entry in ledger.history.after(0) if _concerns(entry.document, identity)]
     return [
         f"  {moment(entry.document['at'])} {entry.document['type']}{_details(entry.document)}"
         for entry in reversed(about[-EVENTS_SHOWN:])

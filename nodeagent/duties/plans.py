@@ -10,14 +10,20 @@ from pathlib import Path
 from typing import Any
 
 from berth.base.quantity import Vector
-from nodeagent.allocator.operation import ApplyPlan, SetCapacity
-from nodeagent.allocator.plan import Plan
-from nodeagent.allocator.plan_reading import API_VERSION, KIND, Zones, check_capacity, parse_plan
-from nodeagent.allocator.planning import check_policies
-from nodeagent.allocator.problem import DocumentRefused
+from nodeagent.allocator.plan.plan import Plan
+from nodeagent.allocator.plan.plan_reading import (
+    API_VERSION,
+    KIND,
+    Zones,
+    check_capacity,
+    parse_plan,
+)
+from nodeagent.allocator.plan.problem import DocumentRefused
+from nodeagent.allocator.plan_change import check_policies
+from nodeagent.allocator.values.operation import ApplyPlan, SetCapacity
 from nodeagent.duties.capacity import group_capacities
-from nodeagent.duties.documents import read_yaml, read_yaml_file
-from nodeagent.duties.keeper import Keeper
+from nodeagent.ledger.ledger import Ledger
+from nodeagent.plan_files import read_yaml, read_yaml_file
 
 log = logging.getLogger(__name__)
 
@@ -66,43 +72,43 @@ class Plans:
         check_policies(plan, policies)
         return plan, capacity, self._digest() if present else ""
 
-    async def apply(self, keeper: Keeper, text: str) -> str:
+    async def apply(self, ledger: Ledger, text: str) -> str:
         """Put a document in force; its name. Raises DocumentRefused, then nothing changed."""
-        await self._put_in_force(keeper, read_yaml(text, "plan"), keeper.books.plan_digest)
-        return keeper.ledger.plan.name
+        await self._put_in_force(ledger, read_yaml(text, "plan"), ledger.durable.plan_digest)
+        return ledger.allocator.plan.name
 
-    async def follow(self, keeper: Keeper) -> None:
+    async def follow(self, ledger: Ledger) -> None:
         """Reload the plan file whenever it changes; the work of one background task."""
         while True:
             await asyncio.sleep(POLL_SECONDS)
             if (mark := self._mark()) != self._seen:
                 self._seen = mark
-                await self.reload(keeper)
+                await self.reload(ledger)
 
-    async def reload(self, keeper: Keeper) -> bool:
+    async def reload(self, ledger: Ledger) -> bool:
         """Put the plan file in force if it is another than last time, and set the capacities.
 
         False if it was refused: the reasons are logged.
         """
         try:
             digest = self._digest()
-            if digest not in ("", keeper.books.plan_digest):
-                await self._put_in_force(keeper, read_yaml_file(self._file), digest)
-                log.info("plan %s of %s is in force", keeper.ledger.plan.name, self._file)
+            if digest not in ("", ledger.durable.plan_digest):
+                await self._put_in_force(ledger, read_yaml_file(self._file), digest)
+                log.info("plan %s of %s is in force", ledger.allocator.plan.name, self._file)
         except DocumentRefused as refused:
             log.error("%s is refused, the plan in force stays:\n%s", self._file, refused)
             return False
-        await self._set_capacities(keeper)
+        await self._set_capacities(ledger)
         return True
 
-    async def _put_in_force(self, keeper: Keeper, document: Any, digest: str) -> None:
+    async def _put_in_force(self, ledger: Ledger, document: Any, digest: str) -> None:
         capacities = self._capacities(parse_plan(document, self._zones))
-        await keeper.perform(ApplyPlan(document, capacities), plan_digest=digest)
+        await ledger.apply(ApplyPlan(document, capacities), plan_digest=digest)
 
-    async def _set_capacities(self, keeper: Keeper) -> None:
-        for name, vector in self._capacities(keeper.ledger.plan).items():
-            if dict(keeper.ledger.pools[name].allocatable) != vector:
-                await keeper.perform(SetCapacity(vector, name))
+    async def _set_capacities(self, ledger: Ledger) -> None:
+        for name, vector in self._capacities(ledger.allocator.plan).items():
+            if dict(ledger.allocator.pools[name].allocatable) != vector:
+                await ledger.apply(SetCapacity(vector, name))
 
     def _capacities(self, plan: Plan) -> dict[str, dict[str, int]]:
         groups = [group.name for group in plan.groups]

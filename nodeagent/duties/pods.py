@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from berth.base.quantity import QuantityError, parse_quantity
-from nodeagent.allocator.consumer import Consumer
-from nodeagent.allocator.naming import LABEL, consumer_of
-from nodeagent.allocator.requesting import SYSTEM
+from nodeagent.allocator.plan.consumer import Consumer
+from nodeagent.allocator.plan.naming import LABEL, consumer_of
+from nodeagent.allocator.requests import SYSTEM
 
 REQUEST_PREFIX = "berth.dev/request."
 FIRM_ANNOTATION = "berth.dev/non-preemptible"

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from importlib.metadata import entry_points
 from types import FrameType
 
-from nodeagent.allocator.plan import Group
-from nodeagent.allocator.policy import (
+from nodeagent.allocator.plan.plan import Group
+from nodeagent.allocator.policy.frame import (
     DEADLINE,
     ENTRY_POINTS,
     Ask,
@@ -22,7 +22,7 @@ from nodeagent.allocator.policy import (
 log = logging.getLogger(__name__)
 
 _HUNG = 5 * DEADLINE / 1000
-"""Seconds after which a call is broken off. The ledger counts anything above DEADLINE as failed."""
+"""Seconds after which a call is broken off. What takes longer than DEADLINE counts as failed."""
 
 
 def plugged_in() -> dict[str, SharingPolicy]:

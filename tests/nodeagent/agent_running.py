@@ -17,7 +17,7 @@ from berth.pb.admission_v1_pb2_grpc import PodAdmissionStub
 from berth.pb.node_v1_pb2_grpc import NodeAllocatorStub
 from nodeagent.config import Config
 from nodeagent.daemon import running
-from nodeagent.duties.keeper import Keeper
+from nodeagent.ledger.ledger import Ledger
 
 START = 1_700_000_000_000
 PLAN = """
@@ -74,7 +74,7 @@ class VirtualClock:
 class Agent:
     """The agent and stubs of both protocols."""
 
-    keeper: Keeper
+    ledger: Ledger
     config: Config
     pods: Any
     node: Any
@@ -118,8 +118,8 @@ def configured(directory: Path, plan: str | None = PLAN, **values: Any) -> Confi
 @asynccontextmanager
 async def agent_at(config: Config, clock: VirtualClock | None = None) -> AsyncIterator[Agent]:
     async with (
-        running(config, clock or VirtualClock()) as keeper,
+        running(config, clock or VirtualClock()) as ledger,
         grpc.aio.insecure_channel(f"unix:{config.socket}") as channel,
     ):
         stubs: list[Any] = [PodAdmissionStub, NodeAllocatorStub]
-        yield Agent(keeper, config, *(stub(channel) for stub in stubs))
+        yield Agent(ledger, config, *(stub(channel) for stub in stubs))

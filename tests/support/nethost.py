@@ -17,7 +17,7 @@ from typing import Any
 
 from berth.linux import files, mounts
 from berth.pb import runtime_v1_pb2 as cri
-from tests.network.hosts import Hosts, sh, wire
+from tests.cri_shim.network.hosts import Hosts, sh, wire
 from tests.support import pods
 from tests.support.shim import Shim
 

@@ -2,5 +2,5 @@
 
 `select(expr) order(keys) rusage(phases) affinity(key) antiaffinity(key) span(n) same(key)`.
 Here: tokens, parser, tree, evaluation, choosing units. Not here: how much a consumer may hold
-(the ledger), where attributes come from. Text is parsed, never evaluated as code.
+(the allocator), where attributes come from. Text is parsed, never evaluated as code.
 """

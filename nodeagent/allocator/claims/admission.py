@@ -1,0 +1,181 @@
+"""Admission of one request: refused, granted, reclaiming or pending (2.6 of the semantics)."""
+
+from berth.base.quantity import minus, ordered, times
+from nodeagent.allocator.claims.choice import try_claim
+from nodeagent.allocator.grant import grant
+from nodeagent.allocator.plan.consumer import Order
+from nodeagent.allocator.transaction import Transaction
+from nodeagent.allocator.usage.allocation import Allocation, State
+from nodeagent.allocator.usage.claim import Claim
+from nodeagent.allocator.usage.pool import Pool
+from nodeagent.allocator.usage.usage import Pairs
+from nodeagent.allocator.values.event import Answer, EventType, Verdict
+
+
+def admit(pool: Pool, transaction: Transaction, allocation: Allocation) -> Verdict:
+    """Decide on what an allocation asks for beyond what it holds; it is filed accordingly."""
+    portion, least, _ = allocation.portions()
+    refusal = refused(pool, allocation, times(portion, least))
+    if refusal:
+        return _refuse(pool, transaction, allocation, refusal, times(portion, least))
+    if pool.group.order is Order.RECLAIM_FIRST and try_claim(
+        pool, transaction, allocation, first=True
+    ):
+        return standing(pool, allocation)
+    if grant_free(pool, transaction, allocation) or try_claim(pool, transaction, allocation):
+        return standing(pool, allocation)
+    pool.refresh(allocation)
+    reason = blocked_by(pool, allocation, times(portion, least))
+    transaction.queue(allocation, reason, shortage(pool, allocation))
+    return standing(pool, allocation)
+
+
+def _refuse(
+    pool: Pool,
+    transaction: Transaction,
+    allocation: Allocation,
+    reason: str,
+    vector: dict[str, int],
+) -> Verdict:
+    short = {name: more for name, more in vector.items() if name not in pool.number}
+    short = short or shortage(pool, allocation)
+    transaction.report(EventType.REFUSED, allocation, reason=reason, shortage=ordered(short))
+    return Verdict(Answer.REFUSED, reason, ordered(short))
+
+
+def refused(pool: Pool, allocation: Allocation, vector: dict[str, int]) -> str:
+    """Why a vector can never be admitted beside what its leaf uses; empty if it can.
+
+    A limit of an inner consumer does not refuse what fits below it once others have given back.
+    """
+    leaf = allocation.leaf
+    if leaf in pool.tree.departed:
+        return f"the plan has no consumer {allocation.consumer}"
+    for name, amount in sorted(vector.items()):
+        resource = pool.number.get(name)
+        if resource is None or amount > pool.capacity[resource]:
+            return f"{name}: more than the group has"
+        cap, usage = pool.entitlements[resource].cap, pool.booked
+        if usage.weight[resource][leaf] + amount > cap[leaf]:
+            return f"{name}: above the limit of {allocation.consumer}"
+        for node in pool.tree.paths[leaf][1:-1]:
+            if amount > cap[node]:
+                return f"{name}: above the limit of {pool.tree.consumers[node].name}"
+        if allocation.firm and amount > pool.entitlements[resource].deserved[leaf]:
+            return f"{name}: firm, and more than {allocation.consumer} has by plan"
+    return ""
+
+
+def grant_free(pool: Pool, transaction: Transaction, allocation: Allocation) -> bool:
+    """Grant as much as is free now, if that is at least what it needs."""
+    portion, least, most = allocation.portions()
+    pairs = pool.pairs(portion)
+    if most == 1:
+        count = 1 if admissible(pool, allocation, pairs) else 0
+    else:
+        rooms = (pool.room(allocation.leaf, resource) // amount for resource, amount in pairs)
+        count = _most_admissible(pool, allocation, pairs, min(most, *rooms) if pairs else most)
+    if count < least:
+        return False
+    pool.stop_waiting(allocation)
+    grant(pool, transaction, allocation, times(portion, count))
+    return True
+
+
+def _most_admissible(pool: Pool, allocation: Allocation, pairs: Pairs, high: int) -> int:
+    """The largest admissible count of a portion up to `high`; what is not, no larger one is."""
+    low = 0
+    while low < high:
+        middle = (low + high + 1) // 2
+        if admissible(pool, allocation, _times(pairs, middle)):
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+def _times(pairs: Pairs, count: int) -> Pairs:
+    return tuple((resource, amount * count) for resource, amount in pairs)
+
+
+def admissible(pool: Pool, allocation: Allocation, pairs: Pairs) -> bool:
+    """Whether a vector fits now, is covered by permitted loans and, if firm, is in plan."""
+    if not pool.fits(allocation.leaf, pairs):
+        return False
+    if allocation.firm and not in_plan_everywhere(pool, allocation.leaf, pairs):
+        return False
+    return not pool.unfunded(allocation.leaf, pairs)
+
+
+def in_plan_everywhere(pool: Pool, leaf: int, pairs: Pairs) -> bool:
+    """Whether the leaf and every consumer above it stay within their plan with this on top."""
+    for resource, amount in pairs:
+        weight, deserved = pool.booked.weight[resource], pool.entitlements[resource].deserved
+        for node in pool.tree.paths[leaf]:
+            used = sum(weight[below] for below in pool.tree.under(node))
+            if used + amount > deserved[node]:
+                return False
+    return True
+
+
+def shortage(pool: Pool, allocation: Allocation) -> dict[str, int]:
+    """By how much what is asked for at least exceeds what is free, by resource."""
+    portion, least, _ = allocation.portions()
+    short = {}
+    for name, amount in times(portion, least).items():
+        missing = amount - pool.room(allocation.leaf, pool.number[name])
+        if missing > 0:
+            short[name] = missing
+    return short
+
+
+def _lacking(pool: Pool, claim: Claim, allocation: Allocation) -> dict[str, int]:
+    """What a claim still waits for: neither set aside for it nor free."""
+    open_part = minus(claim.vector, claim.earmark)
+    room = {name: pool.physical.room(allocation.leaf, pool.number[name]) for name in open_part}
+    return ordered(minus(open_part, room) or open_part)
+
+
+def blocked_by(pool: Pool, allocation: Allocation, vector: dict[str, int]) -> str:
+    """The words for why an allocation waits."""
+    pairs = pool.pairs(vector)
+    leaf = allocation.leaf
+    for resource, nodes in pool.booked.crowded(leaf, pairs).items():
+        limiting = [node for node in nodes if node]
+        name = pool.resources[resource]
+        if limiting:
+            return f"{name}: the limit of {pool.tree.consumers[limiting[0]].name} is reached"
+        if _in_plan(pool, leaf, resource, 0):
+            return f"{name}: no claim can free enough"
+        return f"{name}: above plan and nothing is free"
+    if allocation.firm and not in_plan_everywhere(pool, leaf, pairs):
+        return "non-preemptible, and not in plan at every level"
+    if pool.physical is not pool.booked and not pool.physical.fits(leaf, pairs):
+        return "waits for units that others are giving back"
+    return "no lender that permits it has units to lend"
+
+
+def _in_plan(pool: Pool, leaf: int, resource: int, more: int) -> bool:
+    used = pool.booked.weight[resource][leaf]
+    return used + more < pool.entitlements[resource].deserved[leaf]
+
+
+def standing(pool: Pool, allocation: Allocation) -> Verdict:
+    """Where an allocation stands now, as the answer to its client."""
+    state = allocation.state
+    if state is State.STOPPING:
+        reason = "it is being stopped: its units go back to their owner"
+        return Verdict(Answer.PENDING, reason, ordered(allocation.target))
+    claim = pool.claims.get(allocation.claim)
+    if claim is not None:
+        due = claim.deadline()
+        if due is None:
+            due = max((other.deadline() or 0 for other in pool.claims.values()), default=0) or None
+        return Verdict(Answer.RECLAIMING, allocation.reason, _lacking(pool, claim, allocation), due)
+    if state is State.PENDING:
+        return Verdict(Answer.PENDING, allocation.reason, ordered(shortage(pool, allocation)))
+    if state is State.EARMARKED:
+        return Verdict(Answer.EARMARKED, deadline=allocation.expires)
+    if allocation.missing:
+        return Verdict(Answer.PARTIAL, allocation.reason, ordered(allocation.missing))
+    return Verdict(Answer.GRANTED)

@@ -1,0 +1,1 @@
+"""The plan as a checked value: groups, windows, consumers; read whole or refused whole."""

@@ -1,0 +1,187 @@
+"""Choosing what borrowers give back for a claim: the fewest allocations in order, filled back.
+
+Candidates come from leaves above their target; they are taken in order while something is short
+and the leaf is still above target, then put back latest first while the claim still fits. So each
+one that stays is necessary, and none comes from a leaf within its plan.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from berth.base.quantity import minus, times
+from nodeagent.allocator.tree.lending import covered
+from nodeagent.allocator.usage.allocation import Allocation
+from nodeagent.allocator.usage.pool import Pool
+from nodeagent.allocator.usage.usage import Pairs, Usage
+
+Targets = dict[int, list[int]]
+"""G per node, by resource index, for the resources that are short."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A part of an allocation that may be taken back; `last` is the part it cannot run without.
+
+    With a `claim` it is not running yet: units that its consumer is still claiming.
+    """
+
+    allocation: Allocation
+    vector: dict[str, int]
+    pairs: Pairs
+    last: bool
+    claim: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """A bound that must hold for the claim to fit: a node's weight of one resource."""
+
+    resource: int
+    node: int
+    most: int
+
+
+@dataclass(slots=True)
+class Trial:
+    """The usage as they would be; `loans_of` are the resources whose loans must be permitted."""
+
+    pool: Pool
+    usage: Usage
+    watches: Sequence[Watch]
+    loans_of: Sequence[int] = ()
+    _path_of: dict[int, frozenset[int]] = field(default_factory=dict)
+
+    def short(self) -> list[Watch]:
+        """The bounds that do not hold yet."""
+        return [
+            watch
+            for watch in self.watches
+            if self.usage.upward(watch.resource, watch.node) > watch.most
+        ]
+
+    def unfunded(self) -> list[int]:
+        """The resources in which somebody borrows without a lender that permits it."""
+        pool = self.pool
+        return [
+            resource
+            for resource in self.loans_of
+            if not covered(
+                pool.tree,
+                pool.lending,
+                pool.entitlements[resource],
+                self.usage.weight[resource],
+            )
+        ]
+
+    def relieved(self) -> bool:
+        """Whether nothing is short any more."""
+        return not self.short() and not self.unfunded()
+
+
+def candidates(pool: Pool, targets: Targets) -> list[Candidate]:
+    """What may be taken back from leaves above target, allocation by allocation, unordered."""
+    weight = pool.booked.weight
+    found: list[Candidate] = []
+    for leaf in pool.tree.leaves:
+        if any(weight[resource][leaf] > goal[leaf] for resource, goal in targets.items()):
+            for allocation in pool.members[leaf].values():
+                found += parts_of(pool, allocation, targets)
+    return found
+
+
+def claims_above(
+    pool: Pool, allocations: Mapping[str, Allocation], targets: Targets
+) -> list[Candidate]:
+    """Claims of leaves above target, newest first: they give way before anything that runs."""
+    weight = pool.booked.weight
+    found = []
+    for claim in reversed(pool.claims.values()):
+        if not claim.allocation:
+            continue
+        allocation = allocations[claim.allocation]
+        leaf = allocation.leaf
+        if any(weight[resource][leaf] > goal[leaf] for resource, goal in targets.items()):
+            pairs = pool.pairs(claim.vector)
+            found.append(Candidate(allocation, claim.vector, pairs, False, claim.id))
+    return found
+
+
+def parts_of(pool: Pool, allocation: Allocation, targets: Iterable[int]) -> list[Candidate]:
+    """The parts in which an allocation can be taken back: surplus units one by one, then the rest.
+
+    Only what holds one of the resources at hand helps.
+    """
+    if allocation.firm:
+        return []
+    left = minus(allocation.held, pool.leaving(allocation.id)) if pool.claims else allocation.held
+    names = {pool.resources[resource] for resource in targets}
+    if not any(left.get(name) for name in names):
+        return []
+    vectors: list[tuple[dict[str, int], bool]] = []
+    if allocation.elastic:
+        surplus = minus(left, allocation.floor())
+        steps = [
+            surplus.get(name, 0) // amount for name, amount in allocation.unit.items() if amount
+        ]
+        vectors = [(times(allocation.unit, 1), False)] * min(steps, default=0)
+    rest = left
+    for vector, _ in vectors:
+        rest = minus(rest, vector)
+    vectors.append((dict(rest), True))
+    return [
+        Candidate(allocation, vector, pool.pairs(vector), last)
+        for vector, last in vectors
+        if vector
+    ]
+
+
+def choose(
+    trial: Trial, ordered_candidates: Sequence[Candidate], targets: Targets
+) -> list[Candidate] | None:
+    """The candidates that must go for the trial to fit; None if all of them do not suffice."""
+    taken: list[Candidate] = []
+    for candidate in ordered_candidates:
+        short = trial.short()
+        if not short and not trial.unfunded():
+            return _fill_back(trial, taken)
+        if _helps(trial, candidate, short, targets):
+            trial.usage.post(candidate.allocation.leaf, candidate.pairs, -1)
+            taken.append(candidate)
+    if not trial.relieved():
+        return None
+    return _fill_back(trial, taken)
+
+
+def _helps(trial: Trial, candidate: Candidate, short: list[Watch], targets: Targets) -> bool:
+    """Whether its leaf is above target in something short, under a node where it is short."""
+    leaf, weight = candidate.allocation.leaf, trial.usage.weight
+    path = trial.pool.tree.paths[leaf]
+    held = {resource for resource, _ in candidate.pairs}
+    for watch in short:
+        resource = watch.resource
+        above = weight[resource][leaf] > targets[resource][leaf]
+        if above and resource in held and watch.node in path:
+            return True
+    if short:
+        return False
+    return any(
+        resource in held and weight[resource][leaf] > targets[resource][leaf]
+        for resource in trial.unfunded()
+    )
+
+
+def _fill_back(trial: Trial, taken: list[Candidate]) -> list[Candidate]:
+    gone: set[str] = set()
+    kept: list[Candidate] = []
+    for candidate in reversed(taken):
+        allocation = candidate.allocation
+        if candidate.claim or allocation.id not in gone:
+            trial.usage.post(allocation.leaf, candidate.pairs)
+            if trial.relieved():
+                continue
+            trial.usage.post(allocation.leaf, candidate.pairs, -1)
+            if candidate.last:
+                gone.add(allocation.id)
+        kept.append(candidate)
+    kept.reverse()
+    return kept

@@ -1,0 +1,1 @@
+"""Notices to borrowers, and the offers they answer with."""

@@ -1,0 +1,228 @@
+"""Notices to borrowers: given, answered, called off, run out (2.8 of the semantics)."""
+
+from collections.abc import Iterable
+
+from berth.base.quantity import minus, ordered, plus
+from nodeagent.allocator.policy.victims import Targets, parts_of
+from nodeagent.allocator.transaction import LATE_AFTER, Transaction
+from nodeagent.allocator.usage.allocation import Allocation, State
+from nodeagent.allocator.usage.claim import Claim, Notice
+from nodeagent.allocator.usage.pool import Pool
+from nodeagent.allocator.values.event import EventType
+
+Cuts = Iterable[tuple[Allocation, dict[str, int]]]
+"""Parts of allocations that are to be given back."""
+
+
+def give_notice(
+    pool: Pool, transaction: Transaction, claim: Claim, cuts: Cuts, targets: Targets
+) -> None:
+    """Tell every borrower what it must give back by when, and take it off the usage of after."""
+    claimant = transaction.allocations.get(claim.allocation)
+    for allocation, vector in cuts:
+        notice = _notice_for(pool, transaction, claim, allocation, claimant)
+        kept = notice.cuts.get(allocation.id, {})
+        notice.cuts[allocation.id] = ordered(plus(kept, vector))
+        pool.booked.post(allocation.leaf, pool.pairs(vector), -1)
+        if allocation.claim:
+            withdraw(pool, transaction, pool.claims[allocation.claim])
+        pool.stop_waiting(allocation)
+        if allocation.state is not State.STOPPING:
+            allocation.move(State.NOTICED)
+    for notice in claim.notices.values():
+        _describe(pool, claim, notice, claimant, targets)
+        _announce(transaction, claim, notice, claimant)
+    for notice in list(claim.notices.values()):
+        if notice.deadline <= transaction.now:
+            force(pool, transaction, notice)
+
+
+def _notice_for(
+    pool: Pool,
+    transaction: Transaction,
+    claim: Claim,
+    allocation: Allocation,
+    claimant: Allocation | None,
+) -> Notice:
+    deadline = _deadline(pool, transaction, allocation, claimant)
+    for notice in claim.notices.values():
+        if notice.consumer == allocation.consumer and notice.deadline == deadline:
+            return notice
+    identity = transaction.name("n")
+    notice = Notice(identity, claim.id, pool.group.name, allocation.consumer, deadline, {}, {}, {})
+    claim.notices[identity] = notice
+    return notice
+
+
+def _deadline(
+    pool: Pool, transaction: Transaction, allocation: Allocation, claimant: Allocation | None
+) -> int:
+    """Now and the borrower's grace, at least its promised runtime; never beyond what the claimant
+    is willing to wait, nor beyond an earlier notice about the same allocation.
+    """
+    borrower = pool.tree.consumers[allocation.leaf]
+    deadline = max(
+        transaction.now + borrower.grace, allocation.granted_at + borrower.borrow_min_runtime
+    )
+    if claimant is not None:
+        patience = pool.tree.consumers[claimant.leaf].lendout_grace
+        if patience is not None:
+            deadline = min(deadline, transaction.now + patience)
+    return min(deadline, transaction.earlier.get(allocation.id, deadline))
+
+
+def _describe(
+    pool: Pool, claim: Claim, notice: Notice, claimant: Allocation | None, targets: Targets
+) -> None:
+    """What is required at least, and what the borrower may offer instead."""
+    total: dict[str, int] = {}
+    for cut in notice.cuts.values():
+        total = plus(total, cut)
+    notice.required = {}
+    for name in claim.short:
+        resource = pool.number[name]
+        leaf = 0 if claimant is None else claimant.leaf
+        spare = min(
+            pool.booked.cap[resource][node] - pool.booked.upward(resource, node)
+            for node in pool.tree.paths[leaf]
+        )
+        amount = total.get(name, 0) - max(0, spare)
+        if amount > 0:
+            notice.required[name] = amount
+    leaf = pool.tree.index[notice.consumer]
+    notice.candidates = {}
+    for _, allocation in sorted(pool.members[leaf].items()):
+        size = notice.cuts.get(allocation.id, {})
+        for part in parts_of(pool, allocation, targets):
+            size = plus(size, part.vector)
+        if size:
+            notice.candidates[allocation.id] = ordered(size)
+
+
+def _announce(
+    transaction: Transaction, claim: Claim, notice: Notice, claimant: Allocation | None
+) -> None:
+    transaction.emit(
+        EventType.RECLAIM_NOTICE,
+        notice=notice.id,
+        claim=claim.id,
+        claimant=claim.allocation,
+        claimant_consumer=claimant.consumer if claimant is not None else "",
+        consumer=notice.consumer,
+        group=notice.group,
+        required=ordered(notice.required),
+        deadline=notice.deadline,
+        strict=listed(notice.cuts),
+        candidates=listed(notice.candidates),
+    )
+
+
+def listed(parts: dict[str, dict[str, int]]) -> list[dict[str, object]]:
+    """Parts of allocations as JSON-able rows."""
+    return [{"id": key, "vector": ordered(vector)} for key, vector in parts.items()]
+
+
+def force(pool: Pool, transaction: Transaction, notice: Notice) -> None:
+    """The deadline has passed: what is still under notice is to be stopped now."""
+    notice.forced = True
+    for key in notice.cuts:
+        allocation = transaction.allocations[key]
+        if not minus(allocation.held, pool.leaving(key)):
+            allocation.move(State.STOPPING)
+    transaction.emit(
+        EventType.FORCED,
+        notice=notice.id,
+        consumer=notice.consumer,
+        group=notice.group,
+        strict=listed(notice.cuts),
+    )
+
+
+def run_out(pool: Pool, transaction: Transaction) -> None:
+    """Force the notices whose deadline has come, and report those that outlast the leeway."""
+    for claim in list(pool.claims.values()):
+        for notice in list(claim.notices.values()):
+            if not notice.forced and notice.deadline <= transaction.now:
+                force(pool, transaction, notice)
+            if not notice.late and notice.deadline + LATE_AFTER <= transaction.now:
+                notice.late = True
+                transaction.emit(
+                    EventType.RECLAIM_LATE,
+                    notice=notice.id,
+                    consumer=notice.consumer,
+                    group=notice.group,
+                    strict=listed(notice.cuts),
+                )
+
+
+def cancel_needless(pool: Pool, transaction: Transaction, claim: Claim) -> None:
+    """Call off, latest first, what a claim does not need any more."""
+    for notice in reversed(list(claim.notices.values())):
+        if notice.forced or claim.pinned:
+            continue
+        spared = [
+            key for key in reversed(list(notice.cuts)) if _spare(pool, transaction, notice, key)
+        ]
+        if spared:
+            report_cancelled(transaction, notice, spared)
+            notice.required = {}
+            for cut in notice.cuts.values():
+                notice.required = plus(notice.required, cut)
+        if not notice.cuts:
+            del claim.notices[notice.id]
+
+
+def report_cancelled(transaction: Transaction, notice: Notice, spared: list[str]) -> None:
+    """Tell a borrower which allocations it may keep after all."""
+    transaction.emit(
+        EventType.RECLAIM_CANCELLED,
+        notice=notice.id,
+        consumer=notice.consumer,
+        group=notice.group,
+        ids=sorted(spared),
+    )
+
+
+def _spare(pool: Pool, transaction: Transaction, notice: Notice, key: str) -> bool:
+    allocation = transaction.allocations[key]
+    pairs = pool.pairs(notice.cuts[key])
+    if allocation.state is State.STOPPING or not pool.booked.fits(allocation.leaf, pairs):
+        return False
+    if pool.unfunded(allocation.leaf, pairs):
+        return False
+    pool.booked.post(allocation.leaf, pairs)
+    del notice.cuts[key]
+    refresh_state(pool, allocation)
+    return True
+
+
+def refresh_state(pool: Pool, allocation: Allocation) -> None:
+    """Where an allocation stands that holds something, once a notice about it has ended."""
+    if not pool.leaving(allocation.id):
+        if allocation.held:
+            allocation.move(_at_rest(allocation))
+        pool.refresh(allocation)
+
+
+def _at_rest(allocation: Allocation) -> State:
+    if allocation.expires is not None:
+        return State.EARMARKED
+    return State.SQUEEZED if allocation.missing and not allocation.elastic else State.GRANTED
+
+
+def withdraw(pool: Pool, transaction: Transaction, claim: Claim) -> None:
+    """Nobody wants a claim any more: give up its units and call off what can be called off.
+
+    What is being stopped already goes on under the claim, for nobody.
+    """
+    allocation = transaction.allocations.get(claim.allocation)
+    if allocation is not None:
+        pool.booked.post(allocation.leaf, pool.pairs(claim.vector), -1)
+        pool.physical.post(allocation.leaf, pool.pairs(claim.earmark), -1)
+        allocation.claim = ""
+        if allocation.state is State.RECLAIMING:
+            allocation.move(State.PENDING)
+    claim.allocation, claim.vector, claim.earmark, claim.pinned = "", {}, {}, False
+    cancel_needless(pool, transaction, claim)
+    if not claim.notices:
+        pool.close_claim(claim)

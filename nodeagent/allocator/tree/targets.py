@@ -1,0 +1,148 @@
+"""G: what each consumer would hold of one resource if the demand at hand were served.
+
+Bottom-up the demand rolls up (2.3 of the semantics: a reserve is a standing demand), top-down each
+budget is split in three steps: claims up to the plan, what is held above it, and the rest.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from nodeagent.allocator.plan.consumer import Cut
+from nodeagent.allocator.tree.deserved import Entitlement
+from nodeagent.allocator.tree.division import hamilton, waterfill_all
+from nodeagent.allocator.tree.tree import Tree
+
+Divide = Callable[[int, tuple[int, ...], list[int]], list[int]]
+"""How a surplus is divided: (total, sibling nodes, most each may get) -> amount each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """The rolled-up demand of one resource per node.
+
+    `wanted` is e: what a node asks for, at least its hold, at most its cap. `standing` is U: what
+    it weighs now, before the demand at hand. `capped` is dc: a leaf's demand within its cap.
+    """
+
+    wanted: list[int]
+    standing: list[int]
+    capped: list[int]
+
+
+def roll_up(
+    tree: Tree, entitlement: Entitlement, usage: Sequence[int], demand: dict[int, int]
+) -> Demand:
+    """Roll up leaf usage, with `demand` in place of usage for the leaves it names."""
+    hold, cap = entitlement.hold, entitlement.cap
+    size = len(hold)
+    wanted, standing, capped = [0] * size, [0] * size, [0] * size
+    for node in range(size - 1, -1, -1):
+        floor = hold[node]
+        if tree.children[node]:
+            want, stand = max(wanted[node], floor), max(standing[node], floor)
+            wanted[node] = min(want, cap[node])
+            standing[node] = stand
+        else:
+            capped[node] = min(demand.get(node, usage[node]), cap[node])
+            wanted[node] = max(capped[node], floor)
+            standing[node] = max(usage[node], floor)
+        parent = tree.parents[node]
+        if parent >= 0:
+            wanted[parent] += wanted[node]
+            standing[parent] += standing[node]
+    return Demand(wanted, standing, capped)
+
+
+def by_share(tree: Tree) -> Divide:
+    """Surplus by the share ratio: the hybrid and share rule."""
+    shares = tree.shares
+
+    def divide(total: int, nodes: tuple[int, ...], caps: list[int]) -> list[int]:
+        return waterfill_all(total, [shares[node] for node in nodes], caps)
+
+    return divide
+
+
+def split(
+    tree: Tree, entitlement: Entitlement, demand: Demand, budget: int, divide: Divide, cut: Cut
+) -> list[int]:
+    """The targets per node: the budgets B of inner nodes, G = min(B, dc) of leaves."""
+    targets = [0] * len(tree.parents)
+    targets[0] = budget
+    for node in tree.inner:
+        below = tree.children[node]
+        parts = _split_one(tree, node, entitlement, demand, targets[node], divide, cut)
+        for child, part in zip(below, parts, strict=True):
+            targets[child] = part
+    for leaf in tree.leaves:
+        targets[leaf] = min(targets[leaf], demand.capped[leaf])
+    return targets
+
+
+def reach(
+    tree: Tree,
+    entitlement: Entitlement,
+    base: Demand,
+    ask: tuple[int, int],
+    budget: int,
+    divide: Divide,
+    cut: Cut,
+) -> int:
+    """G of one leaf: what `split` gives it if it alone demands other than in `base`.
+
+    `ask` is the leaf and all it would use. Only the budgets on its path are worked out.
+    """
+    leaf, asked = ask
+    path, capped = tree.paths[leaf], min(asked, entitlement.cap[leaf])
+    wanted = list(base.wanted)
+    wanted[leaf] = max(capped, entitlement.hold[leaf])
+    for node in path[1:]:
+        below = sum(wanted[child] for child in tree.children[node])
+        wanted[node] = min(max(below, entitlement.hold[node]), entitlement.cap[node])
+    demand = Demand(wanted, base.standing, base.capped)
+    for index in range(len(path) - 1, 0, -1):
+        node = path[index]
+        parts = _split_one(tree, node, entitlement, demand, budget, divide, cut)
+        budget = parts[tree.children[node].index(path[index - 1])]
+    return min(budget, capped)
+
+
+def _split_one(
+    tree: Tree,
+    node: int,
+    entitlement: Entitlement,
+    demand: Demand,
+    budget: int,
+    divide: Divide,
+    cut: Cut,
+) -> list[int]:
+    below = tree.children[node]
+    wanted = [demand.wanted[child] for child in below]
+    if sum(wanted) <= budget:
+        return wanted
+    claims = [
+        min(want, entitlement.deserved[child]) for want, child in zip(wanted, below, strict=True)
+    ]
+    spare = budget - sum(claims)
+    if spare < 0:
+        # Only after a loss of capacity: then the plan's own proportions decide.
+        return hamilton(budget, claims)
+    got = claims
+    if tree.sticky[node]:
+        held = [
+            max(0, min(demand.standing[child], want) - claim)
+            for child, want, claim in zip(below, wanted, claims, strict=True)
+        ]
+        kept = _keep(spare, below, held, divide, cut)
+        spare -= sum(kept)
+        got = [have + keep for have, keep in zip(got, kept, strict=True)]
+    rest = [want - have for want, have in zip(wanted, got, strict=True)]
+    return [have + more for have, more in zip(got, divide(spare, below, rest), strict=True)]
+
+
+def _keep(
+    spare: int, below: tuple[int, ...], held: list[int], divide: Divide, cut: Cut
+) -> list[int]:
+    if sum(held) <= spare:
+        return held
+    return hamilton(spare, held) if cut is Cut.PRORATA else divide(spare, below, held)

@@ -1,0 +1,105 @@
+"""A claim: units on their way from borrowers to whom the plan gives them; and its notices."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from berth.base.quantity import ordered, plus
+
+
+@dataclass(slots=True)
+class Notice:
+    """One borrower's part of a claim: what it must give back, and by when.
+
+    `cuts` are the parts of its allocations that end if it is silent; `candidates` what it may
+    offer instead. `forced`: the deadline has passed. `late`: so has the leeway after it.
+    """
+
+    id: str
+    claim: str
+    group: str
+    consumer: str
+    deadline: int
+    required: dict[str, int]
+    cuts: dict[str, dict[str, int]]
+    candidates: dict[str, dict[str, int]]
+    forced: bool = False
+    late: bool = False
+
+    def to_document(self) -> dict[str, Any]:
+        """The notice as JSON-able data."""
+        return {
+            "id": self.id,
+            "claim": self.claim,
+            "group": self.group,
+            "consumer": self.consumer,
+            "deadline": self.deadline,
+            "required": ordered(self.required),
+            "cuts": [[key, ordered(cut)] for key, cut in self.cuts.items()],
+            "candidates": [[key, ordered(size)] for key, size in self.candidates.items()],
+            "forced": self.forced,
+            "late": self.late,
+        }
+
+
+def notice_from_document(document: dict[str, Any]) -> Notice:
+    """The notice that `to_document` described."""
+    pairs = {key: dict(document[key]) for key in ("cuts", "candidates")}
+    return Notice(**{**document, **pairs})
+
+
+@dataclass(slots=True)
+class Claim:
+    """Units being taken back for an allocation, or, with none, because capacity shrank.
+
+    `vector` is what the allocation gets; `earmark` the part of it already set aside. `short` are
+    the resources that were short when the claim was made. A `pinned` claim is not called off when
+    other units transaction up.
+    """
+
+    id: str
+    group: str
+    allocation: str
+    vector: dict[str, int]
+    short: tuple[str, ...]
+    since: int
+    pinned: bool = False
+    earmark: dict[str, int] = field(default_factory=dict)
+    notices: dict[str, Notice] = field(default_factory=dict)
+
+    def under_way(self) -> dict[str, int]:
+        """What borrowers have still to give back for this claim."""
+        total: dict[str, int] = {}
+        for notice in self.notices.values():
+            for cut in notice.cuts.values():
+                total = plus(total, cut)
+        return total
+
+    def deadline(self) -> int | None:
+        """When the last notice of the claim runs out."""
+        return max((notice.deadline for notice in self.notices.values()), default=None)
+
+    def to_document(self) -> dict[str, Any]:
+        """The claim as JSON-able data, its notices included."""
+        return {
+            "id": self.id,
+            "group": self.group,
+            "allocation": self.allocation,
+            "vector": ordered(self.vector),
+            "short": list(self.short),
+            "since": self.since,
+            "pinned": self.pinned,
+            "earmark": ordered(self.earmark),
+            "notices": [notice.to_document() for notice in self.notices.values()],
+        }
+
+
+def claim_from_document(document: dict[str, Any]) -> Claim:
+    """The claim that `to_document` described."""
+    notices = [notice_from_document(row) for row in document["notices"]]
+    rest = {
+        "short": tuple(document["short"]),
+        "earmark": dict(document["earmark"]),
+        "vector": dict(document["vector"]),
+        "notices": {notice.id: notice for notice in notices},
+    }
+    return Claim(**{**document, **rest})

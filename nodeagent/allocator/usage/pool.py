@@ -1,0 +1,275 @@
+"""A resource group at work: its tree in force, entitlements, usage, queue and open claims.
+
+Two usage are kept while claims are open. `booked` is the state after every reclaim under way has
+ended: what borrowers give back is gone from it, what claimants get is in it. `physical` is the
+state now: what is given back still counts until it is really free, and of what claimants get only
+the part already set aside. A grant must fit in both. Without claims they are one and the same.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import tzinfo
+
+from berth.base.quantity import Vector, minus, plus
+from nodeagent.allocator.plan.calendar import next_boundary, window_at
+from nodeagent.allocator.plan.plan import Group
+from nodeagent.allocator.tree.deserved import Entitlement, entitle
+from nodeagent.allocator.tree.lending import Lending, covered, lending_of
+from nodeagent.allocator.tree.targets import Demand
+from nodeagent.allocator.tree.tree import Tree, grow
+from nodeagent.allocator.usage.allocation import Allocation, Wish
+from nodeagent.allocator.usage.claim import Claim
+from nodeagent.allocator.usage.usage import Pairs, Usage
+
+
+@dataclass(slots=True)
+class FeasibilityCache:
+    """`version` is that of the usage. `demands` by resource: of what is used and nothing more.
+
+    `rooms` by leaf and resource: the room, None where somebody on the path lacks some of its plan.
+    """
+
+    version: int = -1
+    demands: dict[int, Demand] = field(default_factory=dict)
+    rooms: dict[tuple[int, int], int | None] = field(default_factory=dict)
+
+
+class Pool:
+    """The state of one group. `lay_out` makes it from what is durable; verbs change it."""
+
+    __slots__ = (
+        "allocatable",
+        "blocked",
+        "booked",
+        "boundary",
+        "capacity",
+        "claims",
+        "entitlements",
+        "feasibility",
+        "group",
+        "lending",
+        "members",
+        "number",
+        "over_cap",
+        "physical",
+        "resources",
+        "system",
+        "tree",
+        "waiting",
+        "window",
+    )
+
+    group: Group
+    window: int
+    boundary: int | None
+    tree: Tree
+    resources: tuple[str, ...]
+    number: dict[str, int]
+    capacity: list[int]
+    entitlements: list[Entitlement]
+    booked: Usage
+    physical: Usage
+    members: list[dict[str, Allocation]]
+    waiting: dict[int, dict[str, Allocation]]
+    lending: Lending
+    feasibility: FeasibilityCache
+    over_cap: bool
+
+    def __init__(self, group: Group, allocatable: Vector) -> None:
+        self.group = group
+        self.allocatable = dict(allocatable)
+        self.system: dict[str, Vector] = {}
+        self.blocked: dict[str, Vector] = {}
+        self.claims: dict[str, Claim] = {}
+        self.window = 0
+        self.boundary = None
+
+    def choose_window(self, now: int, zone: tzinfo) -> None:
+        """Take the window in force at `now` (milliseconds) and remember when it ends."""
+        self.window = window_at(self.group.windows, now // 1000, zone)
+        following = next_boundary(self.group.windows, now // 1000, zone)
+        self.boundary = None if following is None else following * 1000
+
+    def lay_out(self, allocations: Iterable[Allocation]) -> None:
+        """Grow the tree of the window in force and enter every allocation and claim anew."""
+        mine = [allocation for allocation in allocations if allocation.group == self.group.name]
+        self._lay_tree(mine)
+        self._lay_entitlements(mine)
+        self.booked = Usage(self.tree, self.entitlements)
+        self.feasibility = FeasibilityCache()
+        self.members = [{} for _ in self.tree.parents]
+        self.waiting = {}
+        for allocation in mine:
+            self._enter(allocation)
+        self.physical = self.booked
+        if self.claims:
+            self._enter_claims({allocation.id: allocation for allocation in mine})
+        self.over_cap = self._any_over_cap()
+
+    def _lay_tree(self, mine: list[Allocation]) -> None:
+        consumers = self.group.windows[self.window].consumers
+        tree = grow(consumers, self.group.rebalance)
+        strangers = {row.consumer for row in mine if tree.leaf(row.consumer) is None}
+        if strangers:
+            tree = grow(consumers, self.group.rebalance, strangers)
+        self.tree = tree
+        self.lending = lending_of(tree)
+
+    def _lay_entitlements(self, mine: list[Allocation]) -> None:
+        names = set(self.allocatable)
+        for consumer in self.tree.consumers:
+            names.update(consumer.own, consumer.limit, consumer.borrow_limit)
+        for allocation in mine:
+            names.update(allocation.target, allocation.held)
+        self.resources = tuple(sorted(names))
+        self.number = {name: index for index, name in enumerate(self.resources)}
+        usable = self.usable()
+        self.capacity = [usable.get(name, 0) for name in self.resources]
+        self.entitlements = [
+            entitle(self.tree, name, amount, self.group.mode)
+            for name, amount in zip(self.resources, self.capacity, strict=True)
+        ]
+
+    def usable(self) -> dict[str, int]:
+        """The capacity for consumers: without system consumers and blocked units."""
+        left = dict(self.allocatable)
+        for taken in (*self.system.values(), *self.blocked.values()):
+            left = minus(left, taken)
+        return left
+
+    def _enter(self, allocation: Allocation) -> None:
+        allocation.leaf = self.tree.index[allocation.consumer]
+        self.refresh(allocation)
+        self.booked.post(allocation.leaf, allocation.pairs)
+
+    def _enter_claims(self, mine: Mapping[str, Allocation]) -> None:
+        self.physical = self.booked.copy()
+        for claim in self.claims.values():
+            if claim.allocation:
+                leaf = mine[claim.allocation].leaf
+                self.booked.post(leaf, self.pairs(claim.vector))
+                self.physical.post(leaf, self.pairs(claim.earmark))
+            for notice in claim.notices.values():
+                for key, cut in notice.cuts.items():
+                    self.booked.post(mine[key].leaf, self.pairs(cut), -1)
+
+    def _any_over_cap(self) -> bool:
+        usage = self.booked
+        return any(
+            usage.upward(resource, node) > usage.cap[resource][node]
+            for resource in range(len(self.resources))
+            for node in range(len(self.tree.parents))
+        )
+
+    def pairs(self, vector: Vector) -> Pairs:
+        """A vector by resource index. Resources of this group only."""
+        number = self.number
+        return tuple((number[name], amount) for name, amount in vector.items() if amount)
+
+    def vector(self, pairs: Pairs) -> dict[str, int]:
+        """A vector by resource name."""
+        return {self.resources[resource]: amount for resource, amount in pairs}
+
+    def refresh(self, allocation: Allocation) -> None:
+        """File an allocation by what it holds and what it still waits for."""
+        allocation.pairs = self.pairs(allocation.held)
+        members = self.members[allocation.leaf]
+        if allocation.held:
+            members[allocation.id] = allocation
+        else:
+            members.pop(allocation.id, None)
+        if not allocation.claim and allocation.missing and not allocation.stopping:
+            allocation.wish = self._wish(allocation)
+            self.waiting.setdefault(allocation.leaf, {})[allocation.id] = allocation
+        elif self.waiting:
+            self.stop_waiting(allocation)
+
+    def _wish(self, allocation: Allocation) -> Wish:
+        portion, least, _ = allocation.portions()
+        number = self.number
+        asked = tuple(
+            sorted(
+                (number[name], amount * least)
+                for name, amount in portion.items()
+                if amount and name in number
+            )
+        )
+        return allocation.leaf, asked, allocation.firm
+
+    def stop_waiting(self, allocation: Allocation) -> None:
+        """Take an allocation out of the queue; harmless if it is not there."""
+        queue = self.waiting.get(allocation.leaf)
+        if queue is not None and queue.pop(allocation.id, None) is not None and not queue:
+            del self.waiting[allocation.leaf]
+
+    def fits(self, leaf: int, pairs: Pairs) -> bool:
+        """Whether a vector fits on a leaf now and after every reclaim under way."""
+        if not self.booked.fits(leaf, pairs):
+            return False
+        return self.physical is self.booked or self.physical.fits(leaf, pairs)
+
+    def post_if_fits(self, leaf: int, pairs: Pairs) -> bool:
+        """Enter a vector in both usage if it fits in both."""
+        if self.physical is not self.booked and not self.physical.fits(leaf, pairs):
+            return False
+        if not self.booked.post_if_fits(leaf, pairs):
+            return False
+        if self.physical is not self.booked:
+            self.physical.post(leaf, pairs)
+        return True
+
+    def post(self, leaf: int, pairs: Pairs, sign: int = 1) -> None:
+        """Enter a vector in both usage."""
+        self.booked.post(leaf, pairs, sign)
+        if self.physical is not self.booked:
+            self.physical.post(leaf, pairs, sign)
+
+    def room(self, leaf: int, resource: int) -> int:
+        """The most of one resource that a leaf could be granted now."""
+        room = self.booked.room(leaf, resource)
+        if self.physical is self.booked:
+            return room
+        return min(room, self.physical.room(leaf, resource))
+
+    def unfunded(self, leaf: int, pairs: Pairs) -> list[int]:
+        """The resources for which no lender that permits it has units left, with this on top."""
+        if not self.lending.restricted:
+            return []
+        found = []
+        for resource, amount in pairs:
+            usage = list(self.booked.weight[resource])
+            usage[leaf] += amount
+            if not covered(self.tree, self.lending, self.entitlements[resource], usage):
+                found.append(resource)
+        return found
+
+    def open_claim(self, claim: Claim) -> None:
+        """Begin to keep two usage with the first claim."""
+        if not self.claims:
+            self.physical = self.booked.copy()
+        self.claims[claim.id] = claim
+
+    def close_claim(self, claim: Claim) -> None:
+        """Drop a claim that has nothing under way; without claims one book is enough."""
+        del self.claims[claim.id]
+        if not self.claims:
+            self.physical = self.booked
+
+    def leaving(self, identity: str) -> dict[str, int]:
+        """What of an allocation is under notice."""
+        total: dict[str, int] = {}
+        for claim in self.claims.values():
+            for notice in claim.notices.values():
+                if identity in notice.cuts:
+                    total = plus(total, notice.cuts[identity])
+        return total
+
+    def used(self, resource: int) -> list[int]:
+        """What each node's leaves hold now, per node, reserves not counted."""
+        total = [0] * len(self.tree.parents)
+        for leaf in self.tree.leaves:
+            for member in self.members[leaf].values():
+                total[leaf] += member.held.get(self.resources[resource], 0)
+        for node in range(len(total) - 1, 0, -1):
+            total[self.tree.parents[node]] += total[node]
+        return total

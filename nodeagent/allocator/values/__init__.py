@@ -1,0 +1,1 @@
+"""Operations that go in, events and verdicts that come out."""

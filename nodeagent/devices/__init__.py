@@ -1,1 +1,0 @@
-"""Devices of the node: inventory, health, CDI files."""

@@ -1,1 +1,0 @@
-"""Cgroup knobs of a grant: the squeeze ladder."""

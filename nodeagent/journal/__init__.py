@@ -1,5 +1,0 @@
-"""Append-only event log, checksummed; the ledger is rebuilt from it.
-
-Here: frames, segment files, what is found at start, the writer that makes records durable in
-batches, snapshots. Not here: what a record means (`duties`).
-"""

@@ -1,1 +1,0 @@
-"""The kubelet side: device plugins, registration, DRA, pod-resources client."""

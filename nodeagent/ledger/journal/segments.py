@@ -1,0 +1,99 @@
+"""The files of a journal: segments of frames, snapshots, the lock; their names and their order.
+
+`segment-<first record>` starts with a magic and that number again; `snapshot-<record>` is one
+frame with the state after that record.
+"""
+
+import fcntl
+import os
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from berth.linux.files import atomic_write
+from nodeagent.ledger.journal.errors import JournalError
+
+_MAGIC = b"BERTHJ1\n"
+_START = struct.Struct("<8sQ")
+START_BYTES = _START.size
+_SEGMENT, _SNAPSHOT, _DIGITS = "segment-", "snapshot-", 20
+
+
+def segment_path(directory: Path, first: int) -> Path:
+    """The segment whose first record has this number."""
+    return directory / f"{_SEGMENT}{first:0{_DIGITS}}"
+
+
+def snapshot_path(directory: Path, number: int) -> Path:
+    """The state after the record of this number."""
+    return directory / f"{_SNAPSHOT}{number:0{_DIGITS}}"
+
+
+def segments(directory: Path) -> list[tuple[int, Path]]:
+    """Numbers of first records and files, oldest first."""
+    return _numbered(directory, _SEGMENT)
+
+
+def snapshots(directory: Path) -> list[tuple[int, Path]]:
+    """Numbers of last records and files, oldest first."""
+    return _numbered(directory, _SNAPSHOT)
+
+
+def _numbered(directory: Path, prefix: str) -> list[tuple[int, Path]]:
+    found = []
+    for path in directory.iterdir():
+        digits = path.name.removeprefix(prefix)
+        if path.name.startswith(prefix) and len(digits) == _DIGITS and digits.isdecimal():
+            found.append((int(digits), path))
+    return sorted(found)
+
+
+def remove_drafts(directory: Path) -> None:
+    """Remove files whose writing was interrupted before they got their name."""
+    for path in directory.glob(".s*"):
+        path.unlink()
+
+
+def set_aside(path: Path) -> None:
+    """Keep a damaged file for people to look at, out of the journal's way."""
+    path.rename(path.with_name(f"damaged-{path.name}"))
+
+
+def create_segment(directory: Path, first: int) -> Path:
+    """An empty segment, durable with its name before anything is written to it."""
+    path = segment_path(directory, first)
+    atomic_write(path, _START.pack(_MAGIC, first))
+    return path
+
+
+def starts_as(data: bytes, first: int) -> bool:
+    """Whether a segment's content begins as one of that number does."""
+    return data[:START_BYTES] == _START.pack(_MAGIC, first)
+
+
+@contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """Hold the directory alone; JournalError if another process does.
+
+    The lock goes with the process, however it ends.
+    """
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    fd = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        _flock(directory, fd)
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, str(os.getpid()).encode(), 0)
+        yield
+    finally:
+        os.close(fd)
+
+
+def _flock(directory: Path, fd: int) -> None:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as cause:
+        owner = os.pread(fd, 20, 0).decode("ascii", "replace") or "unknown"
+        raise JournalError(
+            f"{directory}: the journal is in use by process {owner}; stop that one first"
+        ) from cause

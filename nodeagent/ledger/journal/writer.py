@@ -1,0 +1,77 @@
+"""Writing a journal: frames to the segment in use, snapshots, removal of what they replace.
+
+Blocking, for one thread: see `journal` for who calls it.
+"""
+
+import os
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+
+from berth.linux.files import atomic_write, sync_directory, write_all
+from nodeagent.ledger.journal.frames import encode_frame
+from nodeagent.ledger.journal.segments import (
+    create_segment,
+    segment_path,
+    segments,
+    snapshot_path,
+    snapshots,
+)
+
+KEPT_SNAPSHOTS = 2
+"""The last one and, should it be damaged, the one before, each with the records after it."""
+
+
+class Writer:
+    """Appends behind record `last`."""
+
+    def __init__(self, directory: Path, last: int, segment_bytes: int) -> None:
+        self._directory = directory
+        self._last = last
+        self._segment_bytes = segment_bytes
+        self._fd = self._open_last()
+
+    def _open_last(self) -> int:
+        existing = segments(self._directory)
+        path = existing[-1][1] if existing else create_segment(self._directory, self._last + 1)
+        return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+
+    def write(self, records: Sequence[bytes]) -> None:
+        """Make a batch durable."""
+        write_all(self._fd, encode_frame(self._last + 1, records))
+        os.fdatasync(self._fd)
+        self._last += len(records)
+        if os.fstat(self._fd).st_size >= self._segment_bytes:
+            self._rotate()
+
+    def snapshot(self, state: bytes) -> None:
+        """Keep the state after the last record, then remove what nobody needs any more.
+
+        The new segment comes first: whatever is found later, a snapshot's next record has a place.
+        """
+        if not segment_path(self._directory, self._last + 1).exists():
+            self._rotate()
+        path = snapshot_path(self._directory, self._last)
+        atomic_write(path, encode_frame(self._last, [state]))
+        self._remove_old()
+
+    def _rotate(self) -> None:
+        path = create_segment(self._directory, self._last + 1)
+        os.close(self._fd)
+        self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+
+    def _remove_old(self) -> None:
+        kept = snapshots(self._directory)[-KEPT_SNAPSHOTS:]
+        oldest = kept[0][0] if len(kept) == KEPT_SNAPSHOTS else 0
+        gone = [path for number, path in snapshots(self._directory) if number < oldest]
+        files = segments(self._directory)
+        followed = pairwise(files)
+        gone += [path for (_, path), (following, _) in followed if following <= oldest + 1]
+        for path in gone:
+            path.unlink()
+        if gone:
+            sync_directory(self._directory)
+
+    def close(self) -> None:
+        """Close the segment in use."""
+        os.close(self._fd)

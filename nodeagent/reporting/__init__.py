@@ -1,1 +1,0 @@
-"""What the node tells: Prometheus series, Kubernetes objects, usage journal, console page."""

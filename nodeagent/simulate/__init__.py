@@ -1,0 +1,1 @@
+"""Scenarios replayed on the allocator alone, in virtual time."""

@@ -1,0 +1,35 @@
+"""The quick answers about claims are the slow ones: one path walked, or all targets worked out."""
+
+from random import Random
+
+import pytest
+
+from nodeagent.allocator.policy.builtin import BUILT_IN
+from nodeagent.allocator.policy.guard import _split, demands_of
+from nodeagent.allocator.usage.feasibility import full_and_crowded, given
+from tests.nodeagent.allocator.runs import Run
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_prospects_are_what_the_targets_say(seed: int) -> None:
+    run, random = Run(seed), Random(seed)
+    for number in range(20):
+        run.step(number)
+        for pool in run.allocator.pools.values():
+            for leaf in pool.tree.leaves:
+                asked = [(each, random.randint(0, 6)) for each in range(len(pool.resources))]
+                pairs = tuple((each, amount) for each, amount in asked if amount)
+                short = [each for each, _ in pairs]
+                policy = BUILT_IN[pool.group.policy]
+                goals = _split(pool, policy, demands_of(pool, leaf, pairs, short))
+                weight = pool.booked.weight
+                slow = all(goals[each][leaf] >= weight[each][leaf] + more for each, more in pairs)
+                assert given(pool, policy.divide(pool.tree), leaf, pairs, short) == slow
+                crowded = any(
+                    all(
+                        pool.booked.upward(each, node) >= pool.entitlements[each].deserved[node]
+                        for node in pool.tree.paths[leaf][:-1]
+                    )
+                    for each in pool.booked.crowded(leaf, pairs)
+                )
+                assert full_and_crowded(pool, leaf, pairs) == crowded
