@@ -8,6 +8,8 @@ from cri_shim.images.document.manifest import Descriptor
 from cri_shim.model.ids import Digest, ImageId
 from cri_shim.model.image import Image, ImageConfig
 
+_DIRECTORY = "folder"
+
 
 class Documents(Protocol):
     """A table of JSON documents by key; the store has one for each kind."""
@@ -35,12 +37,17 @@ class Layer:
     opaque: bool = False
 
     def to_document(self) -> dict[str, Any]:
-        return {**asdict(self), "blob": self.blob.to_json()}
+        document = {**asdict(self), "blob": self.blob.to_json()}
+        # The name on disk since the first version: an older cri-shim reads it, too.
+        document[_DIRECTORY] = document.pop("directory")
+        return document
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> "Layer":
+        fields = dict(document)
+        fields["directory"] = fields.pop(_DIRECTORY)
         blob = Descriptor.from_json(document["blob"], f"record of layer {document['chain']}")
-        return cls(**{**document, "blob": blob})
+        return cls(**{**fields, "blob": blob})
 
 
 @dataclass(frozen=True, slots=True)
