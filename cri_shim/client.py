@@ -84,12 +84,6 @@ def remove_image(stubs: Stubs, reference: str) -> None:
     stubs.images.RemoveImage(cri.RemoveImageRequest(image=cri.ImageSpec(image=reference)))
 
 
-def print_table(header: Row, rows: Sequence[Row]) -> None:
-    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
-    for row in [header, *rows]:
-        print("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip())
-
-
 def size_text(size: float) -> str:
     """Bytes for people: `4.2 MB`."""
     for unit in ("B", "kB", "MB", "GB"):

@@ -12,20 +12,21 @@ from zoneinfo import ZoneInfo
 
 import yaml
 
+from berth.base.errors import BerthError
+from berth.base.findings import exit_status
 from berth.pb import node_v1_pb2 as pb
-from nodeagent import config as configuration
 from nodeagent import daemon
 from nodeagent.allocator.plan.plan_reading import parse_plan
 from nodeagent.allocator.plan.problem import DocumentRefused
 from nodeagent.api.client import SECONDS, CallFailed, agent
 from nodeagent.api.tables import status_json, status_table, steps_table
-from nodeagent.config import Config, ConfigError
+from nodeagent.config import Config, load
 from nodeagent.ledger.journal.errors import JournalError
 from nodeagent.plan_files import read_yaml_file
 from nodeagent.preflight import findings
 from nodeagent.simulate.replay import simulate
 
-_FAILURES = (CallFailed, ConfigError, DocumentRefused, JournalError, OSError, ValueError)
+_FAILURES = (BerthError, CallFailed, DocumentRefused, JournalError, OSError, ValueError)
 """Errors whose message says what to do; anything else is a fault of the agent."""
 
 Command = Callable[[argparse.Namespace], int]
@@ -98,7 +99,7 @@ def _add_plan(
 
 
 def _config(options: argparse.Namespace) -> Config:
-    return configuration.load(options.config, options.sets)
+    return load(options.config, options.sets)
 
 
 def _serve(options: argparse.Namespace) -> int:
@@ -142,11 +143,11 @@ def _plan_show(options: argparse.Namespace) -> int:
 def _simulate(options: argparse.Namespace) -> int:
     """Exit status 1 if an expectation fails, 2 for a bad file."""
 
-    def load(name: str) -> object:
+    def load_file(name: str) -> object:
         return read_yaml_file(options.file.parent / name)
 
     try:
-        result = simulate(read_yaml_file(options.file), ZoneInfo, load)
+        result = simulate(read_yaml_file(options.file), ZoneInfo, load_file)
     except DocumentRefused as error:
         print(f"nodeagent: {error}", file=sys.stderr)
         return 2
@@ -165,7 +166,7 @@ def _check(options: argparse.Namespace) -> int:
     found = findings(_config(options))
     for finding in found:
         print(finding)
-    return 1 if any(finding.fatal for finding in found) else 0
+    return exit_status(found)
 
 
 def _version(options: argparse.Namespace) -> int:

@@ -114,6 +114,11 @@ def render_quantity(resource: str, amount: int) -> str:
             return str(amount)
 
 
+def render_vector(vector: Vector) -> str:
+    """Amounts for people, by name: `cpu 1500m, memory 512Mi, nvidia.com/gpu 1`."""
+    return ", ".join(f"{name} {render_quantity(name, vector[name])}" for name in sorted(vector))
+
+
 def plus(left: Vector, right: Vector) -> dict[str, int]:
     """The sum of two vectors, without zeros."""
     total = dict(left)

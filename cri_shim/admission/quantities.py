@@ -50,19 +50,3 @@ def is_static(request: AdmitRequest) -> bool:
     """Whether the kubelet runs the pod by itself, so that nobody may hold it."""
     source = request.annotations.get("kubernetes.io/config.source", "")
     return source in _STATIC or "kubernetes.io/config.mirror" in request.annotations
-
-
-def rendered(amounts: dict[str, int]) -> str:
-    """Amounts for people: `cpu 1500m, memory 512Mi, nvidia.com/gpu 1`."""
-    return ", ".join(f"{name} {_quantity(name, amounts[name])}" for name in sorted(amounts))
-
-
-def _quantity(name: str, amount: int) -> str:
-    plain = name.removeprefix("berth.dev/borrow-")
-    if plain == "cpu":
-        return str(amount // 1000) if amount % 1000 == 0 else f"{amount}m"
-    if plain in ("memory", "ephemeral-storage") or plain.startswith("hugepages-"):
-        for shift, suffix in ((30, "Gi"), (20, "Mi"), (10, "Ki")):
-            if amount and amount % (1 << shift) == 0:
-                return f"{amount >> shift}{suffix}"
-    return str(amount)
