@@ -1,4 +1,8 @@
-"""Names of groups under the two drivers that kubelet knows: cgroupfs and systemd."""
+"""Names of groups under the two drivers that kubelet knows: cgroupfs and systemd.
+
+With cgroupfs kubelet sends a path (`/kubepods/burstable/pod1`), with systemd a slice, whose place
+follows from its name (`kubepods-burstable-pod1.slice`).
+"""
 
 import re
 from enum import Enum
@@ -10,6 +14,8 @@ _SLICE = re.compile(r"(?:[A-Za-z0-9:_.\\]+-)*[A-Za-z0-9:_.\\]+\.slice\Z")
 
 
 class Driver(Enum):
+    """Who makes the groups: the runtime by mkdir(2), or systemd as units."""
+
     CGROUPFS = "cgroupfs"
     SYSTEMD = "systemd"
 
@@ -19,7 +25,7 @@ class BadCgroupParent(ValueError):
 
 
 def choose_driver(name: str) -> Driver:
-    """The driver of this name; `auto` is systemd where that is init (sd_booted(3))."""
+    """The driver of this name; `auto` means systemd where that is init (sd_booted(3))."""
     if name == "auto":
         return Driver.SYSTEMD if Path("/run/systemd/system").is_dir() else Driver.CGROUPFS
     return Driver(name)
@@ -32,6 +38,7 @@ def check_parent(driver: Driver, parent: str) -> None:
     last = parent.rstrip("/").rpartition("/")[2]
     if not last:
         return
+    # Two drivers on one node would put pods beside kubelet's groups, where its limits do not hold.
     match driver:
         case Driver.CGROUPFS if last.endswith(".slice"):
             raise BadCgroupParent(

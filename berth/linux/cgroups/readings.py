@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 UNLIMITED = 1 << 60
-"""cgroup v1 writes 'no limit' as about 2**63 rounded down to a page."""
+"""From here on a number means "no limit": v1 writes 2**63 - 1 rounded down to a page."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,8 @@ class Cpu:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """All with the groups below. `working_set` is usage less inactive file pages.
+    """All with the groups below. `working_set` is usage less inactive file pages, as kubelet counts
+    for eviction: what the kernel could drop at once is not held against a pod.
 
     `swap` is the part that was swapped out; `swap_limit` counts swap alone, as on cgroup v2.
     """
@@ -128,16 +129,15 @@ def limit(data: bytes | None) -> int | None:
 
 
 def flat(data: bytes | None) -> dict[bytes, int]:
-    """Lines of `key number` (memory.stat, cpu.stat, memory.events)."""
+    """Lines of `key number` (memory.stat, cpu.stat, memory.events), in any order."""
     words = (data or b"").split()
     return dict(zip(words[::2], map(int, words[1::2]), strict=False))
 
 
 def memory_v1(usage: bytes | None, stat: bytes | None) -> Memory:
-    """From memory.usage_in_bytes and memory.stat: what needs no further file.
-
-    The first half of memory.stat is of the group without those below: it is passed over.
-    """
+    """From memory.usage_in_bytes and memory.stat: what needs no further file."""
+    # The first half of memory.stat counts this group without those below, under some of the same
+    # keys: reading starts where the second half does.
     values = flat((stat or b"")[max(0, (stat or b"").find(b"hierarchical_memory_limit")) :])
     used = number(usage)
     memory_limit = _below(values.get(b"hierarchical_memory_limit"))
@@ -214,6 +214,7 @@ def cpu_v2(stat: bytes | None) -> Cpu:
 
 def stalls(data: bytes | None) -> Stalls:
     """A pressure file; its microseconds become nanoseconds. All 0 where the kernel has none."""
+    # Before Linux 5.13 cpu.pressure has no line `full`.
     lines = {line[:4]: line for line in (data or b"").splitlines()}
     return Stalls(_stall(lines.get(b"some")), _stall(lines.get(b"full")))
 
@@ -234,7 +235,10 @@ def _stall(line: bytes | None) -> Stall:
 
 
 def io_v2(stat: bytes | None) -> tuple[DeviceIo, ...]:
-    """From io.stat: `8:0 rbytes=1 wbytes=2 rios=3 wios=4 ...`; lines without numbers are left."""
+    """From io.stat: `8:0 rbytes=1 wbytes=2 rios=3 wios=4 ...`.
+
+    A device that had no traffic yet may stand there without numbers; it is left out.
+    """
     found = []
     for line in (stat or b"").splitlines():
         device, *words = line.split()
@@ -247,7 +251,10 @@ def io_v2(stat: bytes | None) -> tuple[DeviceIo, ...]:
 
 
 def io_v1(transferred: bytes | None, serviced: bytes | None) -> tuple[DeviceIo, ...]:
-    """From blkio.throttle.io_service_bytes_recursive and .io_serviced_recursive."""
+    """From blkio.throttle.io_service_bytes_recursive and .io_serviced_recursive.
+
+    The files of the throttle policy count whatever I/O scheduler a device has.
+    """
     counts: dict[bytes, dict[tuple[bytes, str], int]] = {}
     for data, kind in ((transferred, "bytes"), (serviced, "count")):
         for line in (data or b"").splitlines():

@@ -144,7 +144,7 @@ def test_a_process_below_counts_and_holds(case: Case) -> None:
     child = case.start(leaf, "sleep", "60")
     assert _until_inside(case, case.path, 1) == [child.pid]
     with pytest.raises(OSError, match=str(child.pid)) as caught:
-        case.cgroups.remove(case.path, patience=0.01)
+        case.cgroups.remove(case.path, timeout=0.01)
     assert caught.value.errno == errno.EBUSY
 
 
