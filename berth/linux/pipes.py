@@ -9,7 +9,6 @@ class Streams:
     """The three pipes of a program; both ends close with the stack."""
 
     def __init__(self, data: bytes, limit: int, stack: contextlib.ExitStack) -> None:
-        self._stack = stack
         self._child_ends: list[int] = []
         self.child_stdin: int | None = None
         self._writer: _Writer | None = None

@@ -26,6 +26,7 @@ from berth.linux.cgroups.v1 import CgroupsV1
 from berth.linux.cgroups.v2 import CgroupsV2
 from berth.linux.files import read_text
 from tests.support.cgroups import Wanted
+from tests.support.mounts import filesystem
 
 
 @dataclass
@@ -67,7 +68,7 @@ def hierarchies(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]
         if not left:
             return
         for name in left:
-            mounts.filesystem(name, directory, "cgroup", data=f"none,name={name}")
+            filesystem(name, directory, "cgroup", data=f"none,name={name}")
             mounts.unmount(directory)
 
 
@@ -80,7 +81,7 @@ def case(request: pytest.FixtureRequest, tmp_path: Path, hierarchies: list[str])
         name = f"berth-test-{secrets.token_hex(4)}"
         data = "" if kind == "cgroup2" else f"none,name={name}"
         hierarchies.append(name)
-        mounts.filesystem(name, tmp_path, kind, data=data)
+        filesystem(name, tmp_path, kind, data=data)
         roots = [str(tmp_path)]
         cgroups = CgroupsV2(roots[0]) if kind == "cgroup2" else CgroupsV1({name: roots[0]})
     made = Case(cgroups, f"/berth-test-{secrets.token_hex(4)}", roots)

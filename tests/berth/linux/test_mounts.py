@@ -9,6 +9,7 @@ import pytest
 
 from berth.linux import mounts, namespaces, overlayfs
 from berth.linux.mounts import Attribute, Flag
+from tests.support.mounts import make_shared, make_slave, unmount_all
 
 
 def _names(directory: Path | str) -> list[str]:
@@ -18,7 +19,7 @@ def _names(directory: Path | str) -> list[str]:
 @pytest.fixture(autouse=True)
 def nothing_left(tmp_path: Path) -> Iterator[None]:
     yield
-    mounts.unmount_all(tmp_path)
+    unmount_all(tmp_path)
     assert mounts.mounts_below(tmp_path) == []
 
 
@@ -70,14 +71,14 @@ def test_tmpfs_with_size_and_mode(tmp_path: Path) -> None:
 def test_propagation_is_read_and_set(tmp_path: Path) -> None:
     (peer, shared) = _directories(tmp_path, "peer", "shared")
     mounts.tmpfs(shared, 0)
-    mounts.make_shared(shared)
+    make_shared(shared)
     mounts.bind(shared, peer)
     assert mounts.mount_of(shared).shared
-    mounts.make_slave(peer)
+    make_slave(peer)
     point = mounts.mount_of(peer)
     assert point.slave
     assert not point.shared
-    mounts.make_private(peer, recursive=True)
+    mounts.make_private(peer)
     assert mounts.mount_of(peer).propagation == ()
 
 
@@ -129,7 +130,7 @@ def test_unmount_all_takes_stacked_and_busy_ones(tmp_path: Path) -> None:
         with pytest.raises(OSError) as caught:
             mounts.unmount(target / "inner")
         assert caught.value.errno == errno.EBUSY
-        mounts.unmount_all(target)
+        unmount_all(target)
     assert not mounts.exists_at(target)
 
 
