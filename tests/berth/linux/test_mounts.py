@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from berth.linux import mounts, namespaces, overlayfs
+from berth.linux import mounts, namespaces, overlayfs, syscalls
 from berth.linux.mounts import Attribute, Flag
+from berth.linux.syscalls import Config
 from tests.support.mounts import make_shared, make_slave, unmount_all
 
 
@@ -152,6 +153,26 @@ def test_overlay_of_layers_with_odd_names(tmp_path: Path, old: bool) -> None:
     assert _names(target) == ["from-base\\c", "from-top:a,b"]
     Path(target, "new").touch()
     assert _names(upper) == ["new"]
+
+
+@pytest.mark.parametrize("collects", [True, False])
+def test_overlay_on_a_kernel_without_layers_one_by_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, collects: bool
+) -> None:
+    """Before Linux 6.5 the unknown key is refused at the end only, up to 6.7 at once."""
+    real = syscalls.fsconfig
+
+    def fsconfig(context: int, command: Config, key: str | None, value: str | None) -> None:
+        if command is Config.CMD_CREATE or (key == "lowerdir+" and not collects):
+            raise OSError(errno.EINVAL, "Invalid argument")
+        if not collects:
+            real(context, command, key, value)
+
+    monkeypatch.setattr(syscalls, "fsconfig", fsconfig)
+    lowers = _layers(tmp_path, "one", "two")
+    (target,) = map(str, _directories(tmp_path, "target"))
+    mounts.overlay(lowers, None, None, target)
+    assert _names(target) == ["from-one", "from-two"]
 
 
 def test_overlay_without_upper_is_read_only(tmp_path: Path) -> None:
