@@ -1,4 +1,4 @@
-"""The pipes of a program that is run to its end: fed and read by the event loop."""
+"""The pipes of a program that is run to its end: written and read by the event loop."""
 
 import asyncio
 import contextlib
@@ -6,7 +6,10 @@ import os
 
 
 class Streams:
-    """The three pipes of a program; both ends close with the stack."""
+    """The three pipes of a program; both ends close with the stack.
+
+    Without input there is no pipe for it: the program's stdin is /dev/null.
+    """
 
     def __init__(self, data: bytes, limit: int, stack: contextlib.ExitStack) -> None:
         self._child_ends: list[int] = []
@@ -28,6 +31,7 @@ class Streams:
         """A new pipe as (the child's end, our non-blocking end)."""
         read, write = os.pipe2(os.O_CLOEXEC)
         child, parent = (read, write) if child_reads else (write, read)
+        # Only ours: non-blocking is a property of the open file, and a program does not expect it.
         os.set_blocking(parent, False)
         self._child_ends.append(child)
         return child, parent
@@ -45,7 +49,10 @@ class Streams:
 
 
 class _Reader:
-    """Collects what comes out of a pipe up to a limit, and drops the rest."""
+    """Collects what comes out of a pipe up to a limit, and drops the rest.
+
+    It reads on beyond the limit: a full pipe would stop the program, a closed one kill it.
+    """
 
     def __init__(self, fd: int, limit: int) -> None:
         self.data = bytearray()
@@ -72,7 +79,7 @@ class _Reader:
 
 
 class _Writer:
-    """Feeds a pipe, then closes it; a reader that went away is its own affair."""
+    """Writes into a pipe, then closes it; a program that does not read its input is fine."""
 
     def __init__(self, fd: int, data: bytes) -> None:
         self._fd = fd

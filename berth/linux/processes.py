@@ -1,8 +1,13 @@
 """Processes we start, and processes we only watch.
 
 Nothing here forks: `subprocess.Popen` without a preexec function uses vfork, so a large threaded
-daemon starts a process in about a millisecond. Exits come by pidfd through the event loop, which
-reaps exactly what was spawned here.
+daemon starts a process in about a millisecond. A fork would copy page tables, and locks that
+another thread holds.
+
+Exits come by pidfd (pidfd_open(2)) through the event loop, which reaps exactly what was spawned
+here: no SIGCHLD, no waitpid(-1) that takes somebody else's child. A number alone names nobody,
+for the kernel uses it again once its process was reaped; a descriptor, or the number with the
+start time, names one process for good.
 """
 
 import asyncio
@@ -16,12 +21,11 @@ from dataclasses import dataclass
 from berth.linux.files import read_text
 from berth.linux.pipes import Streams
 
-Word = str | bytes
+Argument = str | bytes
 Environment = Mapping[str, str] | Mapping[bytes, bytes]
 
 _DRAIN = 0.2
-"""Seconds that `run` reads on after the exit, where a grandchild still holds the pipes."""
-
+"""Seconds that `run` reads on after the exit, where a grandchild has the pipes open."""
 
 LOST = 255
 """Exit code of a child that somebody else reaped."""
@@ -64,7 +68,9 @@ class Process:
 
     def _finish(self, code: int) -> None:
         self._loop.remove_reader(self.pidfd)
-        self._popen.returncode = code  # told, so that Popen neither waits nor warns
+        # Told, so that Popen does not wait for the number itself when it is collected: it may be
+        # another process by then.
+        self._popen.returncode = code
         if not self._ended.done():
             self._ended.set_result(code)
         if self._closed:
@@ -85,6 +91,8 @@ class Process:
 
     def send_group(self, sig: int) -> bool:
         """Send a signal to its process group (started with `new_session`); False if it ended."""
+        # There is no pidfd of a group. The number is safe while the leader is not reaped, and
+        # that is done by `_reap` alone, on this thread.
         if self.code is not None:
             return False
         with contextlib.suppress(ProcessLookupError):
@@ -92,7 +100,7 @@ class Process:
         return True
 
     def close(self) -> None:
-        """Let go of it: the descriptor closes now, or at its end where it still runs."""
+        """Close the descriptor: now, or at the end of a process that still runs."""
         if not self._closed:
             self._closed = True
             if self.code is not None:
@@ -104,7 +112,7 @@ class Process:
 
 
 def spawn(
-    argv: Sequence[Word],
+    argv: Sequence[Argument],
     *,
     env: Environment | None = None,
     cwd: str | None = None,
@@ -134,7 +142,7 @@ def spawn(
 
 
 async def run(
-    argv: Sequence[Word],
+    argv: Sequence[Argument],
     *,
     input: bytes = b"",
     timeout: float,
@@ -167,10 +175,10 @@ async def run(
                 code = await process.wait()
         except TimeoutError:
             process.send_group(signal.SIGKILL)
-            said = bytes(streams.stderr.data[-400:]).decode(errors="replace").strip()
+            stderr = bytes(streams.stderr.data[-400:]).decode(errors="replace").strip()
             raise ProcessTimeout(
                 f"{os.fsdecode(argv[0])} did not end within {timeout:g} s and was killed"
-                + (f"; it had said: {said}" if said else "")
+                + (f"; its stderr: {stderr}" if stderr else "")
             ) from None
         except asyncio.CancelledError:
             process.send_group(signal.SIGKILL)
@@ -180,16 +188,18 @@ async def run(
 
 
 def start_time(pid: int) -> int | None:
-    """When the process began, in clock ticks after boot (/proc/<pid>/stat, field 22).
+    """When the process began, in clock ticks after boot (proc_pid_stat(5), field 22).
 
-    With the number it names a process for good. None where it is gone.
+    None where it is gone.
     """
     text = read_text(f"/proc/{pid}/stat")
+    # Field 2 is the program's name in parentheses, and may have blanks and parentheses itself.
     return None if not text else int(text[text.rindex(")") + 2 :].split()[19])
 
 
 def open_pidfd(pid: int, start: int) -> int | None:
     """A descriptor of the process with this number and start; None where it is gone."""
+    # Opened first and compared then: what the descriptor names cannot change any more.
     try:
         pidfd = os.pidfd_open(pid)
     except ProcessLookupError:
@@ -201,7 +211,7 @@ def open_pidfd(pid: int, start: int) -> int | None:
 
 
 def send_signal(pidfd: int, sig: int) -> bool:
-    """Send a signal to the very process; False where it has ended."""
+    """Send a signal to this one process; False where it has ended."""
     try:
         signal.pidfd_send_signal(pidfd, sig)
     except ProcessLookupError:
