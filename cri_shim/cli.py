@@ -1,4 +1,7 @@
-"""The command `cri-shim`."""
+"""The command `cri-shim`.
+
+Modules that load slowly (the daemon, gRPC stubs) are imported by the commands that need them.
+"""
 
 import argparse
 import asyncio
@@ -29,8 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except grpc.RpcError as error:
         return _complain(_rpc_text(error, options))
     except KeyboardInterrupt:
-        return 130
-    except BrokenPipeError:
+        return 130  # 128 + SIGINT, as shells have it
+    except BrokenPipeError:  # `cri-shim ps | head`: the reader has seen enough
         return 0
 
 

@@ -1,4 +1,4 @@
-"""The command line's side of the socket: ask, and print for people."""
+"""Calls of the command line to the daemon, and progress for people."""
 
 import contextlib
 import sys
@@ -25,6 +25,7 @@ class Stubs:
 
 @contextlib.contextmanager
 def connect(socket: str) -> Iterator[Stubs]:
+    """The daemon's services on its socket; errors of their calls are grpc.RpcError."""
     with grpc.insecure_channel(f"unix:{socket}") as channel:
         yield Stubs(
             cri_grpc.RuntimeServiceStub(channel),
@@ -64,11 +65,13 @@ def image_rows(stubs: Stubs) -> list[Row]:
 
 
 def container_spec(stubs: Stubs, id_: str) -> str:
-    answer = stubs.shim.ContainerSpec(shim.ContainerSpecRequest(container_id=id_))
-    return answer.document.decode("utf-8", "surrogateescape")
+    """The OCI document of a container, as JSON."""
+    response = stubs.shim.ContainerSpec(shim.ContainerSpecRequest(container_id=id_))
+    return response.document.decode("utf-8", "surrogateescape")
 
 
 def load_image(stubs: Stubs, path: Path, name: str) -> Iterable[shim.ImageProgress]:
+    # The daemon opens the path, and its working directory is another one.
     return stubs.shim.LoadImage(shim.LoadImageRequest(path=str(path.absolute()), name=name))
 
 
@@ -131,6 +134,7 @@ class _Bars:
         self._drawn = 0
 
     def update(self, layers: Sequence[shim.LayerProgress]) -> None:
+        # Up by as many lines as were drawn, then each line is erased and written anew (ECMA-48).
         if self._drawn:
             sys.stderr.write(f"\x1b[{self._drawn}A")
         for layer in layers:

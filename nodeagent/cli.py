@@ -1,4 +1,4 @@
-"""The command line: `nodeagent serve` is the daemon, the other commands ask it or work alone."""
+"""The command line: `nodeagent serve` is the daemon, the other commands call it or work alone."""
 
 import argparse
 import asyncio
@@ -27,7 +27,7 @@ from nodeagent.preflight import findings
 from nodeagent.simulate.replay import simulate
 
 _FAILURES = (BerthError, CallFailed, DocumentRefused, JournalError, OSError, ValueError)
-"""Errors whose message says what to do; anything else is a fault of the agent."""
+"""Errors whose message says what to do; anything else is a defect, and shows its traceback."""
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -128,15 +128,15 @@ def _plan_apply(options: argparse.Namespace) -> int:
     parse_plan(read_yaml_file(options.file), ZoneInfo)
     with agent(_config(options).socket) as stub:
         request = pb.PlanApplyRequest(document=options.file.read_text("utf-8"))
-        answer = stub.PlanApply(request, timeout=SECONDS)
-    print(f"plan {answer.name} is in force")
+        response = stub.PlanApply(request, timeout=SECONDS)
+    print(f"plan {response.name} is in force")
     return 0
 
 
 def _plan_show(options: argparse.Namespace) -> int:
     with agent(_config(options).socket) as stub:
-        answer = stub.PlanShow(pb.PlanShowRequest(), timeout=SECONDS)
-    print(yaml.safe_dump(yaml.safe_load(answer.document), sort_keys=False), end="")
+        response = stub.PlanShow(pb.PlanShowRequest(), timeout=SECONDS)
+    print(yaml.safe_dump(yaml.safe_load(response.document), sort_keys=False), end="")
     return 0
 
 
@@ -157,8 +157,8 @@ def _simulate(options: argparse.Namespace) -> int:
 
 def _explain(options: argparse.Namespace) -> int:
     with agent(_config(options).socket) as stub:
-        answer = stub.Explain(pb.ExplainRequest(name=options.pod), timeout=SECONDS)
-    print("\n".join(answer.lines))
+        response = stub.Explain(pb.ExplainRequest(name=options.pod), timeout=SECONDS)
+    print("\n".join(response.lines))
     return 0
 
 

@@ -1,6 +1,7 @@
 """A CDI specification file as a value, and bytes to value.
 
-Accepted are versions 0.3.0 to 1.1.0, as JSON or YAML; each field needs the version that brought it.
+Accepted are versions 0.3.0 to 1.1.0, as JSON or YAML. A field needs the version that introduced
+it, as the specification demands: a file that says less than it uses is refused, not guessed at.
 """
 
 import json
@@ -65,7 +66,7 @@ def parse(data: bytes, path: str) -> Spec:
 
 
 def _load(data: bytes, path: str) -> object:
-    """JSON is what machines write and reads fast; anything else must be YAML."""
+    """JSON first, which programs write and which is read much faster; else YAML."""
     try:
         return json.loads(data)
     except (ValueError, RecursionError):
@@ -110,7 +111,7 @@ def _edits(fields: Fields, version: str) -> Edits:
             for f in fields.objects("mounts", "hostPath containerPath options type")
         ),
         hooks=tuple(_hook(f) for f in fields.objects("hooks", "hookName path args env timeout")),
-        additional_gids=tuple(gid for gid in gids if gid),
+        additional_gids=tuple(gid for gid in gids if gid),  # 0 is ignored, says the specification
         net_devices=tuple(
             CdiNetDevice(f.text("hostInterfaceName", needed=True), f.text("name", needed=True))
             for f in fields.objects("netDevices", "hostInterfaceName name")
@@ -120,7 +121,7 @@ def _edits(fields: Fields, version: str) -> Edits:
 
 
 def _env(fields: Fields) -> tuple[str, ...]:
-    entries = fields.words("env")
+    entries = fields.strings("env")
     for entry in entries:
         if entry.find("=") < 1:
             raise InvalidArgument(f"{fields.place('env')} {entry!r} is not NAME=value")
@@ -138,7 +139,7 @@ def _node(fields: Fields, version: str) -> CdiDevice:
     return CdiDevice(
         path=_absolute(fields, "path"),
         host_path=fields.text("hostPath"),
-        kind="c" if kind == "u" else kind,
+        kind="c" if kind == "u" else kind,  # mknod(1) has two letters for a character device
         major=fields.integer("major", 0, 2**31) or 0,
         minor=fields.integer("minor", 0, 2**31) or 0,
         file_mode=fields.integer("fileMode", 0, _ID),
@@ -154,7 +155,7 @@ def _mount(fields: Fields, version: str) -> CdiMount:
     return CdiMount(
         host_path=fields.text("hostPath", needed=True),
         container_path=_absolute(fields, "containerPath"),
-        options=fields.words("options"),
+        options=fields.strings("options"),
         type=fields.text("type"),
     )
 
@@ -166,13 +167,14 @@ def _hook(fields: Fields) -> CdiHook:
     return CdiHook(
         name=name,
         path=_absolute(fields, "path"),
-        args=fields.words("args"),
-        env=fields.words("env"),
+        args=fields.strings("args"),
+        env=fields.strings("env"),
         timeout=fields.integer("timeout", 1, 2**31),
     )
 
 
 def _rdt(fields: Fields, version: str) -> bool:
+    """Whether Intel RDT is asked for; its fields are checked and not kept."""
     if "intelRdt" not in fields:
         return False
     _since("0.7.0", version, fields.place("intelRdt"))

@@ -9,7 +9,7 @@ from cri_shim.admission.quantities import is_static, requested
 
 
 def encode(request: AdmitRequest, running: bool = False) -> pb.AdmitRequest:
-    """The pod for the agent; `running` where it is announced and not asked for."""
+    """The pod for the agent; `running` in an announcement, where nothing is asked."""
     return pb.AdmitRequest(
         pod_uid=request.pod_uid,
         namespace=request.namespace,
@@ -26,7 +26,7 @@ def encode(request: AdmitRequest, running: bool = False) -> pb.AdmitRequest:
 
 
 def held(request: AdmitRequest, answer: pb.Held) -> ResourceExhausted:
-    """The error of a pod that must wait: consumer, shortage, deadline, reason."""
+    """The error of a pod that must wait, with consumer, shortage, deadline and reason."""
     pod = f"pod {request.namespace}/{request.name}"
     state = "is refused" if answer.refused else "is held"
     parts = [f"{pod} {state}: consumer {answer.consumer or '(none)'}"]
