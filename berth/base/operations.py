@@ -16,11 +16,15 @@ leaves does not stop, and a retry gets the result of that task:
                           └──── KEEP seconds ───────────────> (none), the object stays; kubelet
                                                               finds it by listing
 (The idea is cri-o's resource store, internal/resourcestore.)
+
+Work that is worth nothing without somebody who waits (a pull: what was fetched is kept elsewhere)
+is cancelled instead when the last one leaves, and its result is never kept.
 """
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar, cast
 
@@ -72,13 +76,17 @@ class _Operation(Generic[T]):
 
 
 class Operations(Generic[T]):
-    """Operations by name; the value of a name is an id."""
+    """Operations by name (any key that tells them apart), each with a result of one type.
 
-    def __init__(self, tasks: Tasks) -> None:
+    `cancel_unwaited`: cancel the work when nobody waits for it any more, instead of finishing it.
+    """
+
+    def __init__(self, tasks: Tasks, *, cancel_unwaited: bool = False) -> None:
         self._tasks = tasks
-        self._by_name: dict[str, _Operation[T]] = {}
+        self._cancel_unwaited = cancel_unwaited
+        self._by_name: dict[Hashable, _Operation[T]] = {}
 
-    async def join(self, name: str, what: str, run: Callable[[Stage], Awaitable[T]]) -> T:
+    async def join(self, name: Hashable, what: str, run: Callable[[Stage], Awaitable[T]]) -> T:
         """The result of the operation `name`; `run` is started where none is in flight or kept.
 
         Raises what `run` raised, in every caller that waits. `what` names it in stages and logs.
@@ -96,19 +104,22 @@ class Operations(Generic[T]):
             return cast(T, outcome.value)
         finally:
             operation.waiting -= 1
-            if operation.task.done() and (operation.taken or _failed(operation.task)):
-                self._drop(name, operation)
+            self._settle(name, operation)
+            if self._cancel_unwaited and not operation.waiting:
+                await self._cancel(name, operation)
 
     def in_flight(self) -> list[Stage]:
         """The stages of all operations whose work has not ended."""
         return [o.stage for o in self._by_name.values() if not o.task.done()]
 
-    def stage_of(self, name: str) -> Stage | None:
+    def stage_of(self, name: Hashable) -> Stage | None:
         """The stage of one operation; None where none of this name is in flight."""
         operation = self._by_name.get(name)
         return operation.stage if operation and not operation.task.done() else None
 
-    def _begin(self, name: str, what: str, run: Callable[[Stage], Awaitable[T]]) -> _Operation[T]:
+    def _begin(
+        self, name: Hashable, what: str, run: Callable[[Stage], Awaitable[T]]
+    ) -> _Operation[T]:
         stage = Stage(what)
 
         async def work() -> _Outcome[T]:
@@ -118,19 +129,31 @@ class Operations(Generic[T]):
                 return _Outcome(None, error)
 
         operation = _Operation(stage, self._tasks.start(work(), f"operation {what}"))
-        operation.task.add_done_callback(lambda _: self._finished(name, operation))
+        operation.task.add_done_callback(lambda _: self._settle(name, operation))
         self._by_name[name] = operation
         return operation
 
-    def _finished(self, name: str, operation: _Operation[T]) -> None:
-        if operation.waiting:
-            return  # each of them still has to take the result; the last one drops it
-        if _failed(operation.task):
+    def _settle(self, name: Hashable, operation: _Operation[T]) -> None:
+        """Once the work has ended: forget it, or keep a result that nobody took for the retry.
+
+        Called when it ends, and again when a waiter leaves: one that is cancelled in the moment
+        in which the result comes has not taken it.
+        """
+        if not operation.task.done():
+            return
+        if operation.taken or _failed(operation.task):
             self._drop(name, operation)
-        else:
+        elif not operation.waiting:
             asyncio.get_running_loop().call_later(KEEP, self._drop, name, operation)
 
-    def _drop(self, name: str, operation: _Operation[T]) -> None:
+    async def _cancel(self, name: Hashable, operation: _Operation[T]) -> None:
+        """Stop the work and wait until it has cleaned up; who joins meanwhile starts anew."""
+        self._drop(name, operation)
+        operation.task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await operation.task
+
+    def _drop(self, name: Hashable, operation: _Operation[T]) -> None:
         # A timer may come late: the name may belong to a newer operation by now.
         if self._by_name.get(name) is operation:
             del self._by_name[name]

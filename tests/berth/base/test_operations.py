@@ -142,3 +142,55 @@ async def test_a_failure_nobody_hears_is_forgotten() -> None:
         await _left_and_ended(operations, work)
         work.error = None
         assert await operations.join("n", "make n", work) == "id-2"
+
+
+async def test_a_waiter_cancelled_as_the_result_comes_leaves_it_for_the_retry_for_a_while(
+    timers: dict[float, Callable[[], object]],
+) -> None:
+    async with Tasks() as tasks:
+        operations: Operations[str] = Operations(tasks)
+        work = Work()
+        client = asyncio.ensure_future(operations.join("n", "make n", work))
+        await turns()
+        [task] = [it for it in asyncio.all_tasks() if it.get_name() == "operation make n"]
+        task.add_done_callback(lambda _: client.cancel())
+        work.go.set()
+        await asyncio.wait([client])
+        assert client.cancelled() and work.runs == 1
+        timers[KEEP]()
+        assert await operations.join("n", "make n", work) == "id-2"
+
+
+async def test_unwaited_work_is_cancelled_and_cleans_up_before_the_last_client_is_gone() -> None:
+    async with Tasks() as tasks:
+        operations: Operations[str] = Operations(tasks, cancel_unwaited=True)
+        events: list[str] = []
+
+        async def work(stage: Stage) -> str:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                await turns(3)
+                events.append("cleaned up")
+            return ""
+
+        clients = [asyncio.ensure_future(operations.join("n", "make n", work)) for _ in range(2)]
+        for client in clients:
+            await turns()
+            assert len(operations.in_flight()) == 1
+            client.cancel()
+            client.add_done_callback(lambda _: events.append("gone"))
+        await asyncio.wait(clients)
+        assert events == ["gone", "cleaned up", "gone"]
+        assert operations.in_flight() == []
+
+
+async def test_a_result_of_work_that_needs_waiters_is_given_once() -> None:
+    async with Tasks() as tasks:
+        operations: Operations[str] = Operations(tasks, cancel_unwaited=True)
+        work = Work()
+        clients = [asyncio.ensure_future(operations.join("n", "make n", work)) for _ in range(2)]
+        await turns()
+        work.go.set()
+        assert await asyncio.gather(*clients) == ["id-1"] * 2
+        assert await operations.join("n", "make n", work) == "id-2"
