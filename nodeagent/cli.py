@@ -18,7 +18,7 @@ from berth.pb import node_v1_pb2 as pb
 from nodeagent import daemon
 from nodeagent.allocator.plan.plan_reading import parse_plan
 from nodeagent.allocator.plan.problem import DocumentRefused
-from nodeagent.api.client import SECONDS, CallFailed, agent
+from nodeagent.api.client import SECONDS, agent
 from nodeagent.api.tables import status_json, status_table, steps_table
 from nodeagent.config import Config, load
 from nodeagent.ledger.journal.errors import JournalError
@@ -26,7 +26,7 @@ from nodeagent.plan_files import read_yaml_file
 from nodeagent.preflight import findings
 from nodeagent.simulate.replay import simulate
 
-_FAILURES = (BerthError, CallFailed, DocumentRefused, JournalError, OSError, ValueError)
+_FAILURES = (BerthError, JournalError, OSError, ValueError)
 """Errors whose message says what to do; anything else is a defect, and shows its traceback."""
 
 Command = Callable[[argparse.Namespace], int]

@@ -7,13 +7,14 @@ from typing import Any
 
 import grpc
 
+from berth.base.errors import BerthError
 from berth.pb.node_v1_pb2_grpc import NodeAllocatorStub
 
 SECONDS = 10.0
 """How long the command line waits for a response."""
 
 
-class CallFailed(Exception):
+class CallFailed(BerthError):
     """The agent is not running or refused the call; the message is for people."""
 
 
