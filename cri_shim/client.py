@@ -109,7 +109,7 @@ def show_progress(messages: Iterable[shim.ImageProgress]) -> None:
 
 
 class _Lines:
-    """Plain lines: what a log file can hold."""
+    """Plain lines, for log files."""
 
     def __init__(self) -> None:
         self._states: dict[str, str] = {}

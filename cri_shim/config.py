@@ -13,7 +13,7 @@ DEFAULT_FILE = Path("/etc/berth/cri-shim.toml")
 
 @dataclass(frozen=True)
 class HandlerConfig:
-    """One OCI runtime; `binary` empty means: found in PATH by its type."""
+    """One OCI runtime; `binary` "" means: found in PATH by its type."""
 
     type: Literal["auto", "crun", "runc"] = "auto"
     binary: str = ""
@@ -24,10 +24,10 @@ class RuntimeConfig:
     """`default` names the handler for requests that name none.
 
     The handler `default` exists even where `handlers` does not list it: type auto, which is crun
-    where it works on this host, else runc. `create_timeout` is for the OCI runtime, `mount_timeout`
-    for the file system of a volume to answer, in seconds. `apparmor_profile` is what RuntimeDefault
-    means on hosts with AppArmor: a profile that is loaded, or none. `cdi_dirs` hold CDI
-    specifications, the more important directory later.
+    where it works on this host, else runc. `create_timeout` is for the OCI runtime to make a
+    container, `mount_timeout` for the filesystem of a volume to respond, in seconds.
+    `apparmor_profile` is what RuntimeDefault means on hosts with AppArmor: a profile that is
+    loaded, or none. `cdi_dirs` are directories of CDI specifications, the more important one later.
     """
 
     default: str = "default"
@@ -40,6 +40,13 @@ class RuntimeConfig:
 
 @dataclass(frozen=True)
 class NetworkConfig:
+    """`mode` auto: CNI where `conf_dir` has a network, else the native bridge, for each new pod.
+
+    `conf_dir` and `bin_dirs` are CNI's; `plugin_timeout` is for one command of one plugin, in
+    seconds. `bridge`, `subnet` (at most one IPv4 and one IPv6) and `mtu` (0: that of the default
+    route's link) are the native bridge's.
+    """
+
     mode: Literal["auto", "cni", "bridge", "none"] = "auto"
     conf_dir: str = "/etc/cni/net.d"
     bin_dirs: tuple[str, ...] = ("/opt/cni/bin", "/usr/lib/cni")
@@ -51,7 +58,11 @@ class NetworkConfig:
 
 @dataclass(frozen=True)
 class ImagesConfig:
-    """`insecure_registries` may speak plain HTTP; loopback addresses always may."""
+    """`certs_dir` has a directory of certificates for each registry, as docker has it.
+
+    `insecure_registries` may speak plain HTTP; loopback addresses always may. `mirrors` has URLs by
+    registry, which are asked first, in order.
+    """
 
     max_concurrent_downloads: int = 3
     certs_dir: str = "/etc/berth/certs.d"
@@ -61,6 +72,11 @@ class ImagesConfig:
 
 @dataclass(frozen=True)
 class StreamingConfig:
+    """Where exec, attach and port-forward are served; with TLS if both files are given.
+
+    Port 0 lets the kernel choose: the URL that kubelet gets has the real one.
+    """
+
     listen: str = "127.0.0.1:0"
     tls_cert: str = ""
     tls_key: str = ""
@@ -68,12 +84,19 @@ class StreamingConfig:
 
 @dataclass(frozen=True)
 class AdmissionConfig:
+    """Whether pods are admitted by the agent; `optional` goes on without it while it is away."""
+
     socket: str = "/run/berth/node.sock"
     mode: Literal["off", "optional", "required"] = "off"
 
 
 @dataclass(frozen=True)
 class Config:
+    """`root` outlives a reboot (records, images), `state` does not. `listen` is kubelet's socket.
+
+    `cgroup_driver` must be kubelet's; auto is systemd where that is init.
+    """
+
     root: str = "/var/lib/berth/cri"
     state: str = "/run/berth/cri"
     listen: str = "/run/berth/cri.sock"

@@ -92,7 +92,7 @@ def _apparmor(config: Config) -> list[Finding]:
 
 
 async def _network(config: Config) -> list[Finding]:
-    """For the network that the next pod would get."""
+    """What is wrong with the network that the next pod would get."""
     table = choice.NetworkConfig.of(dataclasses.asdict(config.network))
     try:
         found = await choice.inspect(table)
@@ -104,7 +104,7 @@ async def _network(config: Config) -> list[Finding]:
 
 
 def _overlay(config: Config) -> Finding:
-    """Mount one overlay where the images will be."""
+    """Whether an overlay can be mounted where the images will be; only a mount tells for sure."""
     near = _existing(Path(config.root))
     directory = Path(tempfile.mkdtemp(prefix=".berth-check-", dir=near))
     try:

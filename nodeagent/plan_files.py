@@ -1,6 +1,6 @@
 """Plan and scenario files: YAML, strictly: no aliases, no double keys, bounded size and depth.
 
-Plain words mean what they look like: only `true` and `false` are booleans, `08:00` and `no` are
+Plain scalars mean what they look like: only `true` and `false` are booleans, `08:00` and `no` are
 texts (the core schema of YAML 1.2), so that a consumer may be called `on`.
 """
 
@@ -35,7 +35,7 @@ class _Loader(yaml.SafeLoader):
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        # PyYAML would take the last of two equal keys and drop the other without a word.
+        # PyYAML would silently take the last of two equal keys.
         seen = set()
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode) and key.value in seen:

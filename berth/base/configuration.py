@@ -38,7 +38,7 @@ class Key:
     path: str = ""
 
     def below(self, name: str) -> "Key":
-        """A key of the table that this key holds."""
+        """A key of the table that is this key's value."""
         return Key(self.source, f"{self.path}.{name}" if self.path else name)
 
     def refused(self, value: object, accepted: str) -> InvalidArgument:

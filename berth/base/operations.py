@@ -17,8 +17,8 @@ leaves does not stop, and a retry gets the result of that task:
                                                               finds it by listing
 (The idea is cri-o's resource store, internal/resourcestore.)
 
-Work that is worth nothing without somebody who waits (a pull: what was fetched is kept elsewhere)
-is cancelled instead when the last one leaves, and its result is never kept.
+Work that nobody needs once its last client has left (a pull: what was fetched is kept elsewhere)
+is cancelled then instead, and its result is never kept.
 """
 
 import asyncio
@@ -147,7 +147,7 @@ class Operations(Generic[T]):
             asyncio.get_running_loop().call_later(KEEP, self._drop, name, operation)
 
     async def _cancel(self, name: Hashable, operation: _Operation[T]) -> None:
-        """Stop the work and wait until it has cleaned up; who joins meanwhile starts anew."""
+        """Stop the work and wait until it has cleaned up; a join meanwhile starts anew."""
         self._drop(name, operation)
         operation.task.cancel()
         with contextlib.suppress(asyncio.CancelledError):

@@ -93,7 +93,7 @@ class Edits:
 
     @property
     def unknown(self) -> tuple[str, ...]:
-        """Host paths of nodes whose type and numbers must be read from the host, each once."""
+        """Host paths of nodes that must be looked at for their type and numbers, each once."""
         return tuple(dict.fromkeys(d.source for d in self.devices if not d.complete))
 
     def mounts_document(self) -> list[dict[str, Any]]:

@@ -12,8 +12,8 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 _SAME_MOUNT = Resolve.NO_XDEV | Resolve.NO_SYMLINKS
 _DEPTH = 32
 """How deep `remove_tree` keeps descriptors open; what lies deeper is first moved up."""
-_LINKS = 255
-"""Symbolic links followed in one path before it counts as a loop."""
+_MAX_LINKS = 255
+"""Symbolic links followed in one path before it counts as a loop (the kernel follows 40)."""
 
 
 def atomic_write(path: Path, data: bytes, mode: int = 0o600, durable: bool = True) -> None:
@@ -108,7 +108,7 @@ def _read_all(fd: int) -> bytes:
 
 
 def open_beneath(root_fd: int, path: str, flags: int, mode: int = 0, in_root: bool = True) -> int:
-    """Open a path that cannot leave the directory `root_fd`, whatever links lie there.
+    """Open a path that cannot leave the directory `root_fd`, whatever links are in it.
 
     `in_root`: absolute names and links are taken from the root, `..` stops there, as in a
     chroot; otherwise they are refused with EXDEV. Links of /proc are never followed (ELOOP).
@@ -143,7 +143,7 @@ def safe_join(root: Path, path: str) -> Path:
             done.append(part)
             continue
         links += 1
-        if links > _LINKS:
+        if links > _MAX_LINKS:
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
         if target.startswith("/"):
             done.clear()

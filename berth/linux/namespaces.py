@@ -5,7 +5,7 @@ A namespace lives as long as a process is in it, a descriptor is open on it, or 
 
 Network, IPC and UTS namespaces belong to a thread, so a throw-away thread makes them (0.4 ms) and
 ends. A user namespace can be made and entered by a process of one thread only (EINVAL for the
-daemon): util-linux `unshare` holds it until it is pinned.
+daemon): util-linux `unshare` keeps it alive until it is pinned.
 
 After a kill -9 in the middle the helper ends by its closed pipe; a pin that was made is found and
 released by the record of its sandbox.
@@ -107,6 +107,7 @@ def _make_owned(
     with _held(enter) as pid:
         for kind in kinds:
             _pin_file(f"/proc/{pid}/ns/{kind}", directory / kind, undo)
+    # From the host's user namespace, which has all rights in the ones below it.
     if inside is not None:
         paths = [str(directory / kind) for kind in kinds]
         _in_thread(lambda: _enter_and_call(paths, inside))
@@ -170,6 +171,7 @@ def _held(enter: Sequence[str]) -> Iterator[int]:
             raise OSError(f"cannot make namespaces with {' '.join(enter)}: {said or 'it hung'}")
         yield process.pid
     finally:
+        # The namespaces live on by their pins. Reaped at once: nobody else waits for it.
         process.kill()
         process.communicate()
 
@@ -215,6 +217,7 @@ def _in_thread(fn: Callable[[], T]) -> T:
         except BaseException as error:
             errors.append(error)
 
+    # A daemon thread: one that hangs in a dead namespace must not keep the process from ending.
     thread = threading.Thread(target=body, name="namespace", daemon=True)
     thread.start()
     thread.join()

@@ -19,7 +19,7 @@ _VALUE = 255
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 Setting = tuple[str, str | None]
-"""A key and its value; None for a bare word such as `volatile`."""
+"""A key and its value; None for a flag such as `volatile`."""
 
 
 def overlay(
@@ -85,6 +85,7 @@ def _mount_new(
     context = syscalls.fsopen("overlay")
     with contextlib.ExitStack() as stack:
         stack.callback(os.close, context)
+        # Only shown in the mount table; without it the kernel writes `none` there.
         syscalls.fsconfig(context, Config.SET_STRING, "source", "overlay")
         with _explained(context, target):
             for index, lower in enumerate(lowers):
@@ -93,12 +94,14 @@ def _mount_new(
                 if value is None:
                     syscalls.fsconfig(context, Config.SET_FLAG, key, None)
                 else:
+                    # upperdir and workdir are paths, and may be too long as layers may.
                     short = stack.enter_context(_short(value)) if "dir" in key else value
                     syscalls.fsconfig(context, Config.SET_STRING, key, short)
             if not writable:
                 syscalls.fsconfig(context, Config.SET_FLAG, "ro", None)
             syscalls.fsconfig(context, Config.CMD_CREATE, None, None)
         # Not in the tree before `move_mount`: a kill -9 up to here leaves no mount.
+        # In no tree before `move_mount`: a kill -9 up to there leaves nothing.
         tree = syscalls.fsmount(context)
         stack.callback(os.close, tree)
         syscalls.move_mount(tree, target)
@@ -173,4 +176,5 @@ def legacy_options(lowers: Sequence[str], settings: Sequence[Setting]) -> str:
 
 
 def _escape(path: str) -> str:
+    # Overlay splits at colons and mount(2) at commas; fsconfig(2) takes values as they are.
     return path.replace("\\", "\\\\").replace(":", "\\:").replace(",", "\\,")

@@ -37,7 +37,7 @@ class Streams:
         return child, parent
 
     def started(self) -> None:
-        """Close the child's ends here, so that its end of file is seen."""
+        """Close the child's ends in this process, else its end of file would never be seen."""
         while self._child_ends:
             os.close(self._child_ends.pop())
 
@@ -73,6 +73,7 @@ class _Reader:
 
     def close(self) -> None:
         if not self.ended.done():
+            # First out of epoll, then closed: the number may be another file's right afterwards.
             self._loop.remove_reader(self._fd)
             os.close(self._fd)
             self.ended.set_result(None)
@@ -93,7 +94,7 @@ class _Writer:
             self._rest = self._rest[os.write(self._fd, self._rest) :]
         except BlockingIOError:
             return
-        except BrokenPipeError:
+        except BrokenPipeError:  # Python ignores SIGPIPE
             self._rest = self._rest[:0]
         if not self._rest:
             self.close()

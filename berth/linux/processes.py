@@ -2,7 +2,7 @@
 
 Nothing here forks: `subprocess.Popen` without a preexec function uses vfork, so a large threaded
 daemon starts a process in about a millisecond. A fork would copy page tables, and locks that
-another thread holds.
+another thread has taken.
 
 Exits come by pidfd (pidfd_open(2)) through the event loop, which reaps exactly what was spawned
 here: no SIGCHLD, no waitpid(-1) that takes somebody else's child. A number alone names nobody,

@@ -12,7 +12,7 @@ from berth.linux.files import read_text
 from berth.linux.mounts import MountPoint
 
 ATTRIBUTE = "security.selinux"
-"""Extended attribute that holds a file's label, ended by a NUL byte (xattr(7))."""
+"""Extended attribute with a file's label, ended by a NUL byte (xattr(7))."""
 ROOT = Path("/sys/fs/selinux")
 
 SYSTEM = frozenset({

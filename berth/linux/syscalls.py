@@ -115,7 +115,7 @@ def openat2(directory: int, path: AnyPath, flags: int, mode: int, resolve: Resol
         _int(ctypes.sizeof(how)),
     )
     # EAGAIN: a rename or mount ran at the same time, so that the kernel cannot be sure that `..`
-    # stayed inside. Who renames all the time must not make it loop for ever.
+    # stayed inside. A container that renames all the time must not make it loop for ever.
     for _ in range(32):
         try:
             return _syscall(Number.OPENAT2, path, *arguments)
@@ -208,8 +208,8 @@ _SETRESUID = {"x86_64": 117, "aarch64": 147, "riscv64": 147, "ppc64le": 164, "s3
 def set_thread_euid(uid: int) -> None:
     """setresuid(2) of the effective user of the calling thread alone.
 
-    By number: for the kernel a user is a thread's affair, and libc's wrapper signals all other
-    threads to change too, as POSIX has it.
+    By number: to the kernel each thread has a user of its own, and libc's wrapper makes all other
+    threads change too, as POSIX wants it.
     """
     keep = _int(-1)
     number = ctypes.c_long(_SETRESUID[os.uname().machine])

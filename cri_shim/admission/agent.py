@@ -67,12 +67,12 @@ class AgentAdmission:
         """See `Admission.admit`."""
         async with self._question(request.pod_uid):
             try:
-                answer = await self._stub.Admit(encode(request), timeout=DEADLINE)
+                response = await self._stub.Admit(encode(request), timeout=DEADLINE)
             except grpc.aio.AioRpcError as error:
                 self._unanswered(request, error)
             else:
-                if answer.WhichOneof("answer") == "held":
-                    raise held(request, answer.held)
+                if response.WhichOneof("answer") == "held":
+                    raise held(request, response.held)
             self._pods[request.pod_uid] = request
 
     @asynccontextmanager
@@ -163,7 +163,7 @@ class AgentAdmission:
 
     async def _listen(self) -> None:
         """Receive revoked grants until the connection breaks or pods must be announced again."""
-        # The agent sends all that are revoked now first: what is not among them holds again.
+        # The agent begins with all that are revoked now; a pod not among them has its grant.
         call = self._listening = self._stub.Revoked(pb.RevokedRequest())
         self._revoked.clear()
         try:

@@ -25,13 +25,13 @@ def encode(request: AdmitRequest, running: bool = False) -> pb.AdmitRequest:
     )
 
 
-def held(request: AdmitRequest, answer: pb.Held) -> ResourceExhausted:
+def held(request: AdmitRequest, refusal: pb.Held) -> ResourceExhausted:
     """The error of a pod that must wait, with consumer, shortage, deadline and reason."""
     pod = f"pod {request.namespace}/{request.name}"
-    state = "is refused" if answer.refused else "is held"
-    parts = [f"{pod} {state}: consumer {answer.consumer or '(none)'}"]
-    if answer.shortage:
-        parts.append(f"shortage {render_vector(answer.shortage)}")
-    deadline = render_time(answer.deadline // 10**9) if answer.deadline else "none"
+    state = "is refused" if refusal.refused else "is held"
+    parts = [f"{pod} {state}: consumer {refusal.consumer or '(none)'}"]
+    if refusal.shortage:
+        parts.append(f"shortage {render_vector(refusal.shortage)}")
+    deadline = render_time(refusal.deadline // 10**9) if refusal.deadline else "none"
     parts.append(f"deadline {deadline}")
-    return ResourceExhausted(", ".join(parts) + (f": {answer.text}" if answer.text else ""))
+    return ResourceExhausted(", ".join(parts) + (f": {refusal.text}" if refusal.text else ""))

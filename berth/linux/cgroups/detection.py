@@ -40,8 +40,8 @@ def _v1_roots(points: Iterable[MountPoint]) -> dict[str, str]:
     """
     roots: dict[str, str] = {}
     for point in points:
-        for word in point.super_options:
-            key = word.partition("=")[0]
+        for option in point.super_options:
+            key = option.partition("=")[0]
             if key not in _FLAGS:
-                roots.setdefault(word, point.target)
+                roots.setdefault(option, point.target)
     return roots

@@ -14,7 +14,7 @@ class Resources(Protocol):
     """Limits to apply; zero or empty means: leave as it is, -1: unlimited (as CRI has it).
 
     Memory and swap in bytes (`swap_limit` is memory plus swap, as on v1), times in microseconds.
-    `unified` holds raw cgroup v2 files; they win.
+    `unified` has raw cgroup v2 files and values; they win.
     """
 
     @property
@@ -64,7 +64,7 @@ class Cgroups(Protocol):
     def remove(self, path: str, timeout: float = LEAVE_TIMEOUT) -> None:
         """Remove the group and all below it; missing is fine.
 
-        OSError (EBUSY) names the group that was not empty at the timeout, and who is inside.
+        OSError (EBUSY) names the group that was not empty at the timeout, and the processes inside.
         """
 
     def processes(self, path: str) -> list[int]:
@@ -81,7 +81,7 @@ class Cgroups(Protocol):
         """Set limits, all or none: what was written before an error is written back.
 
         A memory limit below the present use is refused with EBUSY: v1 says so itself, but v2
-        would kill processes until the limit holds.
+        would kill processes until the rest fits.
         """
 
     def cpu(self, path: str) -> Cpu: ...

@@ -30,7 +30,7 @@ def v1_writes(wanted: Resources, memsw_now: int) -> list[Write]:
             raise ValueError(f"unified key {key} needs cgroup v2; this host has v1")
         writes.append(Write("pids", key, value))
     if wanted.cpu_shares:
-        # The kernel raises less than 2 to 2 without a word; what is written is what is read back.
+        # The kernel raises less than 2 to 2 silently; so written and read values are the same.
         writes.append(Write("cpu", "cpu.shares", str(max(2, wanted.cpu_shares))))
     if wanted.cpu_period:
         writes.append(Write("cpu", "cpu.cfs_period_us", str(wanted.cpu_period)))
@@ -74,7 +74,7 @@ def v2_writes(wanted: Resources, memory_now: int, quota_now: str) -> list[Write]
     if wanted.cpu_shares:
         writes.append(Write("cpu", "cpu.weight", str(weight(wanted.cpu_shares))))
     if wanted.cpu_quota or wanted.cpu_period:
-        # One file holds both. A period alone keeps its neighbour only if the quota is said again.
+        # One file has both, and takes no period alone: the present quota is written with it.
         quota = "max" if wanted.cpu_quota < 0 else str(wanted.cpu_quota or quota_now)
         period = f" {wanted.cpu_period}" if wanted.cpu_period else ""
         writes.append(Write("cpu", "cpu.max", quota + period))

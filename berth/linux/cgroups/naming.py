@@ -1,6 +1,6 @@
 """Names of groups under the two drivers that kubelet knows: cgroupfs and systemd.
 
-With cgroupfs kubelet sends a path (`/kubepods/burstable/pod1`), with systemd a slice, whose place
+With cgroupfs kubelet sends a path (`/kubepods/burstable/pod1`), with systemd a slice: its place
 follows from its name (`kubepods-burstable-pod1.slice`).
 """
 
@@ -14,7 +14,7 @@ _SLICE = re.compile(r"(?:[A-Za-z0-9:_.\\]+-)*[A-Za-z0-9:_.\\]+\.slice\Z")
 
 
 class Driver(Enum):
-    """Who makes the groups: the runtime by mkdir(2), or systemd as units."""
+    """How groups are made: by the runtime with mkdir(2), or by systemd as units."""
 
     CGROUPFS = "cgroupfs"
     SYSTEMD = "systemd"
@@ -38,7 +38,7 @@ def check_parent(driver: Driver, parent: str) -> None:
     last = parent.rstrip("/").rpartition("/")[2]
     if not last:
         return
-    # Two drivers on one node would put pods beside kubelet's groups, where its limits do not hold.
+    # Two drivers on one node put pods outside kubelet's groups, where its limits do not reach.
     match driver:
         case Driver.CGROUPFS if last.endswith(".slice"):
             raise BadCgroupParent(

@@ -130,8 +130,8 @@ def limit(data: bytes | None) -> int | None:
 
 def flat(data: bytes | None) -> dict[bytes, int]:
     """Lines of `key number` (memory.stat, cpu.stat, memory.events), in any order."""
-    words = (data or b"").split()
-    return dict(zip(words[::2], map(int, words[1::2]), strict=False))
+    fields = (data or b"").split()
+    return dict(zip(fields[::2], map(int, fields[1::2]), strict=False))
 
 
 def memory_v1(usage: bytes | None, stat: bytes | None) -> Memory:
@@ -230,7 +230,7 @@ def pressure(files: Sequence[bytes | None]) -> Pressure | None:
 def _stall(line: bytes | None) -> Stall:
     if line is None:
         return Stall()
-    avg10, avg60, avg300, total = (word.partition(b"=")[2] for word in line.split()[1:5])
+    avg10, avg60, avg300, total = (field.partition(b"=")[2] for field in line.split()[1:5])
     return Stall(float(avg10), float(avg60), float(avg300), int(total) * 1000)
 
 
@@ -241,9 +241,9 @@ def io_v2(stat: bytes | None) -> tuple[DeviceIo, ...]:
     """
     found = []
     for line in (stat or b"").splitlines():
-        device, *words = line.split()
+        device, *fields = line.split()
         major, colon, minor = device.partition(b":")
-        values = dict(word.split(b"=", 1) for word in words if b"=" in word)
+        values = dict(field.split(b"=", 1) for field in fields if b"=" in field)
         if colon and b"rbytes" in values:
             numbers = (int(values.get(key, 0)) for key in (b"rbytes", b"wbytes", b"rios", b"wios"))
             found.append(DeviceIo(int(major), int(minor), *numbers))
@@ -258,9 +258,9 @@ def io_v1(transferred: bytes | None, serviced: bytes | None) -> tuple[DeviceIo, 
     counts: dict[bytes, dict[tuple[bytes, str], int]] = {}
     for data, kind in ((transferred, "bytes"), (serviced, "count")):
         for line in (data or b"").splitlines():
-            words = line.split()
-            if len(words) == 3:  # the last line is `Total n`
-                counts.setdefault(words[0], {})[words[1], kind] = int(words[2])
+            fields = line.split()
+            if len(fields) == 3:  # the last line is `Total n`
+                counts.setdefault(fields[0], {})[fields[1], kind] = int(fields[2])
     return tuple(_device_v1(device, values) for device, values in counts.items())
 
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable
 
 _PAUSE = 0.002
-"""Seconds between two looks at a group whose processes are leaving."""
+"""Seconds between two looks at a group that processes are leaving."""
 
 
 def directory(root: str, path: str) -> str:
@@ -68,7 +68,7 @@ def processes(top: str) -> list[int]:
             continue
         except OSError as error:
             # ENODEV: the group went away while its file was open. EOPNOTSUPP: a threaded group
-            # (v2) has threads only, whose processes are listed by the group above.
+            # (v2) has threads only; their processes are listed by a group above.
             if error.errno not in (errno.ENODEV, errno.EOPNOTSUPP):
                 raise
     found.pop(0, None)  # how a process shows that our PID namespace does not contain
@@ -116,13 +116,13 @@ def kill(
     """Kill what `listing` finds in the group, by `strike`, until it finds nobody.
 
     Repeated, for a process may be moved in by others between the two. TimeoutError names the
-    survivors, PermissionError says that the group holds this process.
+    survivors, PermissionError says that this process is in the group.
     """
     refuse_root(path)
     deadline = time.monotonic() + timeout
     while left := list(listing(path)):
         if os.getpid() in left:
-            raise PermissionError(errno.EPERM, "holds the daemon itself: not killed", path)
+            raise PermissionError(errno.EPERM, "the daemon itself is in it: not killed", path)
         if time.monotonic() >= deadline:
             raise TimeoutError(f"cgroup {path}: processes {left} do not die")
         strike(path)

@@ -19,7 +19,7 @@ from berth.linux.files import read_bytes, write_once
 
 _HERTZ = os.sysconf("SC_CLK_TCK")
 _MEMBERSHIP = ("freezer", "pids", "devices", "cpu", "memory")
-"""The hierarchy whose list of processes counts is that of the first of these that the host has.
+"""Processes are listed by the hierarchy of the first of these that the host has.
 
 freezer comes first: `kill` freezes there, and must freeze exactly what it then signals.
 """
@@ -36,6 +36,7 @@ class CgroupsV1:
     def __init__(self, roots: Mapping[str, str], unified: str | None = None) -> None:
         self._roots = dict(roots)
         self._unified = unified
+        # Controllers mounted together (cpu,cpuacct) are one hierarchy: one directory, made once.
         self._hierarchies = list(dict.fromkeys(roots.values()))
         self.layout: Layout = "v1" if unified is None else "hybrid"
         self.controllers = frozenset(name for name in roots if not name.startswith("name="))
@@ -69,6 +70,7 @@ class CgroupsV1:
     def remove(self, path: str, timeout: float = LEAVE_TIMEOUT) -> None:
         tree.refuse_root(path)
         deadline = time.monotonic() + timeout
+        # One deadline for all: the processes leave every hierarchy at about the same time.
         for root in [*self._hierarchies, *([self._unified] if self._unified else [])]:
             tree.remove(tree.directory(root, path), deadline)
 
@@ -87,7 +89,7 @@ class CgroupsV1:
         """
         root = self._roots.get("freezer")
         groups = [] if root is None else tree.subtree(tree.directory(root, path))[::-1]
-        for group in groups[:1]:
+        for group in groups[:1]:  # the top, which freezes all below
             _set_state(group, b"FROZEN")
         try:
             tree.kill_each(self.processes(path))
@@ -96,6 +98,7 @@ class CgroupsV1:
                 _set_state(group, b"THAWED")
 
     def apply(self, path: str, resources: Resources) -> None:
+        # Missing without swap accounting (swapaccount=0): 0 then, and the write is left out.
         memsw = readings.number(self._read("memory", path, "memory.memsw.limit_in_bytes"))
         used = readings.number(self._read("memory", path, "memory.usage_in_bytes"))
         # The kernel would refuse it too (EBUSY), but after it has tried to reclaim for a while.
@@ -116,7 +119,7 @@ class CgroupsV1:
         return replace(
             base,
             shares=readings.number(self._read("cpu", path, "cpu.shares")),
-            quota=quota if quota > 0 else None,
+            quota=quota if quota > 0 else None,  # -1 means none
             period=readings.number(self._read("cpu", path, "cpu.cfs_period_us")),
         )
 
@@ -127,7 +130,7 @@ class CgroupsV1:
         base = readings.memory_v1(read("memory.usage_in_bytes"), read("memory.stat"))
         return replace(
             base,
-            kernel=readings.number(read("memory.kmem.usage_in_bytes")),
+            kernel=readings.number(read("memory.kmem.usage_in_bytes")),  # not in memory.stat
             max_usage=readings.number(read("memory.max_usage_in_bytes")),
             failures=readings.number(read("memory.failcnt")),
             reservation=readings.limit(read("memory.soft_limit_in_bytes")),

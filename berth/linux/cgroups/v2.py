@@ -21,6 +21,8 @@ class CgroupsV2:
     def __init__(self, root: str) -> None:
         self._root = root
         self.layout: Layout = "v2"
+        # What the root has may be less than the kernel has: a controller in use by a v1 hierarchy
+        # is missing here.
         names = (read_bytes(f"{root}/cgroup.controllers") or b"").decode().split()
         self.controllers = frozenset(names)
 
@@ -38,6 +40,7 @@ class CgroupsV2:
         with contextlib.ExitStack() as undo:
             parent = self._root
             for step in tree.steps(self._root, path):
+                # First, so that a parent that cannot delegate leaves nothing to undo.
                 _delegate(parent)
                 if tree.make(step):
                     undo.callback(tree.remove, step, 0.0)
@@ -70,6 +73,7 @@ class CgroupsV2:
             resources.unified.get("memory.max", "").encode()
         )
         limits.refuse_below(wanted, readings.number(self._read(path, "memory.current")), path)
+        # cpu.max is `quota period`, and the root group has none.
         quota = (self._read(path, "cpu.max") or b"max").split()[0].decode()
         memory = readings.number(self._read(path, "memory.max"))
         limits.execute(
@@ -100,7 +104,7 @@ class CgroupsV2:
         )
         return replace(
             base,
-            max_usage=readings.number(read("memory.peak")),
+            max_usage=readings.number(read("memory.peak")),  # since Linux 5.19
             failures=readings.flat(read("memory.events")).get(b"max", 0),
             reservation=readings.limit(read("memory.low")) or None,
         )
