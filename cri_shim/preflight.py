@@ -18,6 +18,7 @@ from cri_shim.config import Config
 from cri_shim.network import choice
 from cri_shim.runtime import host_facts, probe
 
+# Without them limits of a pod are not set; cpuset, hugetlb and io are used where they are there.
 NEEDED_CONTROLLERS = ("cpu", "memory", "pids")
 ENOUGH = 5 << 30
 """Free bytes below which images soon do not fit."""
@@ -35,6 +36,7 @@ async def _look(config: Config) -> AsyncIterator[Finding]:
     yield _program("catatonit", "install the package catatonit (pods that share processes)")
     for finding in _cgroups(config):
         yield finding
+    # Where the daemon itself runs containers from: /run may be mounted noexec.
     with (
         tempfile.TemporaryDirectory(prefix="berth-check-", dir="/run") as directory,
         program_directory(Path(directory) / "programs") as programs,

@@ -125,6 +125,7 @@ def _plan_check(options: argparse.Namespace) -> int:
 
 
 def _plan_apply(options: argparse.Namespace) -> int:
+    # Checked here first, so that problems name the file; the agent gets its text without a name.
     parse_plan(read_yaml_file(options.file), ZoneInfo)
     with agent(_config(options).socket) as stub:
         request = pb.PlanApplyRequest(document=options.file.read_text("utf-8"))
@@ -136,6 +137,7 @@ def _plan_apply(options: argparse.Namespace) -> int:
 def _plan_show(options: argparse.Namespace) -> int:
     with agent(_config(options).socket) as stub:
         response = stub.PlanShow(pb.PlanShowRequest(), timeout=SECONDS)
+    # The agent sends JSON, which is YAML too; people write plans in blocks.
     print(yaml.safe_dump(yaml.safe_load(response.document), sort_keys=False), end="")
     return 0
 

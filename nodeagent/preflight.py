@@ -44,6 +44,7 @@ def _root() -> Finding:
 
 def _directory(path: Path) -> Finding:
     """The directory, or the nearest one above it that exists, can be written."""
+    # For root access(2) refuses a read-only filesystem and nothing else.
     existing = next(parent for parent in (path, *path.parents) if parent.exists())
     if existing.is_dir() and os.access(existing, os.W_OK):
         return Finding.ok(f"{path} can be written")

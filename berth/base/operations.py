@@ -72,7 +72,9 @@ class _Operation(Generic[T]):
     stage: Stage
     task: "asyncio.Task[_Outcome[T]]"
     waiting: int = 0
+    """Callers in `join` now."""
     taken: bool = False
+    """Some caller has the result."""
 
 
 class Operations(Generic[T]):
@@ -125,7 +127,7 @@ class Operations(Generic[T]):
         async def work() -> _Outcome[T]:
             try:
                 return _Outcome(await run(stage))
-            except Exception as error:
+            except Exception as error:  # not CancelledError: a cancelled task has no outcome
                 return _Outcome(None, error)
 
         operation = _Operation(stage, self._tasks.start(work(), f"operation {what}"))

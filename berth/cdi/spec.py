@@ -19,8 +19,10 @@ VERSIONS = ("0.3.0", "0.4.0", "0.5.0", "0.6.0", "0.7.0", "0.8.0", "1.0.0", "1.1.
 
 _EDITS = "env deviceNodes mounts hooks additionalGids intelRdt netDevices"
 _NODE = "path hostPath type major minor fileMode permissions uid gid"
+# Fields of 1.1.0, and all: RDT is not given, but a typing error in it is still one.
 _RDT_11 = ("schemata", "enableMonitoring")
 _RDT = "closID l3CacheSchema memBwSchema enableCMT enableMBM schemata enableMonitoring"
+# As a uid or gid this is -1, "leave unchanged" to chown(2): ids are one less at most.
 _ID = 2**32 - 1
 
 
@@ -52,7 +54,7 @@ def parse(data: bytes, path: str) -> Spec:
     if version not in VERSIONS:
         raise InvalidArgument(f"{path}.cdiVersion {version} is not one of {', '.join(VERSIONS)}")
     kind = check_kind(top.text("kind", needed=True), f"{path}.kind")
-    if "." in kind.partition("/")[2]:
+    if "." in kind.partition("/")[2]:  # a class with dots
         _since("0.6.0", version, top.place("kind"))
     if "annotations" in top:
         _since("0.6.0", version, top.place("annotations"))
@@ -89,7 +91,7 @@ def _devices(top: Fields, version: str) -> tuple[Device, ...]:
         name = check_device(fields.text("name", needed=True), fields.place("name"))
         if name in found:
             raise InvalidArgument(f"{fields.place('name')} {name!r} occurs twice")
-        if not name[0].isalpha():
+        if not name[0].isalpha():  # before 0.5.0 a name began with a letter: no `0`, `1`, …
             _since("0.5.0", version, fields.place("name"))
         if "annotations" in fields:
             _since("0.6.0", version, fields.place("annotations"))

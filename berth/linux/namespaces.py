@@ -163,6 +163,7 @@ def _held(enter: Sequence[str]) -> Iterator[int]:
         assert process.stderr is not None
         with contextlib.suppress(BrokenPipeError):  # it failed already: stderr says why
             process.stdin.write(b".")
+        # poll, for select(2) fails on descriptors above 1023, which a daemon with many pods has.
         ready = select.poll()
         ready.register(process.stdout, select.POLLIN)
         if not ready.poll(_HELPER_TIMEOUT * 1000) or process.stdout.read(1) != b".":
@@ -232,6 +233,7 @@ def loopback_up() -> None:
     By ioctl (netdevice(7)): three system calls, and no netlink socket for one flag.
     """
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as control:
+        # struct ifreq: a name of 16 bytes, and a union that holds the flags as a short.
         request = struct.pack("16sh14x", b"lo", 0)
         flags = struct.unpack("16sh14x", fcntl.ioctl(control, _SIOCGIFFLAGS, request))[1]
         fcntl.ioctl(control, _SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", flags | _IFF_UP))

@@ -83,6 +83,7 @@ class Process:
 
     async def wait(self) -> int:
         """The exit code; 128 + n where signal n killed it."""
+        # Shielded: a waiter that is cancelled must not cancel the future for the others.
         return await asyncio.shield(self._ended)
 
     def send(self, sig: int) -> bool:
@@ -183,6 +184,8 @@ async def run(
         except asyncio.CancelledError:
             process.send_group(signal.SIGKILL)
             raise
+        # Its last output may still be in the pipes, but a grandchild in the background (a CNI
+        # plugin's daemon) may keep them open for ever.
         await streams.drain(_DRAIN)
         return Result(code, bytes(streams.stdout.data), bytes(streams.stderr.data))
 
@@ -223,7 +226,8 @@ async def wait_pidfd(pidfd: int) -> None:
     """Wait until the process has ended; many may wait on one descriptor."""
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[None] = loop.create_future()
-    own = os.dup(pidfd)  # the loop keeps one reader for each descriptor
+    # The loop has one reader a descriptor: a second waiter on the same one would replace the first.
+    own = os.dup(pidfd)
     loop.add_reader(own, _settle, ended)
     try:
         await ended

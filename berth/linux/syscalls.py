@@ -14,6 +14,11 @@ _libc.syscall.restype = ctypes.c_long
 
 AnyPath = str | bytes | os.PathLike[str]
 
+# The mount API since Linux 5.2 makes a mount step by step on descriptors, and shows it at the end:
+#   fsopen -> fsconfig(key, value)... -> fsconfig(CMD_CREATE) -> fsmount -> move_mount
+#   open_tree(OPEN_TREE_CLONE): a copy of an existing mount -> mount_setattr -> move_mount
+# Until move_mount nobody else sees it, and closing the descriptor is the whole undo.
+
 AT_FDCWD = -100
 AT_EMPTY_PATH = 0x1000
 AT_RECURSIVE = 0x8000
@@ -91,6 +96,7 @@ def _checked(result: int, path: AnyPath | None) -> int:
     """The result, or OSError of the right subclass with errno and path."""
     if result >= 0:
         return result
+    # libc's errno itself may have changed since: ctypes saved it for this thread (use_errno).
     number = ctypes.get_errno()
     shown = None if path is None else os.fsdecode(path)
     raise OSError(number, os.strerror(number), shown)
@@ -176,6 +182,7 @@ def mount_setattr(
 
 def mount(source: str | None, target: AnyPath, kind: str | None, flags: int, data: str) -> None:
     """mount(2)."""
+    # None is a NULL pointer: a remount or change of propagation has no source and no kind.
     raw_source = None if source is None else os.fsencode(source)
     raw_kind = None if kind is None else kind.encode()
     raw_data = os.fsencode(data) if data else None
@@ -202,6 +209,7 @@ def setns(fd: int, flags: int = 0) -> None:
     _checked(_libc.setns(fd, flags), f"namespace of descriptor {fd}")
 
 
+# By machine: the call is older than the numbers that all architectures share.
 _SETRESUID = {"x86_64": 117, "aarch64": 147, "riscv64": 147, "ppc64le": 164, "s390x": 208}
 
 

@@ -52,9 +52,12 @@ class AgentAdmission:
         self._mode = mode
         self._channel = grpc.aio.insecure_channel(f"unix:{socket}", options=_OPTIONS)
         self._stub = PodAdmissionStub(self._channel)
+        # What an announcement says: pods admitted and not released, by uid.
         self._pods: dict[str, AdmitRequest] = {}
+        # Calls of Admit under way by uid; kubelet may ask twice for one pod at one time.
         self._asking: dict[str, int] = {}
         self._revoked: dict[str, str] = {}
+        # Set while no announcement is being sent.
         self._quiet = asyncio.Event()
         self._quiet.set()
         self._announced = asyncio.Event()
@@ -141,6 +144,7 @@ class AgentAdmission:
                 await self._listen()
             except grpc.aio.AioRpcError as error:
                 log.debug("agent at %s: %s", self._socket, error.details())
+            # Without a pause where only `_tell_again` ended the stream.
             if not self._untold or not self._reachable:
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE)

@@ -1,4 +1,18 @@
-"""The one interface over cgroup v1, hybrid and v2."""
+"""The one interface over cgroup v1, hybrid and v2.
+
+What differs, and how it is levelled here:
+
+                        v1                                   v2
+    hierarchies         one a controller                     one
+    processes           in any group                         in groups without groups below only
+    CPU weight          shares, 2 to 262144                  weight, 1 to 10000; given as shares
+    swap limit          memory plus swap                     swap alone; given as the sum
+    limit below use     EBUSY                                kills; EBUSY here
+    kill                freeze, signal each, thaw            cgroup.kill
+    times               nanoseconds, clock ticks             microseconds; given in nanoseconds
+    memory limit        of this group and those above        of this group
+    pressure, peaks     none of pressure                     none of huge pages
+"""
 
 from collections.abc import Mapping
 from typing import Literal, Protocol

@@ -10,6 +10,7 @@ from pathlib import Path
 
 DEFAULT_PARENT = "/berth"
 DEFAULT_SLICE = "system.slice"
+# What systemd takes for a slice's name: each dash is a level, so none is at an end or doubled.
 _SLICE = re.compile(r"(?:[A-Za-z0-9:_.\\]+-)*[A-Za-z0-9:_.\\]+\.slice\Z")
 
 
@@ -62,6 +63,7 @@ def container_path(driver: Driver, parent: str, id: str) -> str:
         case Driver.CGROUPFS:
             return f"{pod_path(driver, parent)}/{id}"
         case Driver.SYSTEMD:
+            # slice:prefix:name; runc and crun make the scope `prefix-name.scope` of it.
             return f"{_slice(parent)}:berth:{id}"
 
 

@@ -116,11 +116,13 @@ class DeviceIo:
 def number(data: bytes | None) -> int:
     """A file of one number; 0 where it is missing, empty, or says `max`."""
     text = (data or b"").strip()
+    # cpu.cfs_quota_us is -1 where there is no quota.
     return int(text) if text.lstrip(b"-").isdigit() else 0
 
 
 def limit(data: bytes | None) -> int | None:
     """A file of one limit; None for `max`, -1, v1's huge numbers, or a missing file."""
+    # isdigit refuses -1 and `max` at once.
     text = (data or b"").strip()
     if not text.isdigit():
         return None
@@ -138,6 +140,7 @@ def memory_v1(usage: bytes | None, stat: bytes | None) -> Memory:
     """From memory.usage_in_bytes and memory.stat: what needs no further file."""
     # The first half of memory.stat counts this group without those below, under some of the same
     # keys: reading starts where the second half does.
+    # hierarchical_memory_limit is the lowest of this group's and all limits above: what counts.
     values = flat((stat or b"")[max(0, (stat or b"").find(b"hierarchical_memory_limit")) :])
     used = number(usage)
     memory_limit = _below(values.get(b"hierarchical_memory_limit"))
@@ -152,6 +155,7 @@ def memory_v1(usage: bytes | None, stat: bytes | None) -> Memory:
         major_faults=values.get(b"total_pgmajfault", 0),
         swap=values.get(b"total_swap", 0),
         limit=memory_limit,
+        # v1 limits memory plus swap; without swap accounting the key is missing.
         swap_limit=None if both is None else max(0, both - (memory_limit or 0)),
     )
 
@@ -187,6 +191,7 @@ def memory_v2(
 
 def cpu_v1(usage: bytes | None, stat: bytes | None, split: bytes | None, hertz: int) -> Cpu:
     """From cpuacct.usage, cpu.stat and cpuacct.stat (clock ticks)."""
+    # The sum is exact and the split is not: user plus system may differ from it by a tick or two.
     values = flat(stat)
     ticks = flat(split)
     return Cpu(
