@@ -28,7 +28,7 @@ class Work:
         return f"id-{self.runs}"
 
 
-async def turns(count: int = 5) -> None:
+async def let_others_run(count: int = 5) -> None:
     for _ in range(count):
         await asyncio.sleep(0)
 
@@ -38,7 +38,7 @@ async def test_a_retry_joins_the_create_in_flight() -> None:
         operations: Operations[str] = Operations(tasks)
         work = Work()
         clients = [asyncio.ensure_future(operations.join("n", "make n", work)) for _ in range(3)]
-        await turns()
+        await let_others_run()
         [stage] = operations.in_flight()
         assert (stage.what, stage.name) == ("make n", "middle")
         work.go.set()
@@ -51,11 +51,11 @@ async def test_a_client_that_leaves_does_not_stop_it_and_the_retry_gets_its_resu
         operations: Operations[str] = Operations(tasks)
         work = Work()
         client = asyncio.ensure_future(operations.join("n", "make n", work))
-        await turns()
+        await let_others_run()
         client.cancel()
-        await turns()
+        await let_others_run()
         work.go.set()
-        await turns()
+        await let_others_run()
         assert await operations.join("n", "make n", work) == "id-1"
         assert work.runs == 1
 
@@ -75,7 +75,7 @@ async def test_a_failure_is_told_to_all_and_forgotten() -> None:
         work = Work()
         work.error = RuntimeFailure("no")
         clients = [asyncio.ensure_future(operations.join("n", "make n", work)) for _ in range(2)]
-        await turns()
+        await let_others_run()
         work.go.set()
         for client in clients:
             with pytest.raises(RuntimeFailure, match="no"):
@@ -87,11 +87,11 @@ async def test_a_failure_is_told_to_all_and_forgotten() -> None:
 async def _left_and_ended(operations: Operations[str], work: Work) -> None:
     """An operation whose only client leaves before its good end."""
     client = asyncio.ensure_future(operations.join("n", "make n", work))
-    await turns()
+    await let_others_run()
     client.cancel()
-    await turns()
+    await let_others_run()
     work.go.set()
-    await turns()
+    await let_others_run()
 
 
 @pytest.fixture
@@ -127,7 +127,7 @@ async def test_the_timer_of_a_result_that_was_taken_leaves_a_newer_operation_alo
         assert await operations.join("n", "make n", work) == "id-1"
         work.go.clear()
         newer = asyncio.ensure_future(operations.join("n", "make n", work))
-        await turns()
+        await let_others_run()
         timers[KEEP]()
         assert operations.stage_of("n") is not None
         work.go.set()
@@ -151,7 +151,7 @@ async def test_a_waiter_cancelled_as_the_result_comes_leaves_it_for_the_retry_fo
         operations: Operations[str] = Operations(tasks)
         work = Work()
         client = asyncio.ensure_future(operations.join("n", "make n", work))
-        await turns()
+        await let_others_run()
         [task] = [it for it in asyncio.all_tasks() if it.get_name() == "operation make n"]
         task.add_done_callback(lambda _: client.cancel())
         work.go.set()
@@ -170,13 +170,13 @@ async def test_unwaited_work_is_cancelled_and_cleans_up_before_the_last_client_i
             try:
                 await asyncio.Event().wait()
             finally:
-                await turns(3)
+                await let_others_run(3)
                 events.append("cleaned up")
             return ""
 
         clients = [asyncio.ensure_future(operations.join("n", "make n", work)) for _ in range(2)]
         for client in clients:
-            await turns()
+            await let_others_run()
             assert len(operations.in_flight()) == 1
             client.cancel()
             client.add_done_callback(lambda _: events.append("gone"))
@@ -190,7 +190,43 @@ async def test_a_result_of_work_that_needs_waiters_is_given_once() -> None:
         operations: Operations[str] = Operations(tasks, cancel_unwaited=True)
         work = Work()
         clients = [asyncio.ensure_future(operations.join("n", "make n", work)) for _ in range(2)]
-        await turns()
+        await let_others_run()
         work.go.set()
         assert await asyncio.gather(*clients) == ["id-1"] * 2
         assert await operations.join("n", "make n", work) == "id-2"
+
+
+async def test_a_join_while_cancelled_work_cleans_up_starts_anew() -> None:
+    async with Tasks() as tasks:
+        operations: Operations[str] = Operations(tasks, cancel_unwaited=True)
+        cleaning, clean = asyncio.Event(), asyncio.Event()
+
+        async def slow_to_end(stage: Stage) -> str:
+            try:
+                return await asyncio.Future()
+            finally:
+                cleaning.set()
+                await clean.wait()
+
+        client = asyncio.ensure_future(operations.join("n", "make n", slow_to_end))
+        await let_others_run()
+        client.cancel()
+        await cleaning.wait()
+        work = Work()
+        work.go.set()
+        assert await operations.join("n", "make n", work) == "id-1"
+        clean.set()
+        await asyncio.wait([client])
+
+
+async def test_a_stage_says_what_where_and_for_how_long() -> None:
+    async with Tasks() as tasks:
+        operations: Operations[str] = Operations(tasks)
+        work = Work()
+        client = asyncio.ensure_future(operations.join("n", "make n", work))
+        await let_others_run()
+        assert str(operations.stage_of("n")).startswith("make n: in stage 'middle' for 0.")
+        assert operations.stage_of("other") is None
+        work.go.set()
+        await client
+        assert operations.stage_of("n") is None
