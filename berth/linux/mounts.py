@@ -165,12 +165,12 @@ def _from(error: OSError, source: AnyPath, target: AnyPath) -> OSError:
     return OSError(error.errno, error.strerror, os.fsdecode(source), None, os.fsdecode(target))
 
 
-def remount(target: AnyPath, flags: Flag, data: str = "") -> None:
+def remount(target: AnyPath, flags: Flag) -> None:
     """Change a mount's own flags (with Flag.BIND), or those of its filesystem (without).
 
     The flags given replace those it has: name all that shall stay.
     """
-    syscalls.mount(None, target, None, flags | Flag.REMOUNT, data)
+    syscalls.mount(None, target, None, flags | Flag.REMOUNT, "")
 
 
 def tmpfs(
