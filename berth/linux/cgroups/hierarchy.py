@@ -6,7 +6,7 @@ What differs, and how it is levelled here:
     hierarchies         one a controller                     one
     processes           in any group                         in groups without groups below only
     CPU weight          shares, 2 to 262144                  weight, 1 to 10000; given as shares
-    swap limit          memory plus swap                     swap alone; given as the sum
+    swap limit          memory plus swap; read as swap       swap alone; set as the sum
     limit below use     EBUSY                                kills; EBUSY here
     kill                freeze, signal each, thaw            cgroup.kill
     times               nanoseconds, clock ticks             microseconds; given in nanoseconds
