@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 
 import yaml
 
+from berth.base.errors import BerthError
 from berth.pb import node_v1_pb2 as pb
 from nodeagent import config as configuration
 from nodeagent import daemon
@@ -25,7 +26,15 @@ from nodeagent.plan_files import read_yaml_file
 from nodeagent.preflight import findings
 from nodeagent.simulate.replay import simulate
 
-_FAILURES = (CallFailed, ConfigError, DocumentRefused, JournalError, OSError, ValueError)
+_FAILURES = (
+    BerthError,
+    CallFailed,
+    ConfigError,
+    DocumentRefused,
+    JournalError,
+    OSError,
+    ValueError,
+)
 """Errors whose message says what to do; anything else is a fault of the agent."""
 
 Command = Callable[[argparse.Namespace], int]
