@@ -1,4 +1,8 @@
-"""The one table from the agent's errors to gRPC codes."""
+"""The one table from the agent's errors to gRPC codes.
+
+JournalError is UNAVAILABLE because the caller should come again: the agent ends, is started anew by
+its service manager, and then knows whether the operation happened.
+"""
 
 import logging
 from collections.abc import AsyncIterator
@@ -25,8 +29,12 @@ _ABSENT = ("is no allocation", "is no open notice")
 
 
 @asynccontextmanager
-async def answered(context: Any) -> AsyncIterator[None]:
-    """End the call with the code and the words of an error of the agent."""
+async def errors_as_status(context: Any) -> AsyncIterator[None]:
+    """End the call with the code and the message of an error of the agent.
+
+    Of an error that is in no table the client is told the class alone: the message may have paths
+    and values that are none of its business.
+    """
     try:
         yield
     except Exception as error:

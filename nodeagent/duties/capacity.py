@@ -11,7 +11,11 @@ MEMINFO = Path("/proc/meminfo")
 
 
 def host_capacity(meminfo: Path = MEMINFO, hugepages: Path = HUGEPAGES) -> dict[str, int]:
-    """Processors in thousandths, memory without reserved huge pages, and those by size."""
+    """Processors in thousandths, memory without reserved huge pages, and those by size.
+
+    kubelet reckons the same way: reserved huge pages count in MemTotal, and no pod can use them as
+    ordinary memory.
+    """
     large = _hugepages(hugepages)
     memory = _total_memory(meminfo.read_text("ascii")) - sum(large.values())
     return {"cpu": 1000 * (os.cpu_count() or 1), "memory": memory, **large}
@@ -26,7 +30,10 @@ def _total_memory(meminfo: str) -> int:
 
 
 def _hugepages(directory: Path) -> dict[str, int]:
-    """Bytes of reserved huge pages as Kubernetes names them; sizes without pages are left out."""
+    """Bytes of reserved huge pages as Kubernetes names them; sizes without pages are left out.
+
+    The kernel names them in kB (hugepages-2048kB), a pod's resources in quantities (hugepages-2Mi).
+    """
     found = {}
     for path in sorted(directory.glob("hugepages-*kB")):
         kib = int(path.name.removeprefix("hugepages-").removesuffix("kB"))

@@ -37,6 +37,8 @@ spec:
 
 @dataclass(slots=True)
 class Alarm:
+    """Of a virtual clock; it may be cancelled."""
+
     callback: Callable[[], None] | None
 
     def cancel(self) -> None:

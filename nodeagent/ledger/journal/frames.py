@@ -1,9 +1,14 @@
 """Records on disk: one frame for each batch that became durable together.
 
 A frame is length (u32), CRC-32 (u32), number of its first record (u64), all little endian, then
-`length` bytes: records as canonical JSON, one a line. The checksum covers the number and the
-bytes. Since a batch is written only after the one before it is durable, a damaged frame with a
-good one behind it was durable once; a damaged last one never was.
+`length` bytes: records as canonical JSON, one a line. The checksum covers the number too, so that a
+frame that is whole but in another place than it was written to is noticed.
+
+What a bad frame means follows from the order of writing. A batch is written only after the one
+before it is durable. So a bad frame with a good one after it was durable once: that is damage, and
+acknowledged records are lost. A bad frame at the end is a batch that was under way when the host or
+the agent stopped; nobody was told of it. (Damage to the last frame looks the same and is taken for
+that: of all bits of a journal, only those of its last batch can be lost without an error.)
 """
 
 import json
@@ -37,7 +42,8 @@ class Frame:
 def encode_record(record: Json) -> bytes:
     """Canonical JSON: equal values give equal bytes, never a line break.
 
-    Raises TypeError for anything that would not be read back equal.
+    Raises TypeError for anything that would not be read back equal: json would write a NaN that is
+    no JSON, a tuple's like as a list, and a key of 1 as "1".
     """
     _check(record)
     return _ENCODE(record).encode("ascii")
@@ -95,11 +101,14 @@ def frames(data: bytes, offset: int) -> Iterator[Frame]:
         offset = frame.end
 
 
-def good_frame_behind(data: bytes, offset: int, expected: int) -> int | None:
-    """Where, behind a damaged frame, a good one of a later record starts; None if nowhere.
+def good_frame_after(data: bytes, offset: int, expected: int) -> int | None:
+    """Where, after a damaged frame, a good one of a later record starts; None if nowhere.
 
-    `expected` is the number the damaged frame should have had.
+    `expected` is the number that the damaged frame should have had. The damaged length says nothing
+    about where the next frame starts, so every byte is tried; a checksum is computed only where
+    length and number could be right, else this would take a minute for a segment.
     """
+    # Each record takes a byte at least, which bounds how far numbers can have come.
     latest = expected + len(data)
     for start in range(offset + 1, len(data) - HEADER_BYTES):
         length, _, first = _HEADER.unpack_from(data, start)

@@ -1,7 +1,8 @@
 """The files of a journal: segments of frames, snapshots, the lock; their names and their order.
 
-`segment-<first record>` starts with a magic and that number again; `snapshot-<record>` is one
-frame with the state after that record.
+`segment-<first record>` starts with a header: a magic and that number again, so that a file that
+was renamed or mixed up is refused. `snapshot-<record>` is one frame with the state after that
+record. Numbers have 20 digits, so that names sort as they do.
 """
 
 import fcntl
@@ -67,16 +68,17 @@ def create_segment(directory: Path, first: int) -> Path:
     return path
 
 
-def starts_as(data: bytes, first: int) -> bool:
-    """Whether a segment's content begins as one of that number does."""
+def has_header(data: bytes, first: int) -> bool:
+    """Whether a segment's content begins with the header of that number."""
     return data[:START_BYTES] == _START.pack(_MAGIC, first)
 
 
 @contextmanager
 def locked(directory: Path) -> Iterator[None]:
-    """Hold the directory alone; JournalError if another process does.
+    """Lock the directory; JournalError if another process has it.
 
-    The lock goes with the process, however it ends.
+    flock(2) belongs to the open file, so the kernel drops it with the process, however that ends.
+    The file stays: to remove it would let a third process lock a new one beside the second's.
     """
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     fd = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

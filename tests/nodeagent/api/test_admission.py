@@ -134,7 +134,7 @@ async def test_who_asks_no_more_is_forgotten(tmp_path: Path) -> None:
     async with agent_at(configured(tmp_path), clock) as agent:
         await agent.admit("a", "borrower", 10)
         await agent.admit("b", "borrower", 1)
-        watching = agent.ledger.history.watch(agent.ledger.history.shown)
+        watching = agent.ledger.history.watch(agent.ledger.history.durable)
         clock.advance(600)
         assert (await anext(watching)).document["type"] == "EXPIRED"
         assert "b" not in agent.ledger.allocator.allocations

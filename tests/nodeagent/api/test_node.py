@@ -10,10 +10,11 @@ from typing import Any
 import grpc
 import pytest
 
+from berth.base.errors import FailedPrecondition
 from berth.pb import node_v1_pb2 as pb
 from nodeagent.allocator.plan.problem import DocumentRefused
 from nodeagent.duties import plans as planning
-from nodeagent.ledger import ledger as keeping
+from nodeagent.ledger import ledger as ledgers
 from nodeagent.ledger.journal.errors import JournalError
 from tests.nodeagent.agent_running import PLAN, Agent, VirtualClock, agent_at, configured, pod
 
@@ -140,7 +141,7 @@ async def everything(agent: Agent) -> tuple[Any, list[Any], list[Any]]:
 async def test_a_restart_gives_the_same_status_and_events(
     tmp_path: Path, every: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keeping, "SNAPSHOT_EVERY", every)
+    monkeypatch.setattr(ledgers, "SNAPSHOT_EVERY", every)
     config, clock = configured(tmp_path), VirtualClock()
     async with agent_at(config, clock) as agent:
         await fill(agent)
@@ -207,6 +208,16 @@ async def test_a_second_agent_is_refused(agent: Agent) -> None:
     assert (await agent.status()).plan == "two"
 
 
+async def test_a_socket_that_is_served_is_not_taken(agent: Agent, tmp_path: Path) -> None:
+    """An agent with a state of its own, but by mistake on the first one's socket."""
+    other = configured(tmp_path, socket=agent.config.socket, state=tmp_path / "other")
+    with pytest.raises(FailedPrecondition, match="another daemon serves on "):
+        async with agent_at(other):
+            pass
+    assert await agent.admit("a", "owner", 1) == "admitted"
+    assert agent.config.socket.exists()
+
+
 async def apply(agent: Agent, text: str) -> str:
     answer = await agent.node.PlanApply(pb.PlanApplyRequest(document=text))
     return str(answer.name)
@@ -234,7 +245,7 @@ async def test_the_plan_file_is_followed(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(planning, "POLL_SECONDS", 0.01)
     config = configured(tmp_path)
     async with agent_at(config) as agent:
-        news = agent.ledger.history.watch(agent.ledger.history.shown)
+        news = agent.ledger.history.watch(agent.ledger.history.durable)
         config.plan.write_text("spec: [")
         config.plan.write_text(PLAN.replace("two", "bad").replace("slots: 8", "slots: much"))
         config.plan.write_text(PLAN.replace("two", "better").replace("share: 0", "share: 3"))

@@ -92,7 +92,7 @@ async def test_a_broken_policy_stops_nobody(
         (group,) = json.loads(status_json(await agent.status()))["groups"]
         assert group["policy_fallbacks"] == count
         before = agent.ledger.allocator.to_document()
-        monkeypatch.setattr(agent.ledger, "_arm", lambda: None)
+        monkeypatch.setattr(agent.ledger, "_set_alarm", lambda: None)
     async with agent_at(config, clock) as agent:
         assert agent.ledger.allocator.to_document() == before
 

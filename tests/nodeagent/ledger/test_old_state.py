@@ -32,7 +32,7 @@ async def test_the_state_of_the_version_before_opens_and_goes_on(tmp_path: Path)
             assert json.loads(status_json(await agent.status())) == expected["status"]
             found = agent.ledger.history.after(0)
             assert [without_text(entry.document) for entry in found] == expected["events"]
-            assert list(agent.ledger.durable.pods) == expected["pods"]
+            assert list(agent.ledger.state.pods) == expected["pods"]
     async with agent_at(config, clock) as agent:
         assert await agent.admit("o", "owner", 3) == "admitted", "what was set aside before"
         await agent.release("q")

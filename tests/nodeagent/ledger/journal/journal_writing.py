@@ -1,4 +1,4 @@
-"""Making journals for the tests of this room."""
+"""Making journals for the tests of this package."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -24,7 +24,7 @@ def one_segment(directory: Path) -> Path:
 
 async def test_nothing_there(tmp_path: Path) -> None:
     found = await reopened(tmp_path / "new" / "journal")
-    assert (found.state, found.records, found.last, found.cut) == (None, (), 0, None)
+    assert (found.state, found.records, found.last, found.torn) == (None, (), 0, None)
 
 
 async def test_records_come_back_in_order(tmp_path: Path) -> None:
@@ -47,10 +47,10 @@ async def test_a_cut_at_every_byte_keeps_every_whole_batch(tmp_path: Path) -> No
         found = recover(directory)
         whole = max((end for end in ends if end <= length), default=0)
         assert list(found.records) == RECORDS[: ends.get(whole, 0)]
-        assert (found.cut is None) == (length in ends)
-        if found.cut is not None:
-            assert (found.cut.offset, found.cut.lost) == (whole, length - whole)
-        assert recover(directory).cut is None
+        assert (found.torn is None) == (length in ends)
+        if found.torn is not None:
+            assert (found.torn.offset, found.torn.lost) == (whole, length - whole)
+        assert recover(directory).torn is None
         shutil.rmtree(directory)
 
 
@@ -82,7 +82,7 @@ def test_a_damaged_byte_loses_at_most_the_last_batch_or_is_refused(
     if in_last_batch:
         found = recover(directory)
         assert len(found.records) == sum(sizes[:-1])
-        assert found.cut is not None
+        assert found.torn is not None
     else:
         with pytest.raises(JournalCorrupt) as caught:
             recover(directory)
@@ -107,7 +107,7 @@ async def test_a_zeroed_tail_was_never_durable(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes() + bytes(4096))
     found = await reopened(tmp_path)
     assert list(found.records) == RECORDS
-    assert found.cut is not None and found.cut.lost == 4096
+    assert found.torn is not None and found.torn.lost == 4096
 
 
 @pytest.mark.parametrize("gone", [0, 1])

@@ -69,6 +69,16 @@ async def test_a_record_that_is_no_record_changes_nothing(tmp_path: Path) -> Non
     assert len((await reopened(tmp_path)).records) == 1
 
 
+async def test_a_state_that_is_no_state_ends_the_journal(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    with pytest.raises(JournalError, match="bytes"):
+        await journal.snapshot({"n": b"bytes"})  # type: ignore[dict-item]  # what the test is about
+    with pytest.raises(JournalError):
+        journal.append({"n": 1})
+    await journal.close()
+    assert (await reopened(tmp_path)).last == 0
+
+
 async def test_a_cancelled_waiter_does_not_stop_the_others(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
     first, second = journal.append({"n": 1}), journal.append({"n": 2})
@@ -106,7 +116,7 @@ async def test_a_failed_write_ends_the_journal_and_loses_nothing(tmp_path: Path)
     await journal.close()
     found = await reopened(tmp_path)
     assert list(found.records) == [{"n": 1}]
-    assert found.cut is not None
+    assert found.torn is not None
 
 
 def run_writer(directory: Path, start: int, acknowledged: int) -> list[int]:
