@@ -62,6 +62,7 @@ class NodeAllocator(NodeAllocatorServicer):
     async def Watch(self, request: pb.WatchRequest, context: Any) -> AsyncIterator[pb.Event]:
         async with errors_as_status(context):
             async for entry in self._ledger.history.watch(request.cursor):
+                # Events of a plan have no consumer: only a watch of everything gets them.
                 if request.consumer in ("", entry.document.get("consumer")):
                     yield messages.event(entry)
 
@@ -106,6 +107,7 @@ def _group(
         name=pool.group.name,
         mode=pool.group.mode.value,
         capacity=capacity,
+        # Never below zero: capacity may shrink below what is used, until that is reclaimed.
         free={name: max(0, amount - used[name]) for name, amount in capacity.items()},
         consumers=[_consumer(row) for row in mine],
         loans=[_loan(row) for row in loans if row["group"] == pool.group.name],
@@ -115,6 +117,7 @@ def _group(
 
 def _consumer(row: dict[str, Any]) -> pb.Consumer:
     vectors = {
+        # Zeros are left out: 150 consumers with 10 resources would be 9,000 of them.
         name: {resource: amount for resource, amount in row[name].items() if amount}
         for name in ("own", "deserved", "used", "borrowed", "lent", "pending")
     }

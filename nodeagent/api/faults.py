@@ -25,15 +25,14 @@ _CODES: tuple[tuple[type[Exception], grpc.StatusCode], ...] = (
     (JournalError, grpc.StatusCode.UNAVAILABLE),
 )
 _ABSENT = ("is no allocation", "is no open notice")
-"""How the allocator says that an object does not exist."""
+"""How an OperationRefused says that the object it names does not exist."""
 
 
 @asynccontextmanager
 async def errors_as_status(context: Any) -> AsyncIterator[None]:
     """End the call with the code and the message of an error of the agent.
 
-    Of an error that is in no table the client is told the class alone: the message may have paths
-    and values that are none of its business.
+    Of an error that is not in the table the client gets the class alone; the log has the rest.
     """
     try:
         yield
@@ -52,5 +51,6 @@ def _code(error: Exception) -> grpc.StatusCode | None:
 
 
 async def _abort(context: Any, code: grpc.StatusCode, text: str) -> NoReturn:
+    # It raises, so nothing after it runs; grpc's types do not say so.
     await context.abort(code, text)
     raise AssertionError("abort always raises")

@@ -64,6 +64,7 @@ def modify(message: pb.ModifyRequest) -> Modify:
 
 def release(message: pb.ReleaseRequest) -> Release:
     """Raises OperationRefused naming the field."""
+    # Absent: all of it. An empty vector is something else: nothing of it.
     part = dict(message.amounts.amounts) if message.HasField("amounts") else None
     return Release(message.id, part, autoadjust=not message.keep_demand, block=message.block)
 

@@ -86,6 +86,7 @@ async def account(ledger: Ledger, pod: Pod, queues: Mapping[str, str]) -> None:
     try:
         await ledger.apply(Request(pod.uid, SYSTEM, vector), pod=_identity(pod, SYSTEM))
     except OperationRefused as error:
+        # Such as a uid of a thousand characters. It runs, and nothing here can change that.
         log.error("pod %s/%s runs and cannot be accounted: %s", pod.namespace, pod.name, error)
 
 
@@ -116,7 +117,10 @@ def _request(ledger: Ledger, pod: Pod, name: str) -> Request:
         consumer=name,
         vector=known,
         namespace=pod.namespace,
+        # The system's pods are never reclaimed, whatever they say.
         firm=is_non_preemptible(pod) and name != SYSTEM,
+        # kubelet comes back by itself, with pauses of its own: what is granted meanwhile is set
+        # aside for some time, and a pod that was deleted is forgotten.
         retry=True,
     )
 
@@ -128,6 +132,8 @@ def _known(ledger: Ledger, name: str, vector: Vector) -> dict[str, int]:
 
 
 def _resources(ledger: Ledger, name: str) -> frozenset[str]:
+    # System pods count in the first group. An unknown consumer does so here, and is refused by the
+    # allocator with a message of its own.
     pools = list(ledger.allocator.pools.values())
     mine = next((pool for pool in pools if pool.tree.leaf(name) is not None), pools[0])
     return frozenset(mine.allocatable)

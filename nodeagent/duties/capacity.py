@@ -47,6 +47,8 @@ def group_capacities(
     groups: Sequence[str], whole: Vector, overrides: Vector, slices: Mapping[str, Vector]
 ) -> dict[str, dict[str, int]]:
     """The capacity of every group of the plan: slices as configured, the first has the rest."""
+    # An override of 0 takes a resource out, which is not the same as having none of it: what the
+    # node does not have at all is not asked for, accounted or shown.
     left = {name: amount for name, amount in {**whole, **overrides}.items() if amount}
     result = {name: dict(slices.get(name, {})) for name in groups[1:]}
     for taken in result.values():

@@ -11,6 +11,7 @@ from nodeagent.ledger.ledger import Ledger
 
 EVENTS_SHOWN = 20
 """Lines of events at most: the newest."""
+# Said elsewhere on the line, or too long for it: candidates may be hundreds of allocations.
 _HIDDEN = ("type", "at", "id", "candidates")
 
 

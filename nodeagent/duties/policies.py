@@ -31,7 +31,9 @@ def plugged_in() -> dict[str, SharingPolicy]:
     for entry in entry_points(group=ENTRY_POINTS):
         try:
             policy = entry.load()()
-        except Exception as error:  # whatever foreign code raises must not stop the node
+        except Exception as error:
+            # Whatever foreign code raises must not stop the node: groups that name this policy are
+            # refused with a message, or fall back to a built-in one if they were in force before.
             log.error("sharing policy %s cannot be loaded: %s", entry.name, error)
             continue
         if isinstance(policy, SharingPolicy):
@@ -77,6 +79,7 @@ class Bounded:
         return self._policy.name
 
     def validate(self, group: Group) -> Sequence[str]:
+        # A list inside the bound: a generator would do its work only when it is read, outside.
         with _bounded():
             return list(self._policy.validate(group))
 

@@ -44,6 +44,7 @@ class Reclaimer:
         self._ledger = ledger
         self._stopper = stopper
         self._tasks = tasks
+        # One task for each pod, however many notices it is in.
         self._stopping: set[str] = set()
         ledger.listeners.append(self._on_events)
 
@@ -88,6 +89,7 @@ class Reclaimer:
         try:
             found = await self._stopper.stop(uid)
         except StopFailed as error:
+            # The owner waits meanwhile and nothing else can be done here: people must look.
             log.error("pod %s is due to be reclaimed and does not stop: %s", name, error)
         else:
             log.info("pod %s was stopped for its owner" if found else "pod %s has ended", name)
@@ -99,7 +101,10 @@ def _forced(ledger: Ledger, uid: str) -> bool:
 
 
 def revocations(ledger: Ledger) -> list[Revocation]:
-    """The pods being stopped now."""
+    """The pods being stopped now.
+
+    A pod may be in several notices; the last claim names it, all of them end with its release.
+    """
     found = {}
     for pool in ledger.allocator.pools.values():
         for claim in pool.claims.values():

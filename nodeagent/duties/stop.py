@@ -8,6 +8,8 @@ import grpc
 from berth.pb import runtime_v1_pb2 as cri
 from berth.pb.runtime_v1_pb2_grpc import RuntimeServiceStub
 
+# StopPodSandbox has no grace period and kills at once, but a process that hangs in the kernel may
+# hold it up; the attempt then ends here and is made again.
 _LIST_SECONDS, _STOP_SECONDS = 10.0, 120.0
 
 

@@ -67,6 +67,7 @@ class History:
             )
         if 0 < cursor < oldest - 1:
             raise CursorLost(f"events after {cursor} are gone: the oldest kept is {oldest}")
+        # Cursors have no gaps, so an entry's place follows from its number.
         first = max(0, cursor - oldest + 1)
         return list(islice(self._entries, first, max(first, self.durable - oldest + 1)))
 

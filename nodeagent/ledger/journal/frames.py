@@ -24,6 +24,7 @@ Record: TypeAlias = Mapping[str, Json]
 
 _HEADER = struct.Struct("<IIQ")
 HEADER_BYTES = _HEADER.size
+# ASCII and no spaces: every byte that json writes is printable, so a line break ends a record.
 _ENCODE = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 _PLAIN = frozenset({str, int, bool, type(None)})
 MAX_PAYLOAD = 64 << 20
@@ -42,14 +43,15 @@ class Frame:
 def encode_record(record: Json) -> bytes:
     """Canonical JSON: equal values give equal bytes, never a line break.
 
-    Raises TypeError for anything that would not be read back equal: json would write a NaN that is
-    no JSON, a tuple's like as a list, and a key of 1 as "1".
+    Raises TypeError for anything that would not be read back equal. The json module would write
+    NaN, which is no JSON, and a key 1 as "1".
     """
     _check(record)
     return _ENCODE(record).encode("ascii")
 
 
 def _check(value: Json) -> None:
+    # Nearly every value ends here; the match below costs a multiple and is for what is left.
     if value.__class__ in _PLAIN:
         return
     match value:
@@ -86,6 +88,7 @@ def frame_at(data: bytes, offset: int) -> Frame | None:
     length, checksum, first = _HEADER.unpack_from(data, offset)
     start = offset + HEADER_BYTES
     end = start + length
+    # A frame of zeros is none: that is what a file system fills unwritten blocks with.
     if not 0 < length <= MAX_PAYLOAD or end > len(data):
         return None
     payload = data[start:end]

@@ -35,6 +35,7 @@ class Writer:
 
     def _open_last(self) -> int:
         existing = segments(self._directory)
+        # Recovery has cut it off after its last good frame.
         path = existing[-1][1] if existing else create_segment(self._directory, self._last + 1)
         return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
 
@@ -66,6 +67,7 @@ class Writer:
         self._remove_old()
 
     def _rotate(self) -> None:
+        # The new one first: if it cannot be made, the old one is still open and `close` finds it.
         path = create_segment(self._directory, self._last + 1)
         os.close(self._fd)
         self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)

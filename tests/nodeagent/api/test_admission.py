@@ -46,7 +46,7 @@ async def test_a_held_pod_is_granted_after_a_release(agent: Agent) -> None:
     assert await agent.used() == {"borrower": 2}
 
 
-async def test_an_owner_hears_the_deadline(agent: Agent) -> None:
+async def test_an_owner_is_told_the_deadline(agent: Agent) -> None:
     assert await agent.admit("a", "borrower", 10) == "admitted"
     held = await agent.admit("b", "owner", 4)
     assert (held.consumer, held.deadline) == ("owner", (START + 30_000) * 10**6)

@@ -29,17 +29,17 @@ def slots(amount: int) -> pb.Vector:
     return pb.Vector(amounts={"slots": amount})
 
 
-def wish(identity: str, consumer: str, amount: int, **fields: Any) -> pb.AllocationRequest:
+def asking(identity: str, consumer: str, amount: int, **fields: Any) -> pb.AllocationRequest:
     return pb.AllocationRequest(id=identity, consumer=consumer, unit=slots(amount), **fields)
 
 
 async def test_operations(agent: Agent) -> None:
     node = agent.node
-    decision = await node.Request(wish("a", "borrower", 1, min=2, max=20))
+    decision = await node.Request(asking("a", "borrower", 1, min=2, max=20))
     assert decision.answer == pb.PARTIAL
     assert [event.type for event in decision.events] == ["PARTIAL"]
     assert await agent.used() == {"borrower": 10}
-    claimed = await node.Request(wish("o", "owner", 3))
+    claimed = await node.Request(asking("o", "owner", 3))
     assert (claimed.answer, claimed.shortage.amounts["slots"]) == (pb.RECLAIMING, 3)
     (notice,) = [event for event in claimed.events if event.type == "RECLAIM_NOTICE"]
     identity = json.loads(notice.details)["notice"]
@@ -67,10 +67,15 @@ async def used_of(agent: Agent) -> int:
 @pytest.mark.parametrize(
     ("call", "message", "code", "text"),
     [
-        ("Request", wish("", "owner", 1), "INVALID_ARGUMENT", "id: is no text"),
-        ("Request", wish("a", "owner", -1), "INVALID_ARGUMENT", "vector.slots: is out of range"),
-        ("Request", wish("a", "owner", 1, group="x"), "INVALID_ARGUMENT", "group: 'x' is no group"),
-        ("Request", wish("a", "owner", 1, min=3, max=2), "INVALID_ARGUMENT", "maximum"),
+        ("Request", asking("", "owner", 1), "INVALID_ARGUMENT", "id: is no text"),
+        ("Request", asking("a", "owner", -1), "INVALID_ARGUMENT", "vector.slots: is out of range"),
+        (
+            "Request",
+            asking("a", "owner", 1, group="x"),
+            "INVALID_ARGUMENT",
+            "group: 'x' is no group",
+        ),
+        ("Request", asking("a", "owner", 1, min=3, max=2), "INVALID_ARGUMENT", "maximum"),
         ("Release", pb.ReleaseRequest(id="x"), "NOT_FOUND", "'x' is no allocation"),
         ("Cancel", pb.CancelRequest(id="x"), "NOT_FOUND", "'x' is no allocation"),
         ("Modify", pb.ModifyRequest(id="x"), "NOT_FOUND", "'x' is no allocation"),
@@ -96,13 +101,13 @@ async def test_a_resource_that_the_node_lacks_is_refused(agent: Agent) -> None:
     decision = await agent.node.Request(request)
     assert decision.answer == pb.REFUSED
     assert "gpu" in decision.reason
-    assert (await agent.node.Request(wish("a", "owner", 1))).answer == pb.GRANTED
+    assert (await agent.node.Request(asking("a", "owner", 1))).answer == pb.GRANTED
 
 
 async def test_watching_from_a_cursor(agent: Agent) -> None:
-    await agent.node.Request(wish("a", "borrower", 4))
+    await agent.node.Request(asking("a", "borrower", 4))
     first = (await agent.status()).cursor
-    await agent.node.Request(wish("b", "owner", 4))
+    await agent.node.Request(asking("b", "owner", 4))
     everything = agent.node.Watch(pb.WatchRequest())
     events = [await anext(aiter(everything)) for _ in range(2)]
     assert [(it.type, it.allocation) for it in events] == [("GRANTED", "a"), ("GRANTED", "b")]
@@ -122,7 +127,7 @@ async def test_watching_from_a_cursor(agent: Agent) -> None:
 async def fill(agent: Agent) -> None:
     """Pods and allocations in every state."""
     await agent.admit("p1", "borrower", 5)
-    await agent.node.Request(wish("e", "borrower", 1, min=1, max=5))
+    await agent.node.Request(asking("e", "borrower", 1, min=1, max=5))
     await agent.admit("s", "", 1, namespace="kube-system")
     await agent.admit("o", "owner", 3)
     await agent.admit("q", "borrower", 4)
@@ -313,7 +318,7 @@ async def test_a_new_group_gets_its_slice_at_once(tmp_path: Path) -> None:
             "default": 8,
             "extra": 2,
         }
-        assert (await agent.node.Request(wish("g", "guest", 2))).answer == pb.GRANTED
+        assert (await agent.node.Request(asking("g", "guest", 2))).answer == pb.GRANTED
         document = agent.ledger.allocator.to_document()
     async with agent_at(config, clock) as agent:
         assert agent.ledger.allocator.to_document() == document

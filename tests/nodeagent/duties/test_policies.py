@@ -17,7 +17,7 @@ from tests.nodeagent.agent_running import PLAN, VirtualClock, agent_at, configur
 
 
 class Broken:
-    """Raises, hangs without ever looking at its view, or answers nonsense."""
+    """Raises, hangs without ever looking at its view, or returns nonsense."""
 
     name = "mine"
 

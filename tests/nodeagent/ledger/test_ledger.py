@@ -1,4 +1,4 @@
-"""The ledger: whatever happened and wherever the log ends, the rebuilt state is the one of then."""
+"""The ledger: wherever the log ends, the state rebuilt from it is what it was at that record."""
 
 import asyncio
 import shutil
@@ -88,7 +88,7 @@ async def live(
 
 @given(st.lists(st.tuples(operations, st.sampled_from([0, 0, 1, 31, 130])), max_size=12))
 @settings(max_examples=60, deadline=None)
-def test_every_prefix_of_the_log_is_the_state_of_then(
+def test_every_prefix_of_the_log_rebuilds_its_state(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[Operation, int]]
 ) -> None:
     directory = tmp_path_factory.mktemp("ledger")

@@ -54,7 +54,7 @@ async def test_a_cut_at_every_byte_keeps_every_whole_batch(tmp_path: Path) -> No
         shutil.rmtree(directory)
 
 
-async def test_writing_goes_on_behind_a_cut(tmp_path: Path) -> None:
+async def test_writing_goes_on_after_a_cut(tmp_path: Path) -> None:
     await fill(tmp_path, RECORDS[:3], RECORDS[3:5])
     path = one_segment(tmp_path)
     path.write_bytes(path.read_bytes()[:-1])
@@ -116,6 +116,29 @@ async def test_a_lost_segment_is_refused(tmp_path: Path, gone: int) -> None:
     segments(tmp_path)[gone][1].unlink()
     with pytest.raises(JournalCorrupt, match=r"gone|missing"):
         recover(tmp_path)
+
+
+async def test_a_lost_segment_after_a_snapshot_is_refused(tmp_path: Path) -> None:
+    """Also if it is the newest, and the records before the snapshot are still in the one before."""
+    await fill(tmp_path, RECORDS[:3])
+    await take_snapshot(tmp_path, "state")
+    await fill(tmp_path, RECORDS[3:])
+    path = segments(tmp_path)[-1][1]
+    path.unlink()
+    with pytest.raises(JournalCorrupt, match=r"segment-0*4: this segment is gone"):
+        recover(tmp_path)
+
+
+async def test_a_segment_without_its_whole_header_begins_anew(tmp_path: Path) -> None:
+    await fill(tmp_path, RECORDS[:3])
+    await take_snapshot(tmp_path, "state")
+    path = segments(tmp_path)[-1][1]
+    path.write_bytes(path.read_bytes()[:5])
+    found = await reopened(tmp_path)
+    assert found.torn is not None
+    assert (found.last, found.torn.offset, found.torn.lost) == (3, 0, 5)
+    await fill(tmp_path, RECORDS[3:])
+    assert list((await reopened(tmp_path)).records) == RECORDS[3:]
 
 
 async def test_a_foreign_file_in_a_segments_place_is_refused(tmp_path: Path) -> None:

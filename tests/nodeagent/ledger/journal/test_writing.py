@@ -120,7 +120,7 @@ async def test_a_failed_write_ends_the_journal_and_loses_nothing(tmp_path: Path)
 
 
 def run_writer(directory: Path, start: int, acknowledged: int) -> list[int]:
-    """Let a writer acknowledge that many records, kill it, and give back what it said."""
+    """Let a writer acknowledge that many records, kill it, and return all that it acknowledged."""
     with subprocess.Popen(
         [sys.executable, "-c", WRITER, str(directory), str(start)],
         stdout=subprocess.PIPE,
