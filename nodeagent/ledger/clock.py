@@ -43,5 +43,6 @@ class WallClock:
         return time.time_ns() // 1_000_000
 
     def call_at(self, moment: int, callback: Callable[[], None]) -> Alarm:
-        delay = max(0.0, (moment - self.now()) / 1000)
+        # Negative where it is overdue, which a loop takes for now.
+        delay = (moment - self.now()) / 1000
         return asyncio.get_running_loop().call_later(min(delay, _LONGEST_SECONDS), callback)

@@ -119,6 +119,19 @@ async def test_an_announced_pod_beyond_its_plan_lessens_the_capacity(agent: Agen
     assert (group.capacity["slots"], await agent.used()) == (10, {})
 
 
+async def test_a_pod_that_runs_already_is_never_held(agent: Agent) -> None:
+    """As the runtime asks for its pods again after it was restarted."""
+    await agent.admit("a", "borrower", 9)
+    for _ in range(2):
+        assert await agent.admit("b", "borrower", 3, running=True) == "admitted"
+        (group,) = (await agent.status()).groups
+        assert (group.capacity["slots"], await agent.used()) == (7, {"borrower": 9})
+    await agent.release("b")
+    assert (await agent.admit("b", "borrower", 3)).refused is False
+    (group,) = (await agent.status()).groups
+    assert group.capacity["slots"] == 10
+
+
 async def test_a_pod_without_uid_is_refused(agent: Agent) -> None:
     for call, message in (
         (agent.pods.Admit, pb.AdmitRequest()),

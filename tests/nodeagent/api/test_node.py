@@ -269,8 +269,10 @@ async def test_a_bad_file_keeps_the_plan_in_force(
         assert (await agent.status()).plan == "two"
         assert "consumers[0].own.slots" in caplog.text
     config.plan.unlink()
+    caplog.clear()
     async with agent_at(config) as agent:
         assert (await agent.status()).plan == "two"
+        assert caplog.text == "", "a file that is gone is no bad file"
     config.plan.write_text(PLAN.replace("two", "new"))
     async with agent_at(config) as agent:
         assert (await agent.status()).plan == "new"

@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -32,6 +33,7 @@ from nodeagent.ledger.journal.segments import START_BYTES, segments, snapshots
 from nodeagent.ledger.ledger import Ledger
 from nodeagent.ledger.records import Environment, InitialPlan
 from tests.nodeagent.agent_running import PLAN, START, VirtualClock
+from tests.nodeagent.ledger.journal.journal_writing import Gate
 
 ENVIRONMENT = Environment(ZoneInfo)
 CAPACITY = {"default": {"slots": 10}}
@@ -146,6 +148,47 @@ async def test_a_cancelled_caller_loses_nothing(tmp_path: Path) -> None:
     assert [it.document["id"] for it in ledger.history.after(0)] == ["a", "b"]
     await ledger.close()
     assert set((await opened(tmp_path, VirtualClock())).allocator.allocations) == {"a", "b"}
+
+
+async def test_what_a_cancelled_caller_asked_for_is_seen_once_it_is_durable(
+    tmp_path: Path,
+) -> None:
+    ledger = await opened(tmp_path, VirtualClock())
+    gate = Gate(ledger._journal)
+    asking = asyncio.ensure_future(ledger.apply(Request("a", "owner", {"slots": 1})))
+    await gate.reached()
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    assert ledger.history.after(0) == [], "it may still be lost"
+    watching = ledger.history.watch(0)
+    gate.open()
+    assert (await anext(watching)).document["id"] == "a"
+    await ledger.close()
+
+
+async def test_alarms_that_come_early_are_set_again(tmp_path: Path) -> None:
+    """As those of the wall clock do, an hour at most after they were set."""
+
+    class Early(VirtualClock):
+        def call_at(self, moment: int, callback: Callable[[], None]) -> Any:
+            return super().call_at(min(moment, self.moment + 10_000), callback)
+
+    clock = Early()
+    ledger = await opened(tmp_path, clock)
+    timers = asyncio.ensure_future(ledger.run_timers())
+    await ledger.apply(Request("b", "borrower", {"slots": 10}))
+    await ledger.apply(Request("o", "owner", {"slots": 4}))
+    watching = ledger.history.watch(ledger.history.durable)
+    forced = asyncio.ensure_future(anext(watching))
+    for _ in range(3):
+        assert not forced.done()
+        clock.advance(10)
+        for _ in range(5):  # the timers' task runs, and waits again
+            await asyncio.sleep(0)
+    assert (await forced).document["type"] == "FORCED"
+    timers.cancel()
+    await ledger.close()
 
 
 async def test_a_journal_that_fails_ends_the_ledger(

@@ -63,7 +63,7 @@ async def test_writing_goes_on_after_a_cut(tmp_path: Path) -> None:
 
 
 @given(st.lists(st.integers(1, 3), min_size=1, max_size=4), st.data())
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 def test_a_damaged_byte_loses_at_most_the_last_batch_or_is_refused(
     tmp_path_factory: pytest.TempPathFactory, sizes: list[int], at: st.DataObject
 ) -> None:
@@ -180,6 +180,20 @@ async def test_a_damaged_snapshot_falls_back_to_the_one_before(tmp_path: Path) -
     await take_snapshot(tmp_path, 8)
     assert [number for number, _ in snapshots(tmp_path)] == [4, 8]
     assert (await reopened(tmp_path)).state == 8
+
+
+@pytest.mark.parametrize("content", ["longer", "another's"])
+async def test_a_snapshot_that_is_not_what_its_name_says_is_skipped(
+    tmp_path: Path, content: str
+) -> None:
+    for number in (2, 4):
+        await fill(tmp_path, RECORDS[number - 2 : number])
+        await take_snapshot(tmp_path, number)
+    (_, before), (_, newest) = snapshots(tmp_path)
+    data = newest.read_bytes() + b"x" if content == "longer" else before.read_bytes()
+    newest.write_bytes(data)
+    found = await reopened(tmp_path)
+    assert (found.state, found.last, found.skipped) == (2, 4, (newest,))
 
 
 async def test_a_damaged_first_snapshot_falls_back_to_all_records(tmp_path: Path) -> None:
