@@ -66,7 +66,8 @@ class Applied:
 class Ledger:
     """Use from one event loop. `failed` gets the error after which nothing can be kept any more.
 
-    `listeners` are called with the events of each operation once it is durable. `fallbacks` counts
+    `listeners` are called with the events of each operation once it is durable; they run in the
+    loop's callback, so they start tasks and neither wait nor raise. `fallbacks` counts
     by group how often a policy plug-in failed since the agent started.
     """
 
@@ -134,7 +135,9 @@ class Ledger:
         agent must be started anew.
         """
         if self.failed.done():
-            self.failed.result()
+            self.failed.result()  # raises it
+        # From here to the append nothing may await: a second operation in between would be decided
+        # on this one's state and be in the log before it.
         given = {"pod": pod, "plan_digest": plan_digest}
         notes = {name: note for name, note in given.items() if note is not None}
         decision = self.allocator.apply(operation, self._clock.now(), self.allocator.seq + 1)

@@ -113,8 +113,8 @@ class Journal:
     def snapshot(self, state: Json) -> "asyncio.Future[int]":
         """Queue the state after all records appended so far; old segments go when it is durable.
 
-        The thread encodes it (tens of milliseconds for 500 allocations that the loop does not
-        stand still): it must not change any more.
+        `state` must not change any more: the thread encodes it, which takes tens of milliseconds
+        for 500 allocations and would stop the loop for as long.
         """
         self._check()
         return self._put(_Snapshot(state, self._last, self._loop.create_future()))
@@ -153,6 +153,7 @@ class Journal:
         queue = self._queue
         with queue.ready:
             queue.ready.wait_for(lambda: queue.jobs or queue.closing)
+            # A new list for what is left: the loop appends to it as soon as the lock is released.
             count = _batch(queue.jobs)
             jobs, queue.jobs = queue.jobs[:count], queue.jobs[count:]
         return jobs

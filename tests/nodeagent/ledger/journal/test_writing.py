@@ -52,6 +52,25 @@ async def test_records_that_wait_together_become_durable_together(tmp_path: Path
     assert len(batches) < 1000
 
 
+async def test_a_record_is_on_the_disk_before_it_is_acknowledged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synchronised: list[int] = []
+    fdatasync = os.fdatasync
+
+    def watched(fd: int) -> None:
+        fdatasync(fd)
+        synchronised.append(os.fstat(fd).st_size)
+
+    monkeypatch.setattr(os, "fdatasync", watched)
+    journal = Journal(tmp_path)
+    for number in (1, 2):
+        await journal.append({"n": number})
+        assert synchronised[-1] == segments(tmp_path)[0][1].stat().st_size
+        assert len(synchronised) == number
+    await journal.close()
+
+
 async def test_batches_are_bounded(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
     gate = Gate(journal)
