@@ -22,6 +22,7 @@ MODULES = (
     "execs",
     "allocator",
     "admission",
+    "journal",
 )
 OUT = Path(__file__).parent / "out" / "bench.json"
 

@@ -30,7 +30,7 @@ TOGETHER = 200
 
 
 def run() -> list[Result]:
-    """The figures of this room."""
+    """The figures of the agent."""
     with tempfile.TemporaryDirectory() as directory:
         return asyncio.run(_measure(Path(directory)))
 
@@ -38,7 +38,7 @@ def run() -> list[Result]:
 async def _measure(directory: Path) -> list[Result]:
     config = _config(directory)
     async with running(config) as ledger:
-        rates = [await _pairs_a_second(ledger, turn) for turn in range(ROUNDS)]
+        rates = [await _pairs_a_second(ledger, number) for number in range(ROUNDS)]
         calls = await _calls(config.socket)
         for number in range(500):
             await ledger.apply(_request(f"held-{number}", number))
@@ -85,9 +85,9 @@ def _request(identity: str, number: int) -> Request:
     return Request(identity, LEAVES[number % len(LEAVES)], VECTOR)
 
 
-async def _pairs_a_second(ledger: Ledger, turn: int) -> float:
+async def _pairs_a_second(ledger: Ledger, number_of_round: int) -> float:
     async def pair(number: int) -> None:
-        identity = f"{turn}-{number}"
+        identity = f"{number_of_round}-{number}"
         await ledger.apply(_request(identity, number))
         await ledger.apply(Release(identity))
 

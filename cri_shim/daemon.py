@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from berth.base import configuration
-from berth.base.errors import FailedPrecondition
+from berth.base.grpc_server import refuse_if_served
 from berth.base.operations import Operations
 from berth.linux import sdnotify
 from berth.linux.boot import boot_id
@@ -104,8 +104,7 @@ def _log_to_stderr(level: str) -> None:
 
 async def build(config: Config, stack: contextlib.AsyncExitStack) -> Context:
     """All that the verbs work with; `stack` takes it down again, in reverse."""
-    if server.in_use(Path(config.listen)):
-        raise FailedPrecondition(f"another daemon serves on {config.listen}: stop it first")
+    refuse_if_served(Path(config.listen))
     state, root = Path(config.state), Path(config.root)
     for directory in (state, root):
         directory.mkdir(parents=True, exist_ok=True, mode=0o711)

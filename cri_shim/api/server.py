@@ -1,7 +1,5 @@
 """The gRPC server on the unix socket."""
 
-import os
-import socket
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,11 +9,9 @@ from google.protobuf.descriptor import Descriptor, MethodDescriptor, ServiceDesc
 from google.protobuf.message import DecodeError
 from google.protobuf.message_factory import GetMessageClass
 
-from berth.base.errors import FailedPrecondition, InvalidArgument
+from berth.base.errors import InvalidArgument
+from berth.base.grpc_server import UnixServer
 from cri_shim.api.codes import edge, stream_edge
-
-MAX_MESSAGE = 80 << 20
-"""Bytes of one message; a list of a crowded node may be large (cri-o serves the same)."""
 
 
 def serialize(answer: Any) -> bytes:
@@ -56,44 +52,9 @@ def handlers(
     return grpc.method_handlers_generic_handler(service.full_name, table)
 
 
-class Server:
+class Server(UnixServer):
     """Serves on one unix socket, root only."""
 
     def __init__(self, path: Path, services: "list[grpc.GenericRpcHandler[Any, Any]]") -> None:
-        self._path = path
-        self._server = grpc.aio.server(
-            options=[
-                ("grpc.max_receive_message_length", MAX_MESSAGE),
-                ("grpc.max_send_message_length", MAX_MESSAGE),
-                ("grpc.so_reuseport", 0),
-            ]
-        )
-        self._server.add_generic_rpc_handlers(tuple(services))
-
-    async def start(self) -> None:
-        """Bind and serve; FailedPrecondition if another daemon serves there."""
-        self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if in_use(self._path):
-            raise FailedPrecondition(f"another daemon serves on {self._path}: stop it first")
-        self._path.unlink(missing_ok=True)
-        before = os.umask(0o177)
-        try:
-            self._server.add_insecure_port(f"unix:{self._path}")
-        finally:
-            os.umask(before)
-        await self._server.start()
-
-    async def stop(self, grace: float) -> None:
-        """Let calls in flight finish within `grace` seconds; take the socket away."""
-        await self._server.stop(grace)
-        self._path.unlink(missing_ok=True)
-
-
-def in_use(path: Path) -> bool:
-    """Whether somebody answers on a unix socket."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        try:
-            probe.connect(str(path))
-        except OSError:
-            return False
-    return True
+        super().__init__(path)
+        self.grpc.add_generic_rpc_handlers(tuple(services))

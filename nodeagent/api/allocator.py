@@ -12,7 +12,7 @@ from nodeagent.allocator.status import consumers, loan_rows
 from nodeagent.allocator.usage.pool import Pool
 from nodeagent.allocator.values.operation import Operation
 from nodeagent.api import messages
-from nodeagent.api.faults import answered
+from nodeagent.api.faults import errors_as_status
 from nodeagent.duties.explain import explain
 from nodeagent.duties.plans import Plans
 from nodeagent.ledger.ledger import Ledger
@@ -21,48 +21,53 @@ Message = TypeVar("Message")
 
 
 class NodeAllocator(NodeAllocatorServicer):
-    """Serves the protocol from the ledger's allocator."""
+    """Serves the protocol from the ledger.
+
+    Operations and events are durable when a client sees them. Status, Explain and PlanShow read the
+    allocator in memory and may be ahead of that by the batch under way (milliseconds).
+    """
 
     def __init__(self, ledger: Ledger, plans: Plans) -> None:
         self._ledger = ledger
         self._plans = plans
 
-    async def _perform(
+    async def _apply(
         self, read: Callable[[Message], Operation], message: Message, context: Any
     ) -> pb.Decision:
-        async with answered(context):
-            decided = await self._ledger.apply(read(message))
-            return messages.decision(decided.decision, decided.entries)
+        async with errors_as_status(context):
+            applied = await self._ledger.apply(read(message))
+            return messages.decision(applied.decision, applied.entries)
 
     async def Request(self, request: pb.AllocationRequest, context: Any) -> pb.Decision:
-        return await self._perform(messages.request, request, context)
+        return await self._apply(messages.request, request, context)
 
     async def Modify(self, request: pb.ModifyRequest, context: Any) -> pb.Decision:
-        return await self._perform(messages.modify, request, context)
+        return await self._apply(messages.modify, request, context)
 
     async def Release(self, request: pb.ReleaseRequest, context: Any) -> pb.Decision:
-        return await self._perform(messages.release, request, context)
+        return await self._apply(messages.release, request, context)
 
     async def Cancel(self, request: pb.CancelRequest, context: Any) -> pb.Decision:
-        return await self._perform(messages.cancel, request, context)
+        return await self._apply(messages.cancel, request, context)
 
     async def Block(self, request: pb.BlockRequest, context: Any) -> pb.Decision:
-        return await self._perform(messages.block, request, context)
+        return await self._apply(messages.block, request, context)
 
     async def Unblock(self, request: pb.UnblockRequest, context: Any) -> pb.Decision:
-        return await self._perform(messages.unblock, request, context)
+        return await self._apply(messages.unblock, request, context)
 
     async def Offer(self, request: pb.OfferRequest, context: Any) -> pb.Decision:
-        return await self._perform(messages.offer, request, context)
+        return await self._apply(messages.offer, request, context)
 
     async def Watch(self, request: pb.WatchRequest, context: Any) -> AsyncIterator[pb.Event]:
-        async with answered(context):
+        async with errors_as_status(context):
             async for entry in self._ledger.history.watch(request.cursor):
+                # Events of a plan have no consumer: only a watch of everything gets them.
                 if request.consumer in ("", entry.document.get("consumer")):
                     yield messages.event(entry)
 
     async def Status(self, request: pb.StatusRequest, context: Any) -> pb.StatusResponse:
-        async with answered(context):
+        async with errors_as_status(context):
             allocator = self._ledger.allocator
             rows, loans = consumers(allocator), loan_rows(allocator)
             return pb.StatusResponse(
@@ -71,7 +76,7 @@ class NodeAllocator(NodeAllocatorServicer):
                     for pool in allocator.pools.values()
                 ],
                 plan=allocator.plan.name,
-                cursor=self._ledger.history.shown,
+                cursor=self._ledger.history.durable,
             )
 
     async def Explain(self, request: pb.ExplainRequest, context: Any) -> pb.ExplainResponse:
@@ -86,7 +91,7 @@ class NodeAllocator(NodeAllocatorServicer):
         return pb.PlanShowResponse(document=json.dumps(document, sort_keys=True))
 
     async def PlanApply(self, request: pb.PlanApplyRequest, context: Any) -> pb.PlanApplyResponse:
-        async with answered(context):
+        async with errors_as_status(context):
             return pb.PlanApplyResponse(
                 name=await self._plans.apply(self._ledger, request.document)
             )
@@ -102,6 +107,7 @@ def _group(
         name=pool.group.name,
         mode=pool.group.mode.value,
         capacity=capacity,
+        # Never below zero: capacity may shrink below what is used, until that is reclaimed.
         free={name: max(0, amount - used[name]) for name, amount in capacity.items()},
         consumers=[_consumer(row) for row in mine],
         loans=[_loan(row) for row in loans if row["group"] == pool.group.name],
@@ -111,6 +117,7 @@ def _group(
 
 def _consumer(row: dict[str, Any]) -> pb.Consumer:
     vectors = {
+        # Zeros are left out: 150 consumers with 10 resources would be 9,000 of them.
         name: {resource: amount for resource, amount in row[name].items() if amount}
         for name in ("own", "deserved", "used", "borrowed", "lent", "pending")
     }

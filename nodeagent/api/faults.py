@@ -1,4 +1,8 @@
-"""The one table from the agent's errors to gRPC codes."""
+"""The one table from the agent's errors to gRPC codes.
+
+JournalError is UNAVAILABLE because the caller should come again: the agent ends, is started anew by
+its service manager, and then knows whether the operation happened.
+"""
 
 import logging
 from collections.abc import AsyncIterator
@@ -21,12 +25,15 @@ _CODES: tuple[tuple[type[Exception], grpc.StatusCode], ...] = (
     (JournalError, grpc.StatusCode.UNAVAILABLE),
 )
 _ABSENT = ("is no allocation", "is no open notice")
-"""How the allocator says that an object does not exist."""
+"""How an OperationRefused says that the object it names does not exist."""
 
 
 @asynccontextmanager
-async def answered(context: Any) -> AsyncIterator[None]:
-    """End the call with the code and the words of an error of the agent."""
+async def errors_as_status(context: Any) -> AsyncIterator[None]:
+    """End the call with the code and the message of an error of the agent.
+
+    Of an error that is not in the table the client gets the class alone; the log has the rest.
+    """
     try:
         yield
     except Exception as error:
@@ -44,5 +51,6 @@ def _code(error: Exception) -> grpc.StatusCode | None:
 
 
 async def _abort(context: Any, code: grpc.StatusCode, text: str) -> NoReturn:
+    # It raises, so nothing after it runs; grpc's types do not say so.
     await context.abort(code, text)
     raise AssertionError("abort always raises")

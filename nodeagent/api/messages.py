@@ -1,4 +1,4 @@
-"""berth.node.v1 messages to the allocator's operations, and its answers to messages.
+"""berth.node.v1 messages to the allocator's operations, and its decisions to messages.
 
 The allocator counts time in milliseconds, the protocol in nanoseconds.
 """
@@ -36,6 +36,7 @@ _ANSWERS = {
 
 def request(message: pb.AllocationRequest) -> Request:
     """Raises OperationRefused naming the field."""
+    # proto3 has no difference between 0 and absent for plain numbers: 0 is the default, one unit.
     low = message.min or 1
     return Request(
         id=message.id,
@@ -63,6 +64,7 @@ def modify(message: pb.ModifyRequest) -> Modify:
 
 def release(message: pb.ReleaseRequest) -> Release:
     """Raises OperationRefused naming the field."""
+    # Absent: all of it. An empty vector is something else: nothing of it.
     part = dict(message.amounts.amounts) if message.HasField("amounts") else None
     return Release(message.id, part, autoadjust=not message.keep_demand, block=message.block)
 
@@ -92,7 +94,7 @@ def _entry(entry: pb.OfferEntry) -> tuple[str, Mapping[str, int] | None]:
 
 
 def decision(decided: Decision, events: Iterable[Entry]) -> pb.Decision:
-    """The answer to the one who asked, with the events as they were numbered."""
+    """The reply to the client, with the events as they were numbered."""
     verdict: Verdict = decided.verdict
     return pb.Decision(
         answer=_ANSWERS[verdict.answer],
@@ -104,7 +106,7 @@ def decision(decided: Decision, events: Iterable[Entry]) -> pb.Decision:
 
 
 def event(entry: Entry) -> pb.Event:
-    """An event for those who watch."""
+    """An event for watchers. `details` has all its fields as JSON, those named apart included."""
     document: Mapping[str, Any] = entry.document
     return pb.Event(
         cursor=entry.cursor,

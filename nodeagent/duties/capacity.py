@@ -11,7 +11,11 @@ MEMINFO = Path("/proc/meminfo")
 
 
 def host_capacity(meminfo: Path = MEMINFO, hugepages: Path = HUGEPAGES) -> dict[str, int]:
-    """Processors in thousandths, memory without reserved huge pages, and those by size."""
+    """Processors in thousandths, memory without reserved huge pages, and those by size.
+
+    kubelet reckons the same way: reserved huge pages count in MemTotal, and no pod can use them as
+    ordinary memory.
+    """
     large = _hugepages(hugepages)
     memory = _total_memory(meminfo.read_text("ascii")) - sum(large.values())
     return {"cpu": 1000 * (os.cpu_count() or 1), "memory": memory, **large}
@@ -26,7 +30,10 @@ def _total_memory(meminfo: str) -> int:
 
 
 def _hugepages(directory: Path) -> dict[str, int]:
-    """Bytes of reserved huge pages as Kubernetes names them; sizes without pages are left out."""
+    """Bytes of reserved huge pages as Kubernetes names them; sizes without pages are left out.
+
+    The kernel names them in kB (hugepages-2048kB), a pod's resources in quantities (hugepages-2Mi).
+    """
     found = {}
     for path in sorted(directory.glob("hugepages-*kB")):
         kib = int(path.name.removeprefix("hugepages-").removesuffix("kB"))
@@ -40,6 +47,8 @@ def group_capacities(
     groups: Sequence[str], whole: Vector, overrides: Vector, slices: Mapping[str, Vector]
 ) -> dict[str, dict[str, int]]:
     """The capacity of every group of the plan: slices as configured, the first has the rest."""
+    # An override of 0 takes a resource out, which is not the same as having none of it: what the
+    # node does not have at all is not asked for, accounted or shown.
     left = {name: amount for name, amount in {**whole, **overrides}.items() if amount}
     result = {name: dict(slices.get(name, {})) for name in groups[1:]}
     for taken in result.values():

@@ -1,4 +1,4 @@
-"""Why a pod or an allocation holds, waits, or was reclaimed: lines for people."""
+"""Why a pod or an allocation holds, waits, or was reclaimed: lines of text."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,37 +10,39 @@ from nodeagent.allocator.requests import SYSTEM
 from nodeagent.ledger.ledger import Ledger
 
 EVENTS_SHOWN = 20
+"""Lines of events at most: the newest."""
+# Said elsewhere on the line, or too long for it: candidates may be hundreds of allocations.
 _HIDDEN = ("type", "at", "id", "candidates")
 
 
 def explain(ledger: Ledger, name: str) -> list[str] | None:
     """The state of a pod (by uid or namespace/name) or an allocation, then its events, newest
-    first; None if nobody of that name is known.
+    first; None if there is nothing of that name.
     """
     identity = _identity(ledger, name)
     events = _events(ledger, identity)
-    if not ledger.durable.holds(identity) and not events:
+    if not ledger.state.exists(identity) and not events:
         return None
-    pod = ledger.durable.pods.get(identity)
+    pod = ledger.state.pods.get(identity)
     title = f"pod {pod['namespace']}/{pod['name']} ({identity})" if pod else f"{identity}"
     return [title, *_state(ledger, identity, pod), *events]
 
 
 def _identity(ledger: Ledger, name: str) -> str:
-    """The id of an allocation; a later pod of the same name hides earlier ones."""
+    """The uid of the pod, else the name itself: it may be a uid or an allocation's id."""
     named = [
-        uid
-        for uid, pod in ledger.durable.pods.items()
-        if f"{pod['namespace']}/{pod['name']}" == name
+        uid for uid, pod in ledger.state.pods.items() if f"{pod['namespace']}/{pod['name']}" == name
     ]
-    holding = [uid for uid in named if ledger.durable.holds(uid)]
-    return (holding or named or [name])[-1]
+    # A pod of a StatefulSet comes back by the same name with another uid; the one before it may
+    # still be ending. The last that exists is meant, else the last that ended.
+    existing = [uid for uid in named if ledger.state.exists(uid)]
+    return (existing or named or [name])[-1]
 
 
 def _state(ledger: Ledger, identity: str, pod: Mapping[str, Any] | None) -> list[str]:
     found = status.explain(ledger.allocator, identity)
     if found is None:
-        if ledger.durable.holds(identity):
+        if ledger.state.exists(identity):
             return [f"  always admitted; accounted to {SYSTEM}, off the capacity"]
         return ["  ended"]
     estimated = " (estimated from its cgroup settings)" if pod and pod["estimated"] else ""
@@ -103,10 +105,10 @@ def _shown(key: str, value: Any) -> str:
 
 
 def amounts(vector: Vector) -> str:
-    """A vector for people."""
+    """A vector as text, such as `cpu 500m, memory 1Gi`."""
     return render_vector(vector) or "nothing"
 
 
 def moment(milliseconds: int) -> str:
-    """A time for people."""
+    """A time in UTC as text."""
     return render_time(milliseconds // 1000)

@@ -9,7 +9,7 @@ from nodeagent.allocator.plan.naming import LABEL, consumer_of
 from nodeagent.allocator.requests import SYSTEM
 
 REQUEST_PREFIX = "berth.dev/request."
-FIRM_ANNOTATION = "berth.dev/non-preemptible"
+NON_PREEMPTIBLE = "berth.dev/non-preemptible"
 SYSTEM_NAMESPACE = "kube-system"
 
 
@@ -19,7 +19,11 @@ class PodRefused(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Pod:
-    """What the allocator needs of a pod. `requested` is in base units, estimated or not."""
+    """What the allocator needs of a pod.
+
+    `requested` is in base units; `estimated` says that it comes from the pod's cgroup settings,
+    which is all that CRI tells a runtime of a pod's requests. `system`: static, mirror or critical.
+    """
 
     uid: str
     namespace: str
@@ -49,7 +53,7 @@ def consumer(pod: Pod, leaves: tuple[Consumer, ...], queues: Mapping[str, str]) 
 def quantities(pod: Pod) -> dict[str, int]:
     """What the pod asks for: what its annotations say, else what its cgroup settings show.
 
-    Raises PodRefused naming the annotation that is no quantity.
+    Amounts of zero are left out. Raises PodRefused naming the annotation that is no quantity.
     """
     amounts = dict(pod.requested)
     for key, text in pod.annotations.items():
@@ -66,6 +70,6 @@ def _annotated(key: str, resource: str, text: str) -> int:
         raise PodRefused(f"annotation {key}: {cause}") from cause
 
 
-def is_firm(pod: Pod) -> bool:
+def is_non_preemptible(pod: Pod) -> bool:
     """Whether the pod must never be reclaimed and so may only enter within the plan."""
-    return pod.annotations.get(FIRM_ANNOTATION, "") == "true"
+    return pod.annotations.get(NON_PREEMPTIBLE, "") == "true"

@@ -21,8 +21,8 @@ from nodeagent.allocator.policy.frame import (
 
 log = logging.getLogger(__name__)
 
-_HUNG = 5 * DEADLINE / 1000
-"""Seconds after which a call is broken off. What takes longer than DEADLINE counts as failed."""
+_HUNG_SECONDS = 5 * DEADLINE / 1000
+"""After which a call is interrupted. What takes longer than DEADLINE counts as failed."""
 
 
 def plugged_in() -> dict[str, SharingPolicy]:
@@ -31,7 +31,9 @@ def plugged_in() -> dict[str, SharingPolicy]:
     for entry in entry_points(group=ENTRY_POINTS):
         try:
             policy = entry.load()()
-        except Exception as error:  # whatever foreign code raises must not stop the node
+        except Exception as error:
+            # Whatever foreign code raises must not stop the node: groups that name this policy are
+            # refused with a message, or fall back to a built-in one if they were in force before.
             log.error("sharing policy %s cannot be loaded: %s", entry.name, error)
             continue
         if isinstance(policy, SharingPolicy):
@@ -43,10 +45,13 @@ def plugged_in() -> dict[str, SharingPolicy]:
 
 @contextmanager
 def _bounded() -> Iterator[None]:
-    """Break off what hangs in Python code: PolicyTooSlow is raised where it is.
+    """Interrupt what hangs in Python code: PolicyTooSlow is raised where it is.
 
-    By an alarm, which reaches the main thread only; elsewhere nothing is broken off.
+    A policy is asked in the middle of a decision, on the event loop: while it hangs the node does
+    nothing. A thread could not be stopped, and a process would cost each call milliseconds.
     """
+    # Python runs signal handlers between two instructions of the main thread. In another thread
+    # there is nothing to interrupt with, and a call into C is not interrupted before it returns.
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -56,7 +61,7 @@ def _bounded() -> Iterator[None]:
 
     before = signal.signal(signal.SIGALRM, late)
     try:
-        signal.setitimer(signal.ITIMER_REAL, _HUNG)
+        signal.setitimer(signal.ITIMER_REAL, _HUNG_SECONDS)
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
@@ -74,6 +79,7 @@ class Bounded:
         return self._policy.name
 
     def validate(self, group: Group) -> Sequence[str]:
+        # A list inside the bound: a generator would do its work only when it is read, outside.
         with _bounded():
             return list(self._policy.validate(group))
 

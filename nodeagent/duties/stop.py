@@ -8,15 +8,21 @@ import grpc
 from berth.pb import runtime_v1_pb2 as cri
 from berth.pb.runtime_v1_pb2_grpc import RuntimeServiceStub
 
+# StopPodSandbox has no grace period and kills at once, but a process that hangs in the kernel may
+# hold it up; the attempt then ends here and is made again.
 _LIST_SECONDS, _STOP_SECONDS = 10.0, 120.0
 
 
 class StopFailed(Exception):
-    """The runtime did not stop a pod; the message is its own."""
+    """The runtime did not stop a pod; the message is the runtime's."""
 
 
 class PodStopper:
-    """Stops pods by uid, whatever sandbox attempt they are at."""
+    """Stops pods by uid, whatever sandbox attempt they are at.
+
+    By the runtime and not by the API server: the deadline must hold while that is away. CRI has no
+    call by uid and no filter for it, so all ready sandboxes are listed.
+    """
 
     def __init__(self, cri_socket: Path) -> None:
         self._channel = grpc.aio.insecure_channel(f"unix:{cri_socket}")
@@ -25,7 +31,7 @@ class PodStopper:
     async def stop(self, uid: str) -> bool:
         """Kill the pod's containers and stop its ready sandboxes; False if there are none.
 
-        A pod without a uid goes by its sandbox's id.
+        A pod without a uid (made by crictl) goes by its sandbox's id.
         Raises StopFailed if the runtime is away or refuses.
         """
         try:

@@ -5,12 +5,15 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-_LONGEST = 3600.0
-"""Seconds after which an alarm goes off in any case: the wall clock may have been set."""
+# An alarm is set once, by a delay; what the wall clock does afterwards it cannot know. NTP may step
+# the clock, and CLOCK_MONOTONIC, by which event loops wait, stands still while a host is suspended.
+# A window that begins in 20 hours would then begin late by as much. So every alarm goes off within
+# the hour; the ledger looks at the clock again and sets the next one.
+_LONGEST_SECONDS = 3600.0
 
 
 class Alarm(Protocol):
-    """A call that is due at some time."""
+    """A callback that is due at some time."""
 
     def cancel(self) -> None:
         """Do not call."""
@@ -18,7 +21,11 @@ class Alarm(Protocol):
 
 
 class Clock(Protocol):
-    """Unix time in milliseconds, and a call at such a time (perhaps early, never much too late)."""
+    """Unix time in milliseconds, and callbacks at such times.
+
+    A callback may come early: whoever is called looks at `now` again. It comes late only if the
+    clock was set meanwhile.
+    """
 
     def now(self) -> int: ...
 
@@ -26,11 +33,16 @@ class Clock(Protocol):
 
 
 class WallClock:
-    """The host's clock; alarms go by the running event loop."""
+    """The host's clock; alarms go by the running event loop.
+
+    Wall time, because windows of a plan are times of day and deadlines must outlive a restart of
+    the agent and of the host. It may run backwards: the allocator takes no time before its last.
+    """
 
     def now(self) -> int:
         return time.time_ns() // 1_000_000
 
     def call_at(self, moment: int, callback: Callable[[], None]) -> Alarm:
-        delay = max(0.0, (moment - self.now()) / 1000)
-        return asyncio.get_running_loop().call_later(min(delay, _LONGEST), callback)
+        # Negative where it is overdue, which a loop takes for now.
+        delay = (moment - self.now()) / 1000
+        return asyncio.get_running_loop().call_later(min(delay, _LONGEST_SECONDS), callback)

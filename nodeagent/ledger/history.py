@@ -1,4 +1,4 @@
-"""What happened, by number: the last events for those who watch and those who ask why."""
+"""What happened, by number: the last events, for watchers and for explanations."""
 
 import asyncio
 from collections import deque
@@ -19,26 +19,29 @@ class CursorLost(LookupError):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """An event with its number, which only ever grows on a node."""
+    """An event with its number (the cursor), which only ever grows on a node."""
 
     cursor: int
     document: Mapping[str, Any]
 
 
 class History:
-    """Numbered events. `last` is the number of the newest, `shown` of the newest that is durable:
-    only up to that one anybody sees them.
+    """Numbered events. `last` is the number of the newest, `durable` of the newest on the disk.
+
+    Nobody is given an event beyond `durable`: after kill -9 its number would be used again for
+    another one, and a watcher that goes on from its cursor would never see that.
     """
 
     def __init__(self, last: int = 0, documents: Iterable[Mapping[str, Any]] = ()) -> None:
+        """Begin after `documents`, the newest events so far; the last of them has number `last`."""
         kept = list(documents)
         start = last - len(kept)
         self._entries = deque((Entry(start + n, it) for n, it in enumerate(kept, 1)), KEPT)
-        self.last = self.shown = last
+        self.last = self.durable = last
         self._grown = asyncio.Event()
 
     def add(self, documents: Iterable[Mapping[str, Any]]) -> list[Entry]:
-        """Number events; `show` lets them be seen."""
+        """Number events; `mark_durable` lets them be seen."""
         added = []
         for document in documents:
             self.last += 1
@@ -46,25 +49,33 @@ class History:
         self._entries.extend(added)
         return added
 
-    def show(self, upto: int) -> None:
-        """Let the events up to a number be seen, and wake those who watch."""
-        if upto > self.shown:
-            self.shown = upto
+    def mark_durable(self, upto: int) -> None:
+        """Let the events up to a number be seen, and wake the watchers."""
+        if upto > self.durable:
+            self.durable = upto
+            # One Event for each growth: a watcher waits for the one it took before it read, so
+            # growth between its reading and its waiting is not missed, and none must be cleared.
             self._grown.set()
             self._grown = asyncio.Event()
 
     def after(self, cursor: int) -> list[Entry]:
         """The events after a cursor, oldest first; 0: all that are kept. Raises CursorLost."""
         oldest = self._entries[0].cursor if self._entries else self.last + 1
-        if cursor > self.shown:
-            raise CursorLost(f"cursor {cursor} is from the future: the last event is {self.shown}")
+        if cursor > self.durable:
+            raise CursorLost(
+                f"cursor {cursor} is from the future: the last event is {self.durable}"
+            )
         if 0 < cursor < oldest - 1:
             raise CursorLost(f"events after {cursor} are gone: the oldest kept is {oldest}")
+        # Cursors have no gaps, so an entry's place follows from its number.
         first = max(0, cursor - oldest + 1)
-        return list(islice(self._entries, first, max(first, self.shown - oldest + 1)))
+        return list(islice(self._entries, first, max(first, self.durable - oldest + 1)))
 
     async def watch(self, cursor: int) -> AsyncIterator[Entry]:
-        """The events after a cursor, then those to come. Raises CursorLost."""
+        """The events after a cursor, then those to come.
+
+        Raises CursorLost, also later, if the reader is slower by `KEPT` events than the node.
+        """
         while True:
             grown = self._grown
             for entry in self.after(cursor):
@@ -73,6 +84,9 @@ class History:
             await grown.wait()
 
     def saved(self) -> dict[str, Any]:
-        """The newest events for a snapshot, durable or not: it comes after them."""
+        """The newest events for a snapshot, durable or not.
+
+        The journal writes in order, so those that are not durable yet are so before the snapshot.
+        """
         newest = [dict(entry.document) for entry in self._entries][-SAVED:]
         return {"last": self.last, "events": newest}

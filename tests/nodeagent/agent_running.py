@@ -37,6 +37,8 @@ spec:
 
 @dataclass(slots=True)
 class Alarm:
+    """An alarm of the virtual clock."""
+
     callback: Callable[[], None] | None
 
     def cancel(self) -> None:
@@ -45,7 +47,7 @@ class Alarm:
 
 @dataclass(slots=True)
 class VirtualClock:
-    """Stands still until `advance`."""
+    """A clock that stands still until `advance`, and then fires what fell due."""
 
     moment: int = START
     alarms: list[tuple[int, int, Alarm]] = field(default_factory=list)

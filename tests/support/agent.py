@@ -16,7 +16,7 @@ from berth.pb import node_v1_pb2 as pb
 from berth.pb.node_v1_pb2_grpc import NodeAllocatorStub
 
 BIN = Path(sys.executable).parent
-START = 30.0
+START_SECONDS = 30.0
 
 
 @dataclass
@@ -54,7 +54,7 @@ class NodeAgent:
             self.log.open("ab") as log,
         ):
             notified.bind(str(address))
-            notified.settimeout(START)
+            notified.settimeout(START_SECONDS)
             self.process = subprocess.Popen(
                 [str(BIN / "nodeagent"), "serve", "--config", str(self.directory / "agent.toml")],
                 env={**os.environ, "NOTIFY_SOCKET": str(address)},

@@ -10,7 +10,8 @@ class JournalError(Exception):
 class JournalCorrupt(JournalError):
     """Bytes that were durable are damaged or gone: nothing is guessed, nothing is changed.
 
-    `file` and `offset` say where.
+    `file` and `offset` say where. To go on without them is a decision for people: the allocator
+    would take units for free that running pods have, until the runtime announces those pods.
     """
 
     def __init__(self, file: Path, offset: int, problem: str) -> None:

@@ -1,9 +1,14 @@
 """Records on disk: one frame for each batch that became durable together.
 
 A frame is length (u32), CRC-32 (u32), number of its first record (u64), all little endian, then
-`length` bytes: records as canonical JSON, one a line. The checksum covers the number and the
-bytes. Since a batch is written only after the one before it is durable, a damaged frame with a
-good one behind it was durable once; a damaged last one never was.
+`length` bytes: records as canonical JSON, one a line. The checksum covers the number too, so that a
+frame that is whole but in another place than it was written to is noticed.
+
+What a bad frame means follows from the order of writing. A batch is written only after the one
+before it is durable. So a bad frame with a good one after it was durable once: that is damage, and
+acknowledged records are lost. A bad frame at the end is a batch that was under way when the host or
+the agent stopped; nobody was told of it. (Damage to the last frame looks the same and is taken for
+that: of all bits of a journal, only those of its last batch can be lost without an error.)
 """
 
 import json
@@ -19,6 +24,7 @@ Record: TypeAlias = Mapping[str, Json]
 
 _HEADER = struct.Struct("<IIQ")
 HEADER_BYTES = _HEADER.size
+# ASCII and no spaces: every byte that json writes is printable, so a line break ends a record.
 _ENCODE = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 _PLAIN = frozenset({str, int, bool, type(None)})
 MAX_PAYLOAD = 64 << 20
@@ -37,13 +43,15 @@ class Frame:
 def encode_record(record: Json) -> bytes:
     """Canonical JSON: equal values give equal bytes, never a line break.
 
-    Raises TypeError for anything that would not be read back equal.
+    Raises TypeError for anything that would not be read back equal. The json module would write
+    NaN, which is no JSON, and a key 1 as "1".
     """
     _check(record)
     return _ENCODE(record).encode("ascii")
 
 
 def _check(value: Json) -> None:
+    # Nearly every value ends here; the match below costs a multiple and is for what is left.
     if value.__class__ in _PLAIN:
         return
     match value:
@@ -80,6 +88,7 @@ def frame_at(data: bytes, offset: int) -> Frame | None:
     length, checksum, first = _HEADER.unpack_from(data, offset)
     start = offset + HEADER_BYTES
     end = start + length
+    # A frame of zeros is none: that is what a file system fills unwritten blocks with.
     if not 0 < length <= MAX_PAYLOAD or end > len(data):
         return None
     payload = data[start:end]
@@ -95,11 +104,14 @@ def frames(data: bytes, offset: int) -> Iterator[Frame]:
         offset = frame.end
 
 
-def good_frame_behind(data: bytes, offset: int, expected: int) -> int | None:
-    """Where, behind a damaged frame, a good one of a later record starts; None if nowhere.
+def good_frame_after(data: bytes, offset: int, expected: int) -> int | None:
+    """Where, after a damaged frame, a good one of a later record starts; None if nowhere.
 
-    `expected` is the number the damaged frame should have had.
+    `expected` is the number that the damaged frame should have had. The damaged length says nothing
+    about where the next frame starts, so every byte is tried; a checksum is computed only where
+    length and number could be right, else this would take a minute for a segment.
     """
+    # Each record takes a byte at least, which bounds how far numbers can have come.
     latest = expected + len(data)
     for start in range(offset + 1, len(data) - HEADER_BYTES):
         length, _, first = _HEADER.unpack_from(data, start)

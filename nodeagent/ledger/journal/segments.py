@@ -1,7 +1,8 @@
 """The files of a journal: segments of frames, snapshots, the lock; their names and their order.
 
-`segment-<first record>` starts with a magic and that number again; `snapshot-<record>` is one
-frame with the state after that record.
+`segment-<first record>` starts with a header: a magic and that number again, so that a file that
+was renamed or mixed up is refused. `snapshot-<record>` is one frame with the state after that
+record. Numbers have 20 digits, so that names sort as they do.
 """
 
 import fcntl
@@ -14,6 +15,7 @@ from pathlib import Path
 from berth.linux.files import atomic_write
 from nodeagent.ledger.journal.errors import JournalError
 
+# The 1 is the version of the format of segments and frames; what is in records has its own.
 _MAGIC = b"BERTHJ1\n"
 _START = struct.Struct("<8sQ")
 START_BYTES = _START.size
@@ -28,6 +30,11 @@ def segment_path(directory: Path, first: int) -> Path:
 def snapshot_path(directory: Path, number: int) -> Path:
     """The state after the record of this number."""
     return directory / f"{_SNAPSHOT}{number:0{_DIGITS}}"
+
+
+def first_record(segment: Path) -> int:
+    """The number in a segment's name."""
+    return int(segment.name.removeprefix(_SEGMENT))
 
 
 def segments(directory: Path) -> list[tuple[int, Path]]:
@@ -50,7 +57,7 @@ def _numbered(directory: Path, prefix: str) -> list[tuple[int, Path]]:
 
 
 def remove_drafts(directory: Path) -> None:
-    """Remove files whose writing was interrupted before they got their name."""
+    """Remove what `atomic_write` of a segment or a snapshot left behind when it was killed."""
     for path in directory.glob(".s*"):
         path.unlink()
 
@@ -61,27 +68,32 @@ def set_aside(path: Path) -> None:
 
 
 def create_segment(directory: Path, first: int) -> Path:
-    """An empty segment, durable with its name before anything is written to it."""
+    """An empty segment, durable with its name before anything is written to it.
+
+    fdatasync of records brings no name of a file to the disk; the directory is synchronised here.
+    """
     path = segment_path(directory, first)
     atomic_write(path, _START.pack(_MAGIC, first))
     return path
 
 
-def starts_as(data: bytes, first: int) -> bool:
-    """Whether a segment's content begins as one of that number does."""
+def has_header(data: bytes, first: int) -> bool:
+    """Whether a segment's content begins with the header of that number."""
     return data[:START_BYTES] == _START.pack(_MAGIC, first)
 
 
 @contextmanager
 def locked(directory: Path) -> Iterator[None]:
-    """Hold the directory alone; JournalError if another process does.
+    """Lock the directory; JournalError if another process has it.
 
-    The lock goes with the process, however it ends.
+    flock(2) belongs to the open file, so the kernel drops it with the process, however that ends.
+    The file stays: to remove it would let a third process lock a new one beside the second's.
     """
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     fd = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         _flock(directory, fd)
+        # For the message of the next one who tries; the lock itself is flock's.
         os.ftruncate(fd, 0)
         os.pwrite(fd, str(os.getpid()).encode(), 0)
         yield

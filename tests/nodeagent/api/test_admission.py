@@ -46,7 +46,7 @@ async def test_a_held_pod_is_granted_after_a_release(agent: Agent) -> None:
     assert await agent.used() == {"borrower": 2}
 
 
-async def test_an_owner_hears_the_deadline(agent: Agent) -> None:
+async def test_an_owner_is_told_the_deadline(agent: Agent) -> None:
     assert await agent.admit("a", "borrower", 10) == "admitted"
     held = await agent.admit("b", "owner", 4)
     assert (held.consumer, held.deadline) == ("owner", (START + 30_000) * 10**6)
@@ -119,6 +119,19 @@ async def test_an_announced_pod_beyond_its_plan_lessens_the_capacity(agent: Agen
     assert (group.capacity["slots"], await agent.used()) == (10, {})
 
 
+async def test_a_pod_that_runs_already_is_never_held(agent: Agent) -> None:
+    """As the runtime asks for its pods again after it was restarted."""
+    await agent.admit("a", "borrower", 9)
+    for _ in range(2):
+        assert await agent.admit("b", "borrower", 3, running=True) == "admitted"
+        (group,) = (await agent.status()).groups
+        assert (group.capacity["slots"], await agent.used()) == (7, {"borrower": 9})
+    await agent.release("b")
+    assert (await agent.admit("b", "borrower", 3)).refused is False
+    (group,) = (await agent.status()).groups
+    assert group.capacity["slots"] == 10
+
+
 async def test_a_pod_without_uid_is_refused(agent: Agent) -> None:
     for call, message in (
         (agent.pods.Admit, pb.AdmitRequest()),
@@ -134,7 +147,7 @@ async def test_who_asks_no_more_is_forgotten(tmp_path: Path) -> None:
     async with agent_at(configured(tmp_path), clock) as agent:
         await agent.admit("a", "borrower", 10)
         await agent.admit("b", "borrower", 1)
-        watching = agent.ledger.history.watch(agent.ledger.history.shown)
+        watching = agent.ledger.history.watch(agent.ledger.history.durable)
         clock.advance(600)
         assert (await anext(watching)).document["type"] == "EXPIRED"
         assert "b" not in agent.ledger.allocator.allocations

@@ -10,10 +10,11 @@ from typing import Any
 import grpc
 import pytest
 
+from berth.base.errors import FailedPrecondition
 from berth.pb import node_v1_pb2 as pb
 from nodeagent.allocator.plan.problem import DocumentRefused
 from nodeagent.duties import plans as planning
-from nodeagent.ledger import ledger as keeping
+from nodeagent.ledger import ledger as ledgers
 from nodeagent.ledger.journal.errors import JournalError
 from tests.nodeagent.agent_running import PLAN, Agent, VirtualClock, agent_at, configured, pod
 
@@ -28,17 +29,17 @@ def slots(amount: int) -> pb.Vector:
     return pb.Vector(amounts={"slots": amount})
 
 
-def wish(identity: str, consumer: str, amount: int, **fields: Any) -> pb.AllocationRequest:
+def asking(identity: str, consumer: str, amount: int, **fields: Any) -> pb.AllocationRequest:
     return pb.AllocationRequest(id=identity, consumer=consumer, unit=slots(amount), **fields)
 
 
 async def test_operations(agent: Agent) -> None:
     node = agent.node
-    decision = await node.Request(wish("a", "borrower", 1, min=2, max=20))
+    decision = await node.Request(asking("a", "borrower", 1, min=2, max=20))
     assert decision.answer == pb.PARTIAL
     assert [event.type for event in decision.events] == ["PARTIAL"]
     assert await agent.used() == {"borrower": 10}
-    claimed = await node.Request(wish("o", "owner", 3))
+    claimed = await node.Request(asking("o", "owner", 3))
     assert (claimed.answer, claimed.shortage.amounts["slots"]) == (pb.RECLAIMING, 3)
     (notice,) = [event for event in claimed.events if event.type == "RECLAIM_NOTICE"]
     identity = json.loads(notice.details)["notice"]
@@ -66,10 +67,15 @@ async def used_of(agent: Agent) -> int:
 @pytest.mark.parametrize(
     ("call", "message", "code", "text"),
     [
-        ("Request", wish("", "owner", 1), "INVALID_ARGUMENT", "id: is no text"),
-        ("Request", wish("a", "owner", -1), "INVALID_ARGUMENT", "vector.slots: is out of range"),
-        ("Request", wish("a", "owner", 1, group="x"), "INVALID_ARGUMENT", "group: 'x' is no group"),
-        ("Request", wish("a", "owner", 1, min=3, max=2), "INVALID_ARGUMENT", "maximum"),
+        ("Request", asking("", "owner", 1), "INVALID_ARGUMENT", "id: is no text"),
+        ("Request", asking("a", "owner", -1), "INVALID_ARGUMENT", "vector.slots: is out of range"),
+        (
+            "Request",
+            asking("a", "owner", 1, group="x"),
+            "INVALID_ARGUMENT",
+            "group: 'x' is no group",
+        ),
+        ("Request", asking("a", "owner", 1, min=3, max=2), "INVALID_ARGUMENT", "maximum"),
         ("Release", pb.ReleaseRequest(id="x"), "NOT_FOUND", "'x' is no allocation"),
         ("Cancel", pb.CancelRequest(id="x"), "NOT_FOUND", "'x' is no allocation"),
         ("Modify", pb.ModifyRequest(id="x"), "NOT_FOUND", "'x' is no allocation"),
@@ -95,13 +101,13 @@ async def test_a_resource_that_the_node_lacks_is_refused(agent: Agent) -> None:
     decision = await agent.node.Request(request)
     assert decision.answer == pb.REFUSED
     assert "gpu" in decision.reason
-    assert (await agent.node.Request(wish("a", "owner", 1))).answer == pb.GRANTED
+    assert (await agent.node.Request(asking("a", "owner", 1))).answer == pb.GRANTED
 
 
 async def test_watching_from_a_cursor(agent: Agent) -> None:
-    await agent.node.Request(wish("a", "borrower", 4))
+    await agent.node.Request(asking("a", "borrower", 4))
     first = (await agent.status()).cursor
-    await agent.node.Request(wish("b", "owner", 4))
+    await agent.node.Request(asking("b", "owner", 4))
     everything = agent.node.Watch(pb.WatchRequest())
     events = [await anext(aiter(everything)) for _ in range(2)]
     assert [(it.type, it.allocation) for it in events] == [("GRANTED", "a"), ("GRANTED", "b")]
@@ -121,7 +127,7 @@ async def test_watching_from_a_cursor(agent: Agent) -> None:
 async def fill(agent: Agent) -> None:
     """Pods and allocations in every state."""
     await agent.admit("p1", "borrower", 5)
-    await agent.node.Request(wish("e", "borrower", 1, min=1, max=5))
+    await agent.node.Request(asking("e", "borrower", 1, min=1, max=5))
     await agent.admit("s", "", 1, namespace="kube-system")
     await agent.admit("o", "owner", 3)
     await agent.admit("q", "borrower", 4)
@@ -140,7 +146,7 @@ async def everything(agent: Agent) -> tuple[Any, list[Any], list[Any]]:
 async def test_a_restart_gives_the_same_status_and_events(
     tmp_path: Path, every: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keeping, "SNAPSHOT_EVERY", every)
+    monkeypatch.setattr(ledgers, "SNAPSHOT_EVERY", every)
     config, clock = configured(tmp_path), VirtualClock()
     async with agent_at(config, clock) as agent:
         await fill(agent)
@@ -207,6 +213,16 @@ async def test_a_second_agent_is_refused(agent: Agent) -> None:
     assert (await agent.status()).plan == "two"
 
 
+async def test_a_socket_that_is_served_is_not_taken(agent: Agent, tmp_path: Path) -> None:
+    """An agent with a state of its own, but by mistake on the first one's socket."""
+    other = configured(tmp_path, socket=agent.config.socket, state=tmp_path / "other")
+    with pytest.raises(FailedPrecondition, match="another daemon serves on "):
+        async with agent_at(other):
+            pass
+    assert await agent.admit("a", "owner", 1) == "admitted"
+    assert agent.config.socket.exists()
+
+
 async def apply(agent: Agent, text: str) -> str:
     answer = await agent.node.PlanApply(pb.PlanApplyRequest(document=text))
     return str(answer.name)
@@ -234,7 +250,7 @@ async def test_the_plan_file_is_followed(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(planning, "POLL_SECONDS", 0.01)
     config = configured(tmp_path)
     async with agent_at(config) as agent:
-        news = agent.ledger.history.watch(agent.ledger.history.shown)
+        news = agent.ledger.history.watch(agent.ledger.history.durable)
         config.plan.write_text("spec: [")
         config.plan.write_text(PLAN.replace("two", "bad").replace("slots: 8", "slots: much"))
         config.plan.write_text(PLAN.replace("two", "better").replace("share: 0", "share: 3"))
@@ -253,8 +269,10 @@ async def test_a_bad_file_keeps_the_plan_in_force(
         assert (await agent.status()).plan == "two"
         assert "consumers[0].own.slots" in caplog.text
     config.plan.unlink()
+    caplog.clear()
     async with agent_at(config) as agent:
         assert (await agent.status()).plan == "two"
+        assert caplog.text == "", "a file that is gone is no bad file"
     config.plan.write_text(PLAN.replace("two", "new"))
     async with agent_at(config) as agent:
         assert (await agent.status()).plan == "new"
@@ -302,7 +320,7 @@ async def test_a_new_group_gets_its_slice_at_once(tmp_path: Path) -> None:
             "default": 8,
             "extra": 2,
         }
-        assert (await agent.node.Request(wish("g", "guest", 2))).answer == pb.GRANTED
+        assert (await agent.node.Request(asking("g", "guest", 2))).answer == pb.GRANTED
         document = agent.ledger.allocator.to_document()
     async with agent_at(config, clock) as agent:
         assert agent.ledger.allocator.to_document() == document

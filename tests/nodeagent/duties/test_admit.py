@@ -1,9 +1,8 @@
-"""Any pod whatsoever is admitted or held with a reason; the durable stay as they must."""
+"""Any pod whatsoever is admitted or held with a reason; no more is granted than there is."""
 
 import asyncio
 import shutil
 from collections.abc import Sequence
-from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -18,7 +17,7 @@ from nodeagent.duties.pods import Pod
 from nodeagent.duties.release import release, release_absent
 from nodeagent.ledger.journal.journal import Journal
 from nodeagent.ledger.ledger import Ledger
-from nodeagent.ledger.records import Frame
+from nodeagent.ledger.records import Environment, InitialPlan
 from tests.nodeagent.agent_running import PLAN, VirtualClock
 
 texts = st.sampled_from(
@@ -63,8 +62,9 @@ steps = st.lists(
 )
 
 
-def first() -> Any:
-    return parse_plan(yaml.safe_load(PLAN), ZoneInfo), {"default": {"slots": 10}}, ""
+def initial() -> InitialPlan:
+    plan = parse_plan(yaml.safe_load(PLAN), ZoneInfo)
+    return InitialPlan(plan, {"default": {"slots": 10}}, "")
 
 
 async def apply(ledger: Ledger, verb: str, pod: Pod) -> None:
@@ -80,7 +80,7 @@ async def apply(ledger: Ledger, verb: str, pod: Pod) -> None:
             await account(ledger, pod, {})
         case "release":
             await release(ledger, pod.uid)
-            assert not ledger.durable.holds(pod.uid)
+            assert not ledger.state.exists(pod.uid)
         case _:
             await release_absent(ledger, {pod.uid})
     explain(ledger, pod.uid)
@@ -102,14 +102,14 @@ def test_any_pods_in_any_order(
 
     async def run() -> None:
         clock = VirtualClock()
-        ledger = await Ledger.open(Journal(directory), clock, Frame(ZoneInfo), first)
+        ledger = await Ledger.open(Journal(directory), clock, Environment(ZoneInfo), initial)
         for verb, pod in drawn:
             await apply(ledger, verb, pod)
             check(ledger)
-        saved = ledger.durable.snapshot()
+        saved = ledger.state.snapshot()
         await ledger.close()
-        again = await Ledger.open(Journal(directory), clock, Frame(ZoneInfo), first)
-        assert again.durable.snapshot() == saved
+        again = await Ledger.open(Journal(directory), clock, Environment(ZoneInfo), initial)
+        assert again.state.snapshot() == saved
         await again.close()
 
     asyncio.run(run())

@@ -3,7 +3,7 @@
 import pytest
 
 from nodeagent.allocator.plan.consumer import Consumer
-from nodeagent.duties.pods import Pod, PodRefused, consumer, is_firm, quantities
+from nodeagent.duties.pods import Pod, PodRefused, consumer, is_non_preemptible, quantities
 
 LEAVES = (
     Consumer("research", namespaces=("ml-*",)),
@@ -54,5 +54,5 @@ def test_a_wrong_annotation_is_named() -> None:
 
 
 def test_firm_pods_say_so() -> None:
-    assert is_firm(Pod("u", "n", "p", annotations={"berth.dev/non-preemptible": "true"}))
-    assert not is_firm(Pod("u", "n", "p"))
+    assert is_non_preemptible(Pod("u", "n", "p", annotations={"berth.dev/non-preemptible": "true"}))
+    assert not is_non_preemptible(Pod("u", "n", "p"))

@@ -17,7 +17,7 @@ from tests.nodeagent.agent_running import PLAN, VirtualClock, agent_at, configur
 
 
 class Broken:
-    """Raises, hangs without ever looking at its view, or answers nonsense."""
+    """Raises, hangs without ever looking at its view, or returns nonsense."""
 
     name = "mine"
 
@@ -92,7 +92,7 @@ async def test_a_broken_policy_stops_nobody(
         (group,) = json.loads(status_json(await agent.status()))["groups"]
         assert group["policy_fallbacks"] == count
         before = agent.ledger.allocator.to_document()
-        monkeypatch.setattr(agent.ledger, "_arm", lambda: None)
+        monkeypatch.setattr(agent.ledger, "_set_alarm", lambda: None)
     async with agent_at(config, clock) as agent:
         assert agent.ledger.allocator.to_document() == before
 

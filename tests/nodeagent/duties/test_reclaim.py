@@ -107,7 +107,7 @@ async def test_a_restart_goes_on_stopping(tmp_path: Path) -> None:
     async with agent_at(config, clock) as agent:
         await agent.admit("b", "borrower", 10)
         await agent.admit("o", "owner", 8)
-        news = agent.ledger.history.watch(agent.ledger.history.shown)
+        news = agent.ledger.history.watch(agent.ledger.history.durable)
         clock.advance(30)
         assert (await anext(news)).document["type"] == "FORCED"
     async with (
@@ -146,7 +146,7 @@ async def test_allocations_that_are_no_pods_are_left_to_their_clients(tmp_path: 
         unit = node.Vector(amounts={"slots": 10})
         await agent.node.Request(node.AllocationRequest(id="b", consumer="borrower", unit=unit))
         await agent.admit("o", "owner", 8)
-        news = agent.ledger.history.watch(agent.ledger.history.shown)
+        news = agent.ledger.history.watch(agent.ledger.history.durable)
         clock.advance(30)
         assert (await anext(news)).document["type"] == "FORCED"
         await agent.node.Release(node.ReleaseRequest(id="b"))

@@ -8,7 +8,7 @@ from nodeagent.ledger.history import KEPT, SAVED, CursorLost, Entry, History
 
 
 def happen(history: History, *documents: dict[str, int]) -> None:
-    history.show(history.add(documents)[-1].cursor)
+    history.mark_durable(history.add(documents)[-1].cursor)
 
 
 async def test_after_a_cursor() -> None:
@@ -58,7 +58,7 @@ async def test_events_are_seen_once_they_are_durable() -> None:
     added = history.add([{"n": 2}, {"n": 3}])
     assert [it.cursor for it in history.after(0)] == [1]
     assert history.saved()["last"] == 3
-    history.show(added[0].cursor)
+    history.mark_durable(added[0].cursor)
     assert [it.cursor for it in history.after(1)] == [2]
-    history.show(added[1].cursor)
+    history.mark_durable(added[1].cursor)
     assert [it.cursor for it in history.after(1)] == [2, 3]

@@ -1,7 +1,8 @@
-"""The ledger: whatever happened and wherever the log ends, the rebuilt state is the one of then."""
+"""The ledger: wherever the log ends, the state rebuilt from it is what it was at that record."""
 
 import asyncio
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -24,16 +25,17 @@ from nodeagent.allocator.values.operation import (
     Tick,
     Unblock,
 )
-from nodeagent.ledger import ledger as keeping
+from nodeagent.ledger import ledger as ledgers
 from nodeagent.ledger.journal.errors import JournalError
 from nodeagent.ledger.journal.frames import frames
 from nodeagent.ledger.journal.journal import Journal
-from nodeagent.ledger.journal.segments import START_BYTES, segments
+from nodeagent.ledger.journal.segments import START_BYTES, segments, snapshots
 from nodeagent.ledger.ledger import Ledger
-from nodeagent.ledger.records import Frame
+from nodeagent.ledger.records import Environment, InitialPlan
 from tests.nodeagent.agent_running import PLAN, START, VirtualClock
+from tests.nodeagent.ledger.journal.journal_writing import Gate
 
-FRAME = Frame(ZoneInfo)
+ENVIRONMENT = Environment(ZoneInfo)
 CAPACITY = {"default": {"slots": 10}}
 ids = st.sampled_from([f"a{n}" for n in range(6)])
 amounts = st.integers(1, 6).map(lambda n: {"slots": n})
@@ -57,24 +59,24 @@ operations = st.one_of(
 )
 
 
-def first() -> Any:
-    return parse_plan(yaml.safe_load(PLAN), ZoneInfo), CAPACITY, "digest"
+def initial() -> InitialPlan:
+    return InitialPlan(parse_plan(yaml.safe_load(PLAN), ZoneInfo), CAPACITY, "digest")
 
 
 async def opened(directory: Path, clock: VirtualClock) -> Ledger:
-    return await Ledger.open(Journal(directory), clock, FRAME, first)
+    return await Ledger.open(Journal(directory), clock, ENVIRONMENT, initial)
 
 
 def everything(ledger: Ledger) -> Any:
-    saved = ledger.durable.snapshot()
-    assert ledger.history.shown == ledger.history.last
+    saved = ledger.state.snapshot()
+    assert ledger.history.durable == ledger.history.last
     return saved
 
 
 async def live(
     ledger: Ledger, clock: VirtualClock, steps: list[tuple[Operation, int]]
 ) -> list[Any]:
-    """Perform; the state after each record of the log."""
+    """Apply the operations; the state after each record of the log."""
     states = [everything(ledger)]
     for number, (operation, seconds) in enumerate(steps):
         clock.moment += seconds * 1000
@@ -88,7 +90,7 @@ async def live(
 
 @given(st.lists(st.tuples(operations, st.sampled_from([0, 0, 1, 31, 130])), max_size=12))
 @settings(max_examples=60, deadline=None)
-def test_every_prefix_of_the_log_is_the_state_of_then(
+def test_every_prefix_of_the_log_rebuilds_its_state(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[Operation, int]]
 ) -> None:
     directory = tmp_path_factory.mktemp("ledger")
@@ -148,7 +150,48 @@ async def test_a_cancelled_caller_loses_nothing(tmp_path: Path) -> None:
     assert set((await opened(tmp_path, VirtualClock())).allocator.allocations) == {"a", "b"}
 
 
-async def test_a_journal_that_fails_ends_the_keeper(
+async def test_what_a_cancelled_caller_asked_for_is_seen_once_it_is_durable(
+    tmp_path: Path,
+) -> None:
+    ledger = await opened(tmp_path, VirtualClock())
+    gate = Gate(ledger._journal)
+    asking = asyncio.ensure_future(ledger.apply(Request("a", "owner", {"slots": 1})))
+    await gate.reached()
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    assert ledger.history.after(0) == [], "it may still be lost"
+    watching = ledger.history.watch(0)
+    gate.open()
+    assert (await anext(watching)).document["id"] == "a"
+    await ledger.close()
+
+
+async def test_alarms_that_come_early_are_set_again(tmp_path: Path) -> None:
+    """As those of the wall clock do, an hour at most after they were set."""
+
+    class Early(VirtualClock):
+        def call_at(self, moment: int, callback: Callable[[], None]) -> Any:
+            return super().call_at(min(moment, self.moment + 10_000), callback)
+
+    clock = Early()
+    ledger = await opened(tmp_path, clock)
+    timers = asyncio.ensure_future(ledger.run_timers())
+    await ledger.apply(Request("b", "borrower", {"slots": 10}))
+    await ledger.apply(Request("o", "owner", {"slots": 4}))
+    watching = ledger.history.watch(ledger.history.durable)
+    forced = asyncio.ensure_future(anext(watching))
+    for _ in range(3):
+        assert not forced.done()
+        clock.advance(10)
+        for _ in range(5):  # the timers' task runs, and waits again
+            await asyncio.sleep(0)
+    assert (await forced).document["type"] == "FORCED"
+    timers.cancel()
+    await ledger.close()
+
+
+async def test_a_journal_that_fails_ends_the_ledger(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ledger = await opened(tmp_path, VirtualClock())
@@ -184,7 +227,7 @@ async def test_pods_that_ended_are_forgotten_in_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("nodeagent.ledger.records.PODS_KEPT", 3)
-    monkeypatch.setattr(keeping, "SNAPSHOT_EVERY", 10)
+    monkeypatch.setattr(ledgers, "SNAPSHOT_EVERY", 10)
     ledger = await opened(tmp_path, VirtualClock())
     await ledger.apply(Request("held", "owner", {"slots": 1}), pod={"uid": "held"})
     for number in range(30):
@@ -192,7 +235,60 @@ async def test_pods_that_ended_are_forgotten_in_time(
         await ledger.apply(Request(uid, "owner", {"slots": 1}), pod={"uid": uid})
         await ledger.apply(Release(uid))
     await ledger.close()
-    assert list(ledger.durable.pods) == ["held", "p27", "p28", "p29"]
+    assert list(ledger.state.pods) == ["held", "p27", "p28", "p29"]
+
+
+async def asked(ledger: Ledger, count: int) -> None:
+    for _ in range(count):
+        uid = f"a{ledger.allocator.seq}"
+        await ledger.apply(Request(uid, "owner", {"slots": 1}), pod={"uid": uid})
+
+
+async def killed(ledger: Ledger) -> None:
+    """End without the snapshot of an orderly end."""
+    await ledger._journal.close()
+
+
+async def test_the_state_is_written_anew_after_so_many_records(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledgers, "SNAPSHOT_EVERY", 10)
+    ledger = await opened(tmp_path, VirtualClock())
+    await asked(ledger, 9)
+    assert snapshots(tmp_path) == []
+    await asked(ledger, 16)
+    before = everything(ledger)
+    await killed(ledger)
+    # One record begins the journal, the others are operations.
+    assert [number for number, _ in snapshots(tmp_path)] == [11, 21]
+    assert [number for number, _ in segments(tmp_path)] == [12, 22]
+    journal = Journal(tmp_path)
+    assert (journal.recovered.snapshot, len(journal.recovered.records)) == (21, 5)
+    ledger = await Ledger.open(journal, VirtualClock(), ENVIRONMENT, initial)
+    assert everything(ledger) == before
+    await ledger.close()
+
+
+async def test_an_agent_that_is_killed_again_and_again_writes_its_state_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledgers, "SNAPSHOT_EVERY", 10)
+    for _ in range(4):
+        ledger = await opened(tmp_path, VirtualClock())
+        await asked(ledger, 4)
+        await killed(ledger)
+    assert [number for number, _ in snapshots(tmp_path)] == [10]
+
+
+async def test_what_was_recovered_is_not_kept_twice(tmp_path: Path) -> None:
+    ledger = await opened(tmp_path, VirtualClock())
+    await asked(ledger, 3)
+    await killed(ledger)
+    ledger = await opened(tmp_path, VirtualClock())
+    assert (ledger._journal.recovered.records, ledger._journal.recovered.last) == ((), 4)
+    await asked(ledger, 1)
+    await killed(ledger)
+    assert Journal(tmp_path).recovered.last == 5
 
 
 async def test_a_journal_of_another_version_is_refused(tmp_path: Path) -> None:
@@ -201,5 +297,5 @@ async def test_a_journal_of_another_version_is_refused(tmp_path: Path) -> None:
     await journal.close()
     journal = Journal(tmp_path)
     with pytest.raises(ValueError, match="of version 99, this agent reads 1"):
-        await Ledger.open(journal, VirtualClock(), FRAME, first)
+        await Ledger.open(journal, VirtualClock(), ENVIRONMENT, initial)
     await journal.close()

@@ -11,7 +11,7 @@ from nodeagent.ledger.journal.frames import (
     encode_frame,
     encode_record,
     frame_at,
-    good_frame_behind,
+    good_frame_after,
 )
 
 values: st.SearchStrategy[Json] = st.recursive(
@@ -57,12 +57,12 @@ def test_any_changed_bit_and_any_cut_is_seen(
     assert frame_at(frame[: at.draw(st.integers(0, len(frame) - 1))], 0) is None
 
 
-def test_a_good_frame_behind_damage_is_found() -> None:
+def test_a_good_frame_after_damage_is_found() -> None:
     first, second = encode_frame(1, [b"1"] * 3), encode_frame(4, [b"2"])
     damaged = b"\xff" + first[1:]
-    assert good_frame_behind(damaged + second, 0, 1) == len(first)
-    assert good_frame_behind(damaged + second[:-1], 0, 1) is None
-    assert good_frame_behind(damaged + bytes(50), 0, 1) is None
+    assert good_frame_after(damaged + second, 0, 1) == len(first)
+    assert good_frame_after(damaged + second[:-1], 0, 1) is None
+    assert good_frame_after(damaged + bytes(50), 0, 1) is None
 
 
 @pytest.mark.parametrize("value", [float("nan"), {"a": [float("inf")]}, {1: 2}, b"x", {"a": {1}}])

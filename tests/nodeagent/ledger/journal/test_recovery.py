@@ -24,7 +24,7 @@ def one_segment(directory: Path) -> Path:
 
 async def test_nothing_there(tmp_path: Path) -> None:
     found = await reopened(tmp_path / "new" / "journal")
-    assert (found.state, found.records, found.last, found.cut) == (None, (), 0, None)
+    assert (found.state, found.records, found.last, found.torn) == (None, (), 0, None)
 
 
 async def test_records_come_back_in_order(tmp_path: Path) -> None:
@@ -47,14 +47,14 @@ async def test_a_cut_at_every_byte_keeps_every_whole_batch(tmp_path: Path) -> No
         found = recover(directory)
         whole = max((end for end in ends if end <= length), default=0)
         assert list(found.records) == RECORDS[: ends.get(whole, 0)]
-        assert (found.cut is None) == (length in ends)
-        if found.cut is not None:
-            assert (found.cut.offset, found.cut.lost) == (whole, length - whole)
-        assert recover(directory).cut is None
+        assert (found.torn is None) == (length in ends)
+        if found.torn is not None:
+            assert (found.torn.offset, found.torn.lost) == (whole, length - whole)
+        assert recover(directory).torn is None
         shutil.rmtree(directory)
 
 
-async def test_writing_goes_on_behind_a_cut(tmp_path: Path) -> None:
+async def test_writing_goes_on_after_a_cut(tmp_path: Path) -> None:
     await fill(tmp_path, RECORDS[:3], RECORDS[3:5])
     path = one_segment(tmp_path)
     path.write_bytes(path.read_bytes()[:-1])
@@ -63,7 +63,7 @@ async def test_writing_goes_on_behind_a_cut(tmp_path: Path) -> None:
 
 
 @given(st.lists(st.integers(1, 3), min_size=1, max_size=4), st.data())
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 def test_a_damaged_byte_loses_at_most_the_last_batch_or_is_refused(
     tmp_path_factory: pytest.TempPathFactory, sizes: list[int], at: st.DataObject
 ) -> None:
@@ -82,7 +82,7 @@ def test_a_damaged_byte_loses_at_most_the_last_batch_or_is_refused(
     if in_last_batch:
         found = recover(directory)
         assert len(found.records) == sum(sizes[:-1])
-        assert found.cut is not None
+        assert found.torn is not None
     else:
         with pytest.raises(JournalCorrupt) as caught:
             recover(directory)
@@ -107,7 +107,7 @@ async def test_a_zeroed_tail_was_never_durable(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes() + bytes(4096))
     found = await reopened(tmp_path)
     assert list(found.records) == RECORDS
-    assert found.cut is not None and found.cut.lost == 4096
+    assert found.torn is not None and found.torn.lost == 4096
 
 
 @pytest.mark.parametrize("gone", [0, 1])
@@ -116,6 +116,29 @@ async def test_a_lost_segment_is_refused(tmp_path: Path, gone: int) -> None:
     segments(tmp_path)[gone][1].unlink()
     with pytest.raises(JournalCorrupt, match=r"gone|missing"):
         recover(tmp_path)
+
+
+async def test_a_lost_segment_after_a_snapshot_is_refused(tmp_path: Path) -> None:
+    """Also if it is the newest, and the records before the snapshot are still in the one before."""
+    await fill(tmp_path, RECORDS[:3])
+    await take_snapshot(tmp_path, "state")
+    await fill(tmp_path, RECORDS[3:])
+    path = segments(tmp_path)[-1][1]
+    path.unlink()
+    with pytest.raises(JournalCorrupt, match=r"segment-0*4: this segment is gone"):
+        recover(tmp_path)
+
+
+async def test_a_segment_without_its_whole_header_begins_anew(tmp_path: Path) -> None:
+    await fill(tmp_path, RECORDS[:3])
+    await take_snapshot(tmp_path, "state")
+    path = segments(tmp_path)[-1][1]
+    path.write_bytes(path.read_bytes()[:5])
+    found = await reopened(tmp_path)
+    assert found.torn is not None
+    assert (found.last, found.torn.offset, found.torn.lost) == (3, 0, 5)
+    await fill(tmp_path, RECORDS[3:])
+    assert list((await reopened(tmp_path)).records) == RECORDS[3:]
 
 
 async def test_a_foreign_file_in_a_segments_place_is_refused(tmp_path: Path) -> None:
@@ -157,6 +180,20 @@ async def test_a_damaged_snapshot_falls_back_to_the_one_before(tmp_path: Path) -
     await take_snapshot(tmp_path, 8)
     assert [number for number, _ in snapshots(tmp_path)] == [4, 8]
     assert (await reopened(tmp_path)).state == 8
+
+
+@pytest.mark.parametrize("content", ["longer", "another's"])
+async def test_a_snapshot_that_is_not_what_its_name_says_is_skipped(
+    tmp_path: Path, content: str
+) -> None:
+    for number in (2, 4):
+        await fill(tmp_path, RECORDS[number - 2 : number])
+        await take_snapshot(tmp_path, number)
+    (_, before), (_, newest) = snapshots(tmp_path)
+    data = newest.read_bytes() + b"x" if content == "longer" else before.read_bytes()
+    newest.write_bytes(data)
+    found = await reopened(tmp_path)
+    assert (found.state, found.last, found.skipped) == (2, 4, (newest,))
 
 
 async def test_a_damaged_first_snapshot_falls_back_to_all_records(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from nodeagent.ledger.journal.errors import JournalError
 from nodeagent.ledger.journal.frames import frames
 from nodeagent.ledger.journal.journal import BATCH_BYTES, Journal
 from nodeagent.ledger.journal.segments import START_BYTES, segments
-from tests.nodeagent.ledger.journal.journal_writing import fill, reopened
+from tests.nodeagent.ledger.journal.journal_writing import Gate, fill, reopened
 
 WRITER = """
 import asyncio, os, sys
@@ -52,10 +52,65 @@ async def test_records_that_wait_together_become_durable_together(tmp_path: Path
     assert len(batches) < 1000
 
 
+async def test_a_record_is_on_the_disk_before_it_is_acknowledged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synchronised: list[int] = []
+    fdatasync = os.fdatasync
+
+    def watched(fd: int) -> None:
+        fdatasync(fd)
+        synchronised.append(os.fstat(fd).st_size)
+
+    monkeypatch.setattr(os, "fdatasync", watched)
+    journal = Journal(tmp_path)
+    for number in (1, 2):
+        await journal.append({"n": number})
+        assert synchronised[-1] == segments(tmp_path)[0][1].stat().st_size
+        assert len(synchronised) == number
+    await journal.close()
+
+
 async def test_batches_are_bounded(tmp_path: Path) -> None:
-    await fill(tmp_path, [{"text": "x" * (BATCH_BYTES // 2)}] * 7)
-    data = segments(tmp_path)[0][1].read_bytes()
-    assert max(len(batch.records) for batch in frames(data, START_BYTES)) <= 3
+    journal = Journal(tmp_path)
+    gate = Gate(journal)
+    waiting = [journal.append({"n": 0})]
+    await gate.reached()
+    waiting += [journal.append({"text": "x" * (BATCH_BYTES // 2)}) for _ in range(5)]
+    gate.open()
+    await asyncio.gather(*waiting)
+    assert gate.batches == [1, 2, 2, 1]
+    await journal.close()
+
+
+async def test_a_snapshot_is_no_part_of_a_batch(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    gate = Gate(journal)
+    waiting = [journal.append({"n": 1})]
+    await gate.reached()
+    waiting += [journal.append({"n": 2}), journal.snapshot("two"), journal.append({"n": 3})]
+    gate.open()
+    assert await asyncio.gather(*waiting) == [1, 2, 2, 3]
+    assert gate.batches == [1, 1, 1]
+    await journal.close()
+    found = await reopened(tmp_path)
+    assert (found.state, found.snapshot, found.records) == ("two", 2, ({"n": 3},))
+
+
+async def test_nothing_is_written_after_a_failure(tmp_path: Path) -> None:
+    """Also if the disk would take it again: the file may end in half a frame."""
+    journal = Journal(tmp_path)
+    gate = Gate(journal, OSError(28, "No space left on device"))
+    failing = [journal.append({"n": 1})]
+    await gate.reached()
+    failing.append(journal.append({"n": 2}))
+    gate.open()
+    for done in failing:
+        with pytest.raises(JournalError, match="No space left"):
+            await done
+    assert gate.batches == [1]
+    await journal.close()
+    assert (await reopened(tmp_path)).last == 0
 
 
 async def test_a_record_that_is_no_record_changes_nothing(tmp_path: Path) -> None:
@@ -67,6 +122,16 @@ async def test_a_record_that_is_no_record_changes_nothing(tmp_path: Path) -> Non
     with pytest.raises(JournalError, match="closed"):
         journal.append({"n": 2})
     assert len((await reopened(tmp_path)).records) == 1
+
+
+async def test_a_state_that_is_no_state_ends_the_journal(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    with pytest.raises(JournalError, match="bytes"):
+        await journal.snapshot({"n": b"bytes"})  # type: ignore[dict-item]  # what the test is about
+    with pytest.raises(JournalError):
+        journal.append({"n": 1})
+    await journal.close()
+    assert (await reopened(tmp_path)).last == 0
 
 
 async def test_a_cancelled_waiter_does_not_stop_the_others(tmp_path: Path) -> None:
@@ -106,11 +171,11 @@ async def test_a_failed_write_ends_the_journal_and_loses_nothing(tmp_path: Path)
     await journal.close()
     found = await reopened(tmp_path)
     assert list(found.records) == [{"n": 1}]
-    assert found.cut is not None
+    assert found.torn is not None
 
 
 def run_writer(directory: Path, start: int, acknowledged: int) -> list[int]:
-    """Let a writer acknowledge that many records, kill it, and give back what it said."""
+    """Let a writer acknowledge that many records, kill it, and return all that it acknowledged."""
     with subprocess.Popen(
         [sys.executable, "-c", WRITER, str(directory), str(start)],
         stdout=subprocess.PIPE,
