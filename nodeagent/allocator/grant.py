@@ -78,7 +78,7 @@ def report_grant(
 def borrowed(pool: Pool, leaf: int, vector: Vector) -> dict[str, int]:
     """What a leaf is above its plan, in the resources of a vector."""
     above = {}
-    weight, entitlements, number = pool.booked.weight, pool.entitlements, pool.number
+    weight, entitlements, number = pool.projected.weight, pool.entitlements, pool.number
     for name in sorted(vector):
         resource = number[name]
         more = weight[resource][leaf] - entitlements[resource].deserved[leaf]
@@ -93,9 +93,9 @@ def free(pool: Pool, transaction: Transaction, allocation: Allocation, vector: V
     What was under notice has left the usage of the time after already.
     """
     expected = credit(pool, allocation, vector)
-    pool.booked.post(allocation.leaf, pool.pairs(minus(vector, expected)), -1)
-    if pool.physical is not pool.booked:
-        pool.physical.post(allocation.leaf, pool.pairs(vector), -1)
+    pool.projected.post(allocation.leaf, pool.pairs(minus(vector, expected)), -1)
+    if pool.current is not pool.projected:
+        pool.current.post(allocation.leaf, pool.pairs(vector), -1)
     allocation.held = minus(allocation.held, vector)
     transaction.report(EventType.FREED, allocation, vector=ordered(vector))
 

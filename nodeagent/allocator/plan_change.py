@@ -5,7 +5,7 @@ from typing import Any
 
 from berth.base.quantity import Vector
 from nodeagent.allocator.claims.reconcile import reconcile
-from nodeagent.allocator.claims.relayout import lay_out_again, rebalance
+from nodeagent.allocator.claims.relayout import rebalance, relayout
 from nodeagent.allocator.claims.release import forget
 from nodeagent.allocator.plan.plan import Group, Plan
 from nodeagent.allocator.plan.plan_reading import check_capacity, parse_plan
@@ -85,7 +85,7 @@ def change_plan(
         transaction.emit(
             EventType.PLAN_CHANGED, group=pool.group.name, window=pool.window, reason="plan"
         )
-        lay_out_again(pool, transaction)
+        relayout(pool, transaction)
         rebalance(pool, transaction)
         reconcile(pool, transaction)
 

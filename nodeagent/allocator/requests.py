@@ -1,9 +1,9 @@
 """A request: its group and leaf are found, who may ask is checked, then it is admitted."""
 
 from berth.base.quantity import ordered, times
-from nodeagent.allocator.claims.admission import admit, standing
+from nodeagent.allocator.claims.admission import admit, verdict_on
 from nodeagent.allocator.claims.reconcile import reconcile
-from nodeagent.allocator.claims.relayout import lay_out_again
+from nodeagent.allocator.claims.relayout import relayout
 from nodeagent.allocator.grant import grant_whole, report_grant
 from nodeagent.allocator.plan.consumer import Order
 from nodeagent.allocator.plan.naming import admits
@@ -41,20 +41,20 @@ def request(state: NodeState, transaction: Transaction, operation: Request) -> V
         if pool.waiting:
             reconcile(pool, transaction)
         return GRANTED
-    before = pool.booked.version
+    before = pool.projected.version
     verdict = admit(pool, transaction, allocation)
     if verdict.answer is Answer.REFUSED:
         del state.allocations[operation.id]
         return verdict
     if allocation.retry and not allocation.held:
         transaction.expire(allocation, transaction.now + ASK_TTL)
-    if pool.booked.version == before and transaction.guard.built_in(pool) is not None:
+    if pool.projected.version == before and transaction.guard.built_in(pool) is not None:
         # Who waits was at rest before, and this one has just been tried: nobody can be served.
         return verdict
     if not pool.claims and not pool.waiting:
         return verdict
     reconcile(pool, transaction)
-    return standing(pool, allocation)
+    return verdict_on(pool, allocation)
 
 
 def _simple(pool: Pool, allocation: Allocation) -> bool:
@@ -111,7 +111,7 @@ def _allocation(pool: Pool, leaf: int, transaction: Transaction, operation: Requ
 
 def _asked_again(pool: Pool, transaction: Transaction, allocation: Allocation) -> Verdict:
     if allocation.state is State.STOPPING:
-        return standing(pool, allocation)
+        return verdict_on(pool, allocation)
     if allocation.held and allocation.expires is not None:
         transaction.expire(allocation, None)
         if allocation.state is State.EARMARKED:
@@ -120,7 +120,7 @@ def _asked_again(pool: Pool, transaction: Transaction, allocation: Allocation) -
         pool.refresh(allocation)
     elif allocation.retry and not allocation.held:
         transaction.expire(allocation, transaction.now + ASK_TTL)
-    return standing(pool, allocation)
+    return verdict_on(pool, allocation)
 
 
 def _system(state: NodeState, transaction: Transaction, operation: Request) -> Verdict:
@@ -136,6 +136,6 @@ def _system(state: NodeState, transaction: Transaction, operation: Request) -> V
         group=group,
         vector=ordered(operation.vector),
     )
-    lay_out_again(pool, transaction)
+    relayout(pool, transaction)
     reconcile(pool, transaction)
     return Verdict(Answer.GRANTED)

@@ -3,7 +3,7 @@
 from typing import Any
 
 from berth.base.quantity import ordered, plus, times
-from nodeagent.allocator.claims.admission import standing
+from nodeagent.allocator.claims.admission import verdict_on
 from nodeagent.allocator.state import NodeState
 from nodeagent.allocator.tree.lending import loans
 from nodeagent.allocator.usage.pool import Pool
@@ -110,7 +110,7 @@ def loan_rows(state: NodeState) -> list[dict[str, Any]]:
     for pool in state.pools.values():
         for resource, name in enumerate(pool.resources):
             found = loans(
-                pool.tree, pool.lending, pool.entitlements[resource], pool.physical.weight[resource]
+                pool.tree, pool.lending, pool.entitlements[resource], pool.current.weight[resource]
             )
             rows += [
                 {
@@ -129,7 +129,7 @@ def _lent(pool: Pool) -> dict[str, dict[str, int]]:
     lent: dict[str, dict[str, int]] = {}
     for resource, name in enumerate(pool.resources):
         found = loans(
-            pool.tree, pool.lending, pool.entitlements[resource], pool.physical.weight[resource]
+            pool.tree, pool.lending, pool.entitlements[resource], pool.current.weight[resource]
         )
         for _, lender, amount in found.pairs:
             row = lent.setdefault(lender, {})
@@ -158,7 +158,7 @@ def explain(state: NodeState, identity: str) -> dict[str, Any] | None:
     portion, least, _ = allocation.portions()
     return {
         **allocation.to_document(),
-        "verdict": standing(pool, allocation).to_document(),
+        "verdict": verdict_on(pool, allocation).to_document(),
         "asks": ordered(times(portion, least)),
         "notices": notices,
     }

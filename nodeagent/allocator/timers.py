@@ -5,9 +5,9 @@ not depend on how often somebody looks.
 """
 
 from nodeagent.allocator.claims.reconcile import reconcile
-from nodeagent.allocator.claims.relayout import lay_out_again, rebalance
+from nodeagent.allocator.claims.relayout import rebalance, relayout
 from nodeagent.allocator.claims.release import release
-from nodeagent.allocator.reclaim.notices import run_out
+from nodeagent.allocator.reclaim.notices import force_overdue
 from nodeagent.allocator.state import NodeState
 from nodeagent.allocator.transaction import LATE_AFTER, Transaction
 from nodeagent.allocator.usage.pool import Pool
@@ -52,7 +52,7 @@ def run_due(state: NodeState, transaction: Transaction, now: int) -> None:
             if pool.boundary is not None and pool.boundary <= transaction.now:
                 _begin_window(state, pool, transaction)
             if pool.claims:
-                run_out(pool, transaction)
+                force_overdue(pool, transaction)
             reconcile(pool, transaction)
 
 
@@ -60,7 +60,7 @@ def _begin_window(state: NodeState, pool: Pool, transaction: Transaction) -> Non
     pool.choose_window(transaction.now, state.plan.zone)
     group = pool.group.name
     transaction.emit(EventType.PLAN_CHANGED, group=group, window=pool.window, reason="window")
-    lay_out_again(pool, transaction)
+    relayout(pool, transaction)
     rebalance(pool, transaction)
 
 

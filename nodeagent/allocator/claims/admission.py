@@ -21,13 +21,13 @@ def admit(pool: Pool, transaction: Transaction, allocation: Allocation) -> Verdi
     if pool.group.order is Order.RECLAIM_FIRST and try_claim(
         pool, transaction, allocation, first=True
     ):
-        return standing(pool, allocation)
+        return verdict_on(pool, allocation)
     if grant_free(pool, transaction, allocation) or try_claim(pool, transaction, allocation):
-        return standing(pool, allocation)
+        return verdict_on(pool, allocation)
     pool.refresh(allocation)
     reason = blocked_by(pool, allocation, times(portion, least))
     transaction.queue(allocation, reason, shortage(pool, allocation))
-    return standing(pool, allocation)
+    return verdict_on(pool, allocation)
 
 
 def _refuse(
@@ -49,13 +49,13 @@ def refused(pool: Pool, allocation: Allocation, vector: dict[str, int]) -> str:
     A limit of an inner consumer does not refuse what fits below it once others have given back.
     """
     leaf = allocation.leaf
-    if leaf in pool.tree.departed:
+    if leaf in pool.tree.orphans:
         return f"the plan has no consumer {allocation.consumer}"
     for name, amount in sorted(vector.items()):
         resource = pool.number.get(name)
         if resource is None or amount > pool.capacity[resource]:
             return f"{name}: more than the group has"
-        cap, usage = pool.entitlements[resource].cap, pool.booked
+        cap, usage = pool.entitlements[resource].cap, pool.projected
         if usage.weight[resource][leaf] + amount > cap[leaf]:
             return f"{name}: above the limit of {allocation.consumer}"
         for node in pool.tree.paths[leaf][1:-1]:
@@ -73,8 +73,10 @@ def grant_free(pool: Pool, transaction: Transaction, allocation: Allocation) -> 
     if most == 1:
         count = 1 if admissible(pool, allocation, pairs) else 0
     else:
-        rooms = (pool.room(allocation.leaf, resource) // amount for resource, amount in pairs)
-        count = _most_admissible(pool, allocation, pairs, min(most, *rooms) if pairs else most)
+        headrooms = (
+            pool.headroom(allocation.leaf, resource) // amount for resource, amount in pairs
+        )
+        count = _most_admissible(pool, allocation, pairs, min(most, *headrooms) if pairs else most)
     if count < least:
         return False
     pool.stop_waiting(allocation)
@@ -110,7 +112,7 @@ def admissible(pool: Pool, allocation: Allocation, pairs: Pairs) -> bool:
 def in_plan_everywhere(pool: Pool, leaf: int, pairs: Pairs) -> bool:
     """Whether the leaf and every consumer above it stay within their plan with this on top."""
     for resource, amount in pairs:
-        weight, deserved = pool.booked.weight[resource], pool.entitlements[resource].deserved
+        weight, deserved = pool.projected.weight[resource], pool.entitlements[resource].deserved
         for node in pool.tree.paths[leaf]:
             used = sum(weight[below] for below in pool.tree.under(node))
             if used + amount > deserved[node]:
@@ -123,7 +125,7 @@ def shortage(pool: Pool, allocation: Allocation) -> dict[str, int]:
     portion, least, _ = allocation.portions()
     short = {}
     for name, amount in times(portion, least).items():
-        missing = amount - pool.room(allocation.leaf, pool.number[name])
+        missing = amount - pool.headroom(allocation.leaf, pool.number[name])
         if missing > 0:
             short[name] = missing
     return short
@@ -132,15 +134,17 @@ def shortage(pool: Pool, allocation: Allocation) -> dict[str, int]:
 def _lacking(pool: Pool, claim: Claim, allocation: Allocation) -> dict[str, int]:
     """What a claim still waits for: neither set aside for it nor free."""
     open_part = minus(claim.vector, claim.earmark)
-    room = {name: pool.physical.room(allocation.leaf, pool.number[name]) for name in open_part}
-    return ordered(minus(open_part, room) or open_part)
+    headroom = {
+        name: pool.current.headroom(allocation.leaf, pool.number[name]) for name in open_part
+    }
+    return ordered(minus(open_part, headroom) or open_part)
 
 
 def blocked_by(pool: Pool, allocation: Allocation, vector: dict[str, int]) -> str:
     """The words for why an allocation waits."""
     pairs = pool.pairs(vector)
     leaf = allocation.leaf
-    for resource, nodes in pool.booked.crowded(leaf, pairs).items():
+    for resource, nodes in pool.projected.exceeded(leaf, pairs).items():
         limiting = [node for node in nodes if node]
         name = pool.resources[resource]
         if limiting:
@@ -150,17 +154,17 @@ def blocked_by(pool: Pool, allocation: Allocation, vector: dict[str, int]) -> st
         return f"{name}: above plan and nothing is free"
     if allocation.firm and not in_plan_everywhere(pool, leaf, pairs):
         return "non-preemptible, and not in plan at every level"
-    if pool.physical is not pool.booked and not pool.physical.fits(leaf, pairs):
+    if pool.current is not pool.projected and not pool.current.fits(leaf, pairs):
         return "waits for units that others are giving back"
     return "no lender that permits it has units to lend"
 
 
 def _in_plan(pool: Pool, leaf: int, resource: int, more: int) -> bool:
-    used = pool.booked.weight[resource][leaf]
+    used = pool.projected.weight[resource][leaf]
     return used + more < pool.entitlements[resource].deserved[leaf]
 
 
-def standing(pool: Pool, allocation: Allocation) -> Verdict:
+def verdict_on(pool: Pool, allocation: Allocation) -> Verdict:
     """Where an allocation stands now, as the answer to its client."""
     state = allocation.state
     if state is State.STOPPING:

@@ -5,7 +5,7 @@ shrunk, or the consumer asks to be rebalanced when a window begins.
 """
 
 from nodeagent.allocator.claims.release import forget
-from nodeagent.allocator.policy.victims import Targets, Trial, Watch, candidates, choose
+from nodeagent.allocator.policy.victims import Bound, Targets, Trial, candidates, choose
 from nodeagent.allocator.reclaim.notices import give_notice, refresh_state, report_cancelled
 from nodeagent.allocator.transaction import Transaction
 from nodeagent.allocator.usage.allocation import State
@@ -14,7 +14,7 @@ from nodeagent.allocator.usage.pool import Pool
 from nodeagent.allocator.values.event import EventType
 
 
-def lay_out_again(pool: Pool, transaction: Transaction) -> None:
+def relayout(pool: Pool, transaction: Transaction) -> None:
     """Enter everything under the plan and capacity in force now, and repair what exceeds it.
 
     Claims are called off first. Who still has a claim makes it again at once, and notices that
@@ -26,17 +26,17 @@ def lay_out_again(pool: Pool, transaction: Transaction) -> None:
                 earlier = transaction.earlier.get(key, notice.deadline)
                 transaction.earlier[key] = min(earlier, notice.deadline)
     for claim in list(pool.claims.values()):
-        call_off(transaction, claim)
+        cancel_claim(transaction, claim)
         if not claim.notices:
             del pool.claims[claim.id]
     pool.lay_out(transaction.allocations.values())
-    _spared_states(pool, transaction)
-    _end_departed(pool, transaction)
+    _refresh_noticed(pool, transaction)
+    _end_orphans(pool, transaction)
     _report_unbalanced(pool, transaction)
     repair(pool, transaction)
 
 
-def call_off(transaction: Transaction, claim: Claim) -> None:
+def cancel_claim(transaction: Transaction, claim: Claim) -> None:
     """End a claim but for what is being stopped already; the usage are to be laid out anew."""
     claimant = transaction.allocations.get(claim.allocation)
     if claimant is not None:
@@ -48,26 +48,26 @@ def call_off(transaction: Transaction, claim: Claim) -> None:
         if notice.forced:
             continue
         table = transaction.allocations
-        spared = [key for key in notice.cuts if table[key].state is not State.STOPPING]
-        for key in spared:
+        cancelled = [key for key in notice.cuts if table[key].state is not State.STOPPING]
+        for key in cancelled:
             del notice.cuts[key]
-        if spared:
-            report_cancelled(transaction, notice, spared)
+        if cancelled:
+            report_cancelled(transaction, notice, cancelled)
         if not notice.cuts:
             del claim.notices[notice.id]
 
 
-def _spared_states(pool: Pool, transaction: Transaction) -> None:
+def _refresh_noticed(pool: Pool, transaction: Transaction) -> None:
     """Nobody is under notice any more but for those that are being stopped."""
     for allocation in transaction.allocations.values():
         if allocation.group == pool.group.name and allocation.state is State.NOTICED:
             refresh_state(pool, allocation)
 
 
-def _end_departed(pool: Pool, transaction: Transaction) -> None:
+def _end_orphans(pool: Pool, transaction: Transaction) -> None:
     """Who waits for a consumer that the plan names no more is refused; who holds, asks no more."""
     for allocation in list(transaction.allocations.values()):
-        if allocation.group != pool.group.name or allocation.leaf not in pool.tree.departed:
+        if allocation.group != pool.group.name or allocation.leaf not in pool.tree.orphans:
             continue
         if allocation.held:
             allocation.target = dict(allocation.held)
@@ -94,13 +94,13 @@ def repair(pool: Pool, transaction: Transaction) -> None:
     short = [
         resource
         for resource, capacity in enumerate(pool.capacity)
-        if pool.booked.upward(resource, 0) > capacity
+        if pool.projected.upward(resource, 0) > capacity
     ]
     if not short:
         return
     targets = transaction.guard.targets(pool, -1, (), short, None)
-    watches = [Watch(resource, 0, pool.capacity[resource]) for resource in short]
-    _take_back(pool, transaction, watches, targets, pinned=False)
+    bounds = [Bound(resource, 0, pool.capacity[resource]) for resource in short]
+    _take_back(pool, transaction, bounds, targets, pinned=False)
 
 
 def rebalance(pool: Pool, transaction: Transaction) -> None:
@@ -108,22 +108,22 @@ def rebalance(pool: Pool, transaction: Transaction) -> None:
     for leaf in pool.tree.leaves:
         if not pool.tree.consumers[leaf].rebalance_on_window:
             continue
-        watches = [
-            Watch(resource, leaf, entitlement.deserved[leaf])
+        bounds = [
+            Bound(resource, leaf, entitlement.deserved[leaf])
             for resource, entitlement in enumerate(pool.entitlements)
-            if pool.booked.weight[resource][leaf] > entitlement.deserved[leaf]
+            if pool.projected.weight[resource][leaf] > entitlement.deserved[leaf]
         ]
-        targets = {watch.resource: pool.entitlements[watch.resource].deserved for watch in watches}
-        if watches:
-            _take_back(pool, transaction, watches, targets, pinned=True)
+        targets = {bound.resource: pool.entitlements[bound.resource].deserved for bound in bounds}
+        if bounds:
+            _take_back(pool, transaction, bounds, targets, pinned=True)
 
 
 def _take_back(
-    pool: Pool, transaction: Transaction, watches: list[Watch], targets: Targets, *, pinned: bool
+    pool: Pool, transaction: Transaction, bounds: list[Bound], targets: Targets, *, pinned: bool
 ) -> None:
     """Open a claim for nobody. What firm allocations hold too much cannot be taken."""
-    trial = Trial(pool, pool.booked.copy(), watches)
-    nodes = {watch.node for watch in watches}
+    trial = Trial(pool, pool.projected.copy(), bounds)
+    nodes = {bound.node for bound in bounds}
     found = [
         one
         for one in candidates(pool, targets)
@@ -133,7 +133,7 @@ def _take_back(
     chosen = choose(trial, order, targets)
     if chosen is None:
         chosen = order
-    names = tuple(pool.resources[watch.resource] for watch in watches)
+    names = tuple(pool.resources[bound.resource] for bound in bounds)
     claim = Claim(transaction.name("c"), pool.group.name, "", {}, names, transaction.now, pinned)
     pool.open_claim(claim)
     cuts = [(one.allocation, one.vector) for one in chosen]

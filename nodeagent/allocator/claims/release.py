@@ -1,7 +1,7 @@
 """Release, cancel and modify: what an allocation gives back or no longer asks for."""
 
 from berth.base.quantity import Vector, minus, times
-from nodeagent.allocator.claims.admission import admit, refused, standing
+from nodeagent.allocator.claims.admission import admit, refused, verdict_on
 from nodeagent.allocator.grant import free
 from nodeagent.allocator.reclaim.notices import refresh_state, withdraw
 from nodeagent.allocator.transaction import ASK_TTL, Transaction
@@ -51,7 +51,7 @@ def release(
 def _end(pool: Pool, transaction: Transaction, allocation: Allocation) -> dict[str, int]:
     """All of an allocation is free while nothing is being reclaimed: the common case."""
     freed = allocation.held
-    pool.booked.post(allocation.leaf, allocation.pairs, -1)
+    pool.projected.post(allocation.leaf, allocation.pairs, -1)
     transaction.report(EventType.FREED, allocation, vector=freed)
     if allocation.missing:
         pool.stop_waiting(allocation)
@@ -141,4 +141,4 @@ def modify(
             allocation.target = {**before[3], **allocation.held}
             pool.refresh(allocation)
         return verdict
-    return standing(pool, allocation)
+    return verdict_on(pool, allocation)

@@ -96,7 +96,7 @@ class TreeReader:
         self, path: str, row: Mapping[str, Any], above: Inherited, depth: int
     ) -> Consumer | None:
         name = self._name(path, row)
-        own = self._handed_down(path, row, above)
+        own = self._inherited(path, row, above)
         children: tuple[Consumer, ...] = ()
         if "consumers" in row:
             children = self.consumers(join(path, "consumers"), row["consumers"], own, depth + 1)
@@ -121,7 +121,7 @@ class TreeReader:
             children=children,
         )
 
-    def _handed_down(self, path: str, row: Mapping[str, Any], above: Inherited) -> Inherited:
+    def _inherited(self, path: str, row: Mapping[str, Any], above: Inherited) -> Inherited:
         return Inherited(
             grace=self._duration(path, row, "grace", above.grace) or 0,
             lendout_grace=self._duration(path, row, "lendoutGrace", above.lendout_grace),

@@ -183,8 +183,8 @@ def check_capacity(plan: Plan, capacity: Mapping[str, Vector]) -> None:
     findings = Findings()
     for number, group in enumerate(plan.groups):
         have = capacity.get(group.name, {})
-        for transaction, window in enumerate(group.windows):
-            path = f"spec.groups[{number}].windows[{transaction}].consumers"
+        for index, window in enumerate(group.windows):
+            path = f"spec.groups[{number}].windows[{index}].consumers"
             if group.over_allocate or group.mode is Mode.SHARE:
                 continue
             for resource, total in sorted(total_own(window.consumers).items()):

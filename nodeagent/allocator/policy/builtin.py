@@ -11,9 +11,8 @@ from nodeagent.allocator.policy.victims import Candidate, Targets
 from nodeagent.allocator.tree.division import by_tier
 from nodeagent.allocator.tree.targets import Divide, by_share
 from nodeagent.allocator.tree.tree import Tree
-from nodeagent.allocator.usage.allocation import Allocation, Wish
+from nodeagent.allocator.usage.allocation import Allocation, Shape
 from nodeagent.allocator.usage.pool import Pool
-from nodeagent.allocator.usage.usage import Pairs
 
 Key = tuple[int, ...]
 Measure = Callable[[Pool, int, int], int]
@@ -22,12 +21,14 @@ Measure = Callable[[Pool, int, int], int]
 
 def above_plan(pool: Pool, resource: int, node: int) -> int:
     """What a consumer weighs above its plan."""
-    return max(0, pool.booked.upward(resource, node) - pool.entitlements[resource].deserved[node])
+    return max(
+        0, pool.projected.upward(resource, node) - pool.entitlements[resource].deserved[node]
+    )
 
 
 def all_of_it(pool: Pool, resource: int, node: int) -> int:
     """All that a consumer weighs: the measure of dominant resource fairness."""
-    return pool.booked.upward(resource, node)
+    return pool.projected.upward(resource, node)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +56,13 @@ class BuiltIn:
             return sorted(waiting, key=lambda one: (one.seq, one.id))
         scale = _Scale(pool, range(len(pool.resources)))
         levels: dict[int, Key] = {0: ()}
-        first: dict[Wish, tuple[bool, Key]] = {}
+        first: dict[Shape, tuple[bool, Key]] = {}
         for one in waiting:
-            if one.wish not in first:
-                leaf, asked, _ = one.wish
+            if one.shape not in first:
+                leaf, asked, _ = one.shape
                 key = self._levels(pool, leaf, scale, levels)
-                first[one.wish] = (not _within_plan(pool, leaf, asked), key)
-        return sorted(waiting, key=lambda one: (first[one.wish], one.seq, one.id))
+                first[one.shape] = (not pool.in_plan(leaf, asked), key)
+        return sorted(waiting, key=lambda one: (first[one.shape], one.seq, one.id))
 
     def _levels(self, pool: Pool, node: int, scale: "_Scale", known: dict[int, Key]) -> Key:
         """The parts from the root down to a node; `known` are those worked out before."""
@@ -97,7 +98,7 @@ class BuiltIn:
         )
 
     def _excess(self, pool: Pool, leaf: int, targets: Targets, scale: "_Scale") -> Key:
-        weight = pool.booked.weight
+        weight = pool.projected.weight
         excess = max(
             scale.of(self._counted(pool, weight[each][leaf], each, goal[leaf]), leaf, each)
             for each, goal in targets.items()
@@ -132,14 +133,7 @@ class _Scale:
 def in_plan(pool: Pool, allocation: Allocation) -> bool:
     """Whether the least an allocation asks for lies within its leaf's plan."""
     portion, least, _ = allocation.portions()
-    return _within_plan(pool, allocation.leaf, pool.pairs(times(portion, least)))
-
-
-def _within_plan(pool: Pool, leaf: int, pairs: Pairs) -> bool:
-    return all(
-        pool.booked.weight[resource][leaf] + amount <= pool.entitlements[resource].deserved[leaf]
-        for resource, amount in pairs
-    )
+    return pool.in_plan(allocation.leaf, pool.pairs(times(portion, least)))
 
 
 def _by_rank(tree: Tree) -> Divide:

@@ -1,6 +1,6 @@
 """The frame for sharing policies: what one is asked, and what it sees of a group.
 
-A policy is found by the entry point group `berth.sharing_policies` (the daemon looks; this room
+A policy is found by the entry point group `berth.sharing_policies` (the daemon looks; this headroom
 reads no files) and named by a group's `policy` in the plan. It must be pure: its answers follow
 from the view alone. The allocator re-checks each answer and falls back to `hybrid` where a policy
 raises, takes longer than its deadline or answers outside the invariants.

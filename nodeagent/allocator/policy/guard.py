@@ -175,8 +175,8 @@ def demands_of(pool: Pool, leaf: int, more: Pairs, short: Sequence[int]) -> dict
         resource: roll_up(
             pool.tree,
             pool.entitlements[resource],
-            pool.booked.weight[resource],
-            {leaf: pool.booked.weight[resource][leaf] + extra.get(resource, 0)}
+            pool.projected.weight[resource],
+            {leaf: pool.projected.weight[resource][leaf] + extra.get(resource, 0)}
             if leaf >= 0
             else {},
         )
@@ -215,7 +215,7 @@ def parts_in_order(found: list[Candidate]) -> list[Candidate]:
 
 
 def ask_of(pool: Pool, allocation: Allocation, vector: Mapping[str, int]) -> Ask:
-    """An allocation's wish as a policy sees it."""
+    """An allocation's shape as a policy sees it."""
     return Ask(
         allocation.id,
         allocation.consumer,
@@ -254,5 +254,5 @@ def _node(pool: Pool, number: int) -> Node:
         },
         hold={name: row.hold[number] for name, row in zip(names, pool.entitlements, strict=True)},
         cap={name: row.cap[number] for name, row in zip(names, pool.entitlements, strict=True)},
-        used={name: pool.booked.upward(each, number) for each, name in enumerate(names)},
+        used={name: pool.projected.upward(each, number) for each, name in enumerate(names)},
     )

@@ -33,7 +33,7 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True)
-class Watch:
+class Bound:
     """A bound that must hold for the claim to fit: a node's weight of one resource."""
 
     resource: int
@@ -47,16 +47,16 @@ class Trial:
 
     pool: Pool
     usage: Usage
-    watches: Sequence[Watch]
+    bounds: Sequence[Bound]
     loans_of: Sequence[int] = ()
     _path_of: dict[int, frozenset[int]] = field(default_factory=dict)
 
-    def short(self) -> list[Watch]:
+    def short(self) -> list[Bound]:
         """The bounds that do not hold yet."""
         return [
-            watch
-            for watch in self.watches
-            if self.usage.upward(watch.resource, watch.node) > watch.most
+            bound
+            for bound in self.bounds
+            if self.usage.upward(bound.resource, bound.node) > bound.most
         ]
 
     def unfunded(self) -> list[int]:
@@ -80,7 +80,7 @@ class Trial:
 
 def candidates(pool: Pool, targets: Targets) -> list[Candidate]:
     """What may be taken back from leaves above target, allocation by allocation, unordered."""
-    weight = pool.booked.weight
+    weight = pool.projected.weight
     found: list[Candidate] = []
     for leaf in pool.tree.leaves:
         if any(weight[resource][leaf] > goal[leaf] for resource, goal in targets.items()):
@@ -93,7 +93,7 @@ def claims_above(
     pool: Pool, allocations: Mapping[str, Allocation], targets: Targets
 ) -> list[Candidate]:
     """Claims of leaves above target, newest first: they give way before anything that runs."""
-    weight = pool.booked.weight
+    weight = pool.projected.weight
     found = []
     for claim in reversed(pool.claims.values()):
         if not claim.allocation:
@@ -119,7 +119,7 @@ def parts_of(pool: Pool, allocation: Allocation, targets: Iterable[int]) -> list
         return []
     vectors: list[tuple[dict[str, int], bool]] = []
     if allocation.elastic:
-        surplus = minus(left, allocation.floor())
+        surplus = minus(left, allocation.least_vector())
         steps = [
             surplus.get(name, 0) // amount for name, amount in allocation.unit.items() if amount
         ]
@@ -152,15 +152,15 @@ def choose(
     return _fill_back(trial, taken)
 
 
-def _helps(trial: Trial, candidate: Candidate, short: list[Watch], targets: Targets) -> bool:
+def _helps(trial: Trial, candidate: Candidate, short: list[Bound], targets: Targets) -> bool:
     """Whether its leaf is above target in something short, under a node where it is short."""
     leaf, weight = candidate.allocation.leaf, trial.usage.weight
     path = trial.pool.tree.paths[leaf]
     held = {resource for resource, _ in candidate.pairs}
-    for watch in short:
-        resource = watch.resource
+    for bound in short:
+        resource = bound.resource
         above = weight[resource][leaf] > targets[resource][leaf]
-        if above and resource in held and watch.node in path:
+        if above and resource in held and bound.node in path:
             return True
     if short:
         return False

@@ -23,7 +23,7 @@ def give_notice(
         notice = _notice_for(pool, transaction, claim, allocation, claimant)
         kept = notice.cuts.get(allocation.id, {})
         notice.cuts[allocation.id] = ordered(plus(kept, vector))
-        pool.booked.post(allocation.leaf, pool.pairs(vector), -1)
+        pool.projected.post(allocation.leaf, pool.pairs(vector), -1)
         if allocation.claim:
             withdraw(pool, transaction, pool.claims[allocation.claim])
         pool.stop_waiting(allocation)
@@ -83,7 +83,7 @@ def _describe(
         resource = pool.number[name]
         leaf = 0 if claimant is None else claimant.leaf
         spare = min(
-            pool.booked.cap[resource][node] - pool.booked.upward(resource, node)
+            pool.projected.cap[resource][node] - pool.projected.upward(resource, node)
             for node in pool.tree.paths[leaf]
         )
         amount = total.get(name, 0) - max(0, spare)
@@ -138,7 +138,7 @@ def force(pool: Pool, transaction: Transaction, notice: Notice) -> None:
     )
 
 
-def run_out(pool: Pool, transaction: Transaction) -> None:
+def force_overdue(pool: Pool, transaction: Transaction) -> None:
     """Force the notices whose deadline has come, and report those that outlast the leeway."""
     for claim in list(pool.claims.values()):
         for notice in list(claim.notices.values()):
@@ -160,11 +160,13 @@ def cancel_needless(pool: Pool, transaction: Transaction, claim: Claim) -> None:
     for notice in reversed(list(claim.notices.values())):
         if notice.forced or claim.pinned:
             continue
-        spared = [
-            key for key in reversed(list(notice.cuts)) if _spare(pool, transaction, notice, key)
+        cancelled = [
+            key
+            for key in reversed(list(notice.cuts))
+            if _cancel_cut(pool, transaction, notice, key)
         ]
-        if spared:
-            report_cancelled(transaction, notice, spared)
+        if cancelled:
+            report_cancelled(transaction, notice, cancelled)
             notice.required = {}
             for cut in notice.cuts.values():
                 notice.required = plus(notice.required, cut)
@@ -172,25 +174,25 @@ def cancel_needless(pool: Pool, transaction: Transaction, claim: Claim) -> None:
             del claim.notices[notice.id]
 
 
-def report_cancelled(transaction: Transaction, notice: Notice, spared: list[str]) -> None:
+def report_cancelled(transaction: Transaction, notice: Notice, cancelled: list[str]) -> None:
     """Tell a borrower which allocations it may keep after all."""
     transaction.emit(
         EventType.RECLAIM_CANCELLED,
         notice=notice.id,
         consumer=notice.consumer,
         group=notice.group,
-        ids=sorted(spared),
+        ids=sorted(cancelled),
     )
 
 
-def _spare(pool: Pool, transaction: Transaction, notice: Notice, key: str) -> bool:
+def _cancel_cut(pool: Pool, transaction: Transaction, notice: Notice, key: str) -> bool:
     allocation = transaction.allocations[key]
     pairs = pool.pairs(notice.cuts[key])
-    if allocation.state is State.STOPPING or not pool.booked.fits(allocation.leaf, pairs):
+    if allocation.state is State.STOPPING or not pool.projected.fits(allocation.leaf, pairs):
         return False
     if pool.unfunded(allocation.leaf, pairs):
         return False
-    pool.booked.post(allocation.leaf, pairs)
+    pool.projected.post(allocation.leaf, pairs)
     del notice.cuts[key]
     refresh_state(pool, allocation)
     return True
@@ -217,8 +219,8 @@ def withdraw(pool: Pool, transaction: Transaction, claim: Claim) -> None:
     """
     allocation = transaction.allocations.get(claim.allocation)
     if allocation is not None:
-        pool.booked.post(allocation.leaf, pool.pairs(claim.vector), -1)
-        pool.physical.post(allocation.leaf, pool.pairs(claim.earmark), -1)
+        pool.projected.post(allocation.leaf, pool.pairs(claim.vector), -1)
+        pool.current.post(allocation.leaf, pool.pairs(claim.earmark), -1)
         allocation.claim = ""
         if allocation.state is State.RECLAIMING:
             allocation.move(State.PENDING)

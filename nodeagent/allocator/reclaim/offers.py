@@ -82,11 +82,13 @@ def _exchange(
         total = plus(total, cut)
     if not covers(total, notice.required):
         return "does not cover what is required"
-    before, old = _crowded(pool, transaction), notice.cuts
+    before, old = _exceeded(pool, transaction), notice.cuts
     _post(pool, transaction, old, 1)
     _post(pool, transaction, cuts, -1)
     notice.cuts = cuts
-    if _crowded(pool, transaction) - before or pool.unfunded(0, [(each, 0) for each in _all(pool)]):
+    if _exceeded(pool, transaction) - before or pool.unfunded(
+        0, [(each, 0) for each in _all(pool)]
+    ):
         _post(pool, transaction, cuts, 1)
         _post(pool, transaction, old, -1)
         notice.cuts = old
@@ -110,10 +112,10 @@ def _all(pool: Pool) -> range:
 
 def _post(pool: Pool, transaction: Transaction, cuts: dict[str, dict[str, int]], sign: int) -> None:
     for key, cut in cuts.items():
-        pool.booked.post(transaction.allocations[key].leaf, pool.pairs(cut), sign)
+        pool.projected.post(transaction.allocations[key].leaf, pool.pairs(cut), sign)
 
 
-def _crowded(pool: Pool, transaction: Transaction) -> set[tuple[int, int]]:
+def _exceeded(pool: Pool, transaction: Transaction) -> set[tuple[int, int]]:
     """Where a bound that a claim relies on does not hold: (resource, node)."""
     leaves = {0}
     for claim in pool.claims.values():
@@ -123,6 +125,6 @@ def _crowded(pool: Pool, transaction: Transaction) -> set[tuple[int, int]]:
     return {
         (resource, node)
         for leaf in leaves
-        for resource, nodes in pool.booked.crowded(leaf, nothing).items()
+        for resource, nodes in pool.projected.exceeded(leaf, nothing).items()
         for node in nodes
     }

@@ -22,7 +22,7 @@ class Entitlement:
     hold: list[int]
     cap: list[int]
     unbalanced: tuple[int, ...]
-    spare: Mapping[int, int]
+    private_pools: Mapping[int, int]
 
 
 def entitle(tree: Tree, resource: str, capacity: int, mode: Mode) -> Entitlement:
@@ -46,8 +46,8 @@ def entitle(tree: Tree, resource: str, capacity: int, mode: Mode) -> Entitlement
         node: deserved[node] - sum(deserved[child] for child in tree.children[node])
         for node in tree.inner
     }
-    spare = {node: amount for node, amount in rest.items() if amount > 0}
-    return Entitlement(deserved, hold, cap, tuple(unbalanced), spare)
+    private_pools = {node: amount for node, amount in rest.items() if amount > 0}
+    return Entitlement(deserved, hold, cap, tuple(unbalanced), private_pools)
 
 
 def _own(tree: Tree, node: int, resource: str, mode: Mode) -> int:
@@ -62,8 +62,8 @@ def _split(
     if pool <= 0 or mode is Mode.OWNERSHIP:
         return base
     limits = [tree.consumers[child].limit.get(resource, UNLIMITED) for child in below]
-    room = [max(0, limit - part) for limit, part in zip(limits, base, strict=True)]
-    extra = waterfill(pool, [tree.shares[child] for child in below], room)
+    headroom = [max(0, limit - part) for limit, part in zip(limits, base, strict=True)]
+    extra = waterfill(pool, [tree.shares[child] for child in below], headroom)
     return [part + more for part, more in zip(base, extra, strict=True)]
 
 

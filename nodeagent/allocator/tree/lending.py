@@ -93,29 +93,37 @@ def covered(tree: Tree, lending: Lending, entitlement: Entitlement, usage: Seque
 
     Leaves that the rules treat alike are one node of the graph, which changes no greatest flow.
     """
-    deserved, hold, spare = entitlement.deserved, entitlement.hold, entitlement.spare
+    deserved, hold, private_pools = (
+        entitlement.deserved,
+        entitlement.hold,
+        entitlement.private_pools,
+    )
     sources: dict[tuple[int, tuple[int, ...]], int] = {}
     idle: dict[int, int] = {}
     for leaf in tree.leaves:
         plan, used = deserved[leaf], usage[leaf]
         if used > plan:
-            pools = tuple(node for node in tree.paths[leaf][1:] if node in spare) if spare else ()
+            pools = (
+                tuple(node for node in tree.paths[leaf][1:] if node in private_pools)
+                if private_pools
+                else ()
+            )
             key = (lending.borrowing[leaf], pools)
             sources[key] = sources.get(key, 0) + used - plan
         elif plan > used and plan > hold[leaf]:
             circle = lending.lending[leaf]
             idle[circle] = idle.get(circle, 0) + plan - max(used, hold[leaf])
-    return not sources or _flows(lending, sources, idle, spare)
+    return not sources or _flows(lending, sources, idle, private_pools)
 
 
 def _flows(
     lending: Lending,
     sources: Mapping[tuple[int, tuple[int, ...]], int],
     idle: Mapping[int, int],
-    spare: Mapping[int, int],
+    private_pools: Mapping[int, int],
 ) -> bool:
     """Whether classes of borrowers (class, pools above) can have what they use from lenders."""
-    sinks = {f"pool {node}": amount for node, amount in spare.items()}
+    sinks = {f"pool {node}": amount for node, amount in private_pools.items()}
     sinks |= {f"lender {circle}": amount for circle, amount in idle.items()}
     edges = {
         str(key): [f"pool {node}" for node in key[1]]
@@ -140,14 +148,16 @@ def loans(tree: Tree, lending: Lending, entitlement: Entitlement, usage: Sequenc
         idle = deserved[leaf] - max(usage[leaf], hold[leaf])
         if idle > 0:
             sinks[name] = idle
-    for node, spare in entitlement.spare.items():
-        sinks[tree.consumers[node].name] = spare
+    for node, amount in entitlement.private_pools.items():
+        sinks[tree.consumers[node].name] = amount
     edges: dict[str, list[str]] = {}
     alike: dict[tuple[int, tuple[int, ...]], list[str]] = {}
     for leaf in tree.leaves:
         name = tree.consumers[leaf].name
         if name in sources:
-            pools = tuple(node for node in tree.paths[leaf][1:] if node in entitlement.spare)
+            pools = tuple(
+                node for node in tree.paths[leaf][1:] if node in entitlement.private_pools
+            )
             key = (lending.borrowing.get(leaf, 0), pools)
             if key not in alike:
                 alike[key] = _edges(tree, lending, leaf, sinks)

@@ -20,12 +20,12 @@ Divide = Callable[[int, tuple[int, ...], list[int]], list[int]]
 class Demand:
     """The rolled-up demand of one resource per node.
 
-    `wanted` is e: what a node asks for, at least its hold, at most its cap. `standing` is U: what
+    `wanted` is e: what a node asks for, at least its hold, at most its cap. `present` is U: what
     it weighs now, before the demand at hand. `capped` is dc: a leaf's demand within its cap.
     """
 
     wanted: list[int]
-    standing: list[int]
+    present: list[int]
     capped: list[int]
 
 
@@ -99,7 +99,7 @@ def reach(
     for node in path[1:]:
         below = sum(wanted[child] for child in tree.children[node])
         wanted[node] = min(max(below, entitlement.hold[node]), entitlement.cap[node])
-    demand = Demand(wanted, base.standing, base.capped)
+    demand = Demand(wanted, base.present, base.capped)
     for index in range(len(path) - 1, 0, -1):
         node = path[index]
         parts = _split_one(tree, node, entitlement, demand, budget, divide, cut)
@@ -123,26 +123,26 @@ def _split_one(
     claims = [
         min(want, entitlement.deserved[child]) for want, child in zip(wanted, below, strict=True)
     ]
-    spare = budget - sum(claims)
-    if spare < 0:
+    surplus = budget - sum(claims)
+    if surplus < 0:
         # Only after a loss of capacity: then the plan's own proportions decide.
         return hamilton(budget, claims)
     got = claims
     if tree.sticky[node]:
         held = [
-            max(0, min(demand.standing[child], want) - claim)
+            max(0, min(demand.present[child], want) - claim)
             for child, want, claim in zip(below, wanted, claims, strict=True)
         ]
-        kept = _keep(spare, below, held, divide, cut)
-        spare -= sum(kept)
+        kept = _keep(surplus, below, held, divide, cut)
+        surplus -= sum(kept)
         got = [have + keep for have, keep in zip(got, kept, strict=True)]
     rest = [want - have for want, have in zip(wanted, got, strict=True)]
-    return [have + more for have, more in zip(got, divide(spare, below, rest), strict=True)]
+    return [have + more for have, more in zip(got, divide(surplus, below, rest), strict=True)]
 
 
 def _keep(
-    spare: int, below: tuple[int, ...], held: list[int], divide: Divide, cut: Cut
+    surplus: int, below: tuple[int, ...], held: list[int], divide: Divide, cut: Cut
 ) -> list[int]:
-    if sum(held) <= spare:
+    if sum(held) <= surplus:
         return held
-    return hamilton(spare, held) if cut is Cut.PRORATA else divide(spare, below, held)
+    return hamilton(surplus, held) if cut is Cut.PRORATA else divide(surplus, below, held)

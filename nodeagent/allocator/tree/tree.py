@@ -27,7 +27,7 @@ class Tree:
     leaves: tuple[int, ...]
     inner: tuple[int, ...]
     index: dict[str, int]
-    departed: frozenset[int]
+    orphans: frozenset[int]
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -35,9 +35,9 @@ class Tree:
         return tuple(consumer.name for consumer in self.consumers)
 
     def leaf(self, name: str) -> int | None:
-        """The node of the leaf of that name; None for inner, departed or unknown names."""
+        """The node of the leaf of that name; None for inner, orphans or unknown names."""
         node = self.index.get(name)
-        return None if node is None or self.children[node] or node in self.departed else node
+        return None if node is None or self.children[node] or node in self.orphans else node
 
     def under(self, node: int) -> tuple[int, ...]:
         """The leaves under a node, itself if it is one."""
@@ -45,18 +45,18 @@ class Tree:
 
 
 def grow(
-    consumers: tuple[Consumer, ...], rebalance: Rebalance, departed: Iterable[str] = ()
+    consumers: tuple[Consumer, ...], rebalance: Rebalance, orphans: Iterable[str] = ()
 ) -> Tree:
     """Lay out a consumer tree.
 
-    `departed` are leaves that still hold something though the plan names them no more: they hang
+    `orphans` are leaves that still hold something though the plan names them no more: they hang
     at the root, own and share nothing, and are the first to give back.
     """
     rows: list[tuple[Consumer, int, bool]] = []
     root = Consumer(name=ROOT, children=consumers)
     _lay(root, -1, rebalance is Rebalance.STICKY, rows)
     planned = len(rows)
-    rows += [(Consumer(name=name, share=0), 0, True) for name in sorted(departed)]
+    rows += [(Consumer(name=name, share=0), 0, True) for name in sorted(orphans)]
     parents = tuple(row[1] for row in rows)
     children = _children(parents)
     return Tree(
@@ -70,7 +70,7 @@ def grow(
         leaves=tuple(node for node, below in enumerate(children) if not below),
         inner=tuple(node for node, below in enumerate(children) if below),
         index={row[0].name: node for node, row in enumerate(rows)},
-        departed=frozenset(range(planned, len(rows))),
+        orphans=frozenset(range(planned, len(rows))),
     )
 
 

@@ -42,13 +42,13 @@ def check_capacity(allocator: Allocator, pool: Pool) -> None:
         leaving = sum(pool.leaving(key).get(name, 0) for key in allocator.allocations)
         assert used - leaving <= capacity or firm
         if not firm:
-            assert pool.booked.upward(resource, 0) <= capacity
+            assert pool.projected.upward(resource, 0) <= capacity
 
 
 def check_recount(allocator: Allocator, pool: Pool) -> None:
     """I2 and I14: both usage are what entering everything anew gives."""
-    booked = [list(row) for row in pool.booked.weight]
-    physical = [list(row) for row in pool.physical.weight]
+    projected = [list(row) for row in pool.projected.weight]
+    current = [list(row) for row in pool.current.weight]
     members = [sorted(row) for row in pool.members]
     waiting = {leaf: sorted(row) for leaf, row in pool.waiting.items()}
     names = pool.resources
@@ -57,10 +57,10 @@ def check_recount(allocator: Allocator, pool: Pool) -> None:
     assert {leaf: sorted(row) for leaf, row in pool.waiting.items()} == waiting
     for number, name in enumerate(names):
         if name in pool.number:
-            assert pool.booked.weight[pool.number[name]] == booked[number]
-            assert pool.physical.weight[pool.number[name]] == physical[number]
+            assert pool.projected.weight[pool.number[name]] == projected[number]
+            assert pool.current.weight[pool.number[name]] == current[number]
         else:
-            assert not any(physical[number])
+            assert not any(current[number])
 
 
 def check_work_conserved(pool: Pool) -> None:
@@ -81,7 +81,7 @@ def check_necessary(allocator: Allocator, pool: Pool) -> None:
                 if notice.forced or claim.pinned or allocation.state is State.STOPPING:
                     continue
                 pairs = pool.pairs(cut)
-                fits = pool.booked.fits(allocation.leaf, pairs)
+                fits = pool.projected.fits(allocation.leaf, pairs)
                 assert not fits or pool.unfunded(allocation.leaf, pairs)
 
 
@@ -122,6 +122,6 @@ def check_protection(allocator: Allocator, decision: Decision) -> None:
                 if notice.consumer == event.fields["consumer"]
                 for cut in notice.cuts.values()
             )
-            used = pool.booked.weight[resource][leaf] + returned
+            used = pool.projected.weight[resource][leaf] + returned
             above = above or used > pool.entitlements[resource].deserved[leaf]
         assert above, event
