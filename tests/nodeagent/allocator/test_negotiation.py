@@ -162,7 +162,7 @@ def test_units_that_turn_up_elsewhere_spare_the_victims() -> None:
     assert (bench.state("g4"), bench.state("o")) == ("GRANTED", "GRANTED")
 
 
-def test_what_is_being_stopped_is_not_spared() -> None:
+def test_what_is_being_stopped_is_not_cancelled() -> None:
     bench = lent()
     bench.ask("o", "owner", 2)
     bench.do(Stopping("g4"))
@@ -186,7 +186,7 @@ def test_nobody_borrows_what_is_set_aside() -> None:
     assert bench.state("late") == "PENDING"
 
 
-def test_the_claimants_patience_shortens_the_grace() -> None:
+def test_the_claimants_lendout_grace_shortens_the_grace() -> None:
     bench = lent(owner={"lendoutGrace": "60s"}, guest={"grace": "30s"})
     bench.ask("o", "owner", 2)
     assert notice(bench)["deadline"] == 30_000
@@ -301,6 +301,18 @@ def test_system_pods_enter_and_lessen_the_capacity() -> None:
     assert bench.held() == {"guest": 10}
 
 
+@pytest.mark.parametrize("again", [3, 5])
+def test_a_system_pod_asked_again_takes_nothing_more(again: int) -> None:
+    bench = lent()
+    assert bench.ask("kube-proxy", "system", 3) == "GRANTED"
+    assert bench.events(EventType.RECLAIM_NOTICE)
+    before = bench.allocator.to_document()
+    assert bench.ask("kube-proxy", "system", again) == "GRANTED"
+    assert bench.decision is not None
+    assert bench.decision.events == ()
+    assert bench.allocator.to_document() == {**before, "seq": bench.seq}
+
+
 def test_a_loss_of_capacity_is_repaired_by_reclaim_only() -> None:
     bench = lent()
     bench.do(SetCapacity({"slots": 7}))
@@ -311,7 +323,7 @@ def test_a_loss_of_capacity_is_repaired_by_reclaim_only() -> None:
     assert bench.events(EventType.RECLAIM_CANCELLED)
 
 
-def test_a_firm_allocation_is_in_plan_and_never_a_victim() -> None:
+def test_a_non_preemptible_allocation_is_in_plan_and_never_a_victim() -> None:
     bench = Bench(TWO, {"slots": 10})
     assert bench.ask("f", "guest", 4, firm=True) == "GRANTED"
     assert bench.ask("f2", "guest", 1, firm=True) == "PENDING"
