@@ -24,7 +24,7 @@ from nodeagent.allocator.state import NodeState
 from nodeagent.allocator.timers import next_due, run_due
 from nodeagent.allocator.transaction import Transaction
 from nodeagent.allocator.usage.allocation import Allocation, State
-from nodeagent.allocator.usage.claim import Claim, Notice
+from nodeagent.allocator.usage.claim import Notice
 from nodeagent.allocator.usage.pool import Pool
 from nodeagent.allocator.values.event import Answer, Decision, EventType, Verdict
 from nodeagent.allocator.values.operation import (
@@ -58,7 +58,7 @@ class Allocator(NodeState):
         *,
         fallbacks: Iterable[int] | None = None,
     ) -> Decision:
-        """Let time pass up to `now`, dispatch one operation and bring everything to rest.
+        """Let time pass up to `now`, do one operation and bring its group to rest.
 
         `seq` grows with every operation of the log. A `now` before the last one counts as the
         last one. `fallbacks` None asks policy plug-ins live; a replay passes those of the recorded
@@ -71,6 +71,8 @@ class Allocator(NodeState):
         guard = self.guard
         guard.begin(replayed)
         now = max(now, self.now)
+        # What falls due up to now comes first, each at its own time: the decision must not depend
+        # on whether a tick came in between.
         transaction = Transaction(self.now, seq, self.allocations, guard, self.expiring)
         run_due(self, transaction, now)
         transaction.now = self.now = now
@@ -92,7 +94,11 @@ class Allocator(NodeState):
 
 
 def _check(state: NodeState, operation: Operation) -> Plan | None:
-    """Refuse what names nothing that exists, before anything changes; the plan to be applied."""
+    """Refuse what names nothing that exists; returns the plan to be applied, if it is one.
+
+    Before anything changes, so that a refused operation is none: it is not journaled, and its `seq`
+    may be given again.
+    """
     match operation:
         case Request():
             if operation.group:
@@ -131,19 +137,22 @@ def _pool(state: NodeState, name: str) -> Pool:
     return pool
 
 
-def _notice_of(state: NodeState, identity: str) -> tuple[Pool, Claim, Notice] | None:
-    """An open notice and where it belongs."""
+def _notice_of(state: NodeState, identity: str) -> tuple[Pool, Notice] | None:
+    """An open notice and its group."""
     for pool in state.pools.values():
         for claim in pool.claims.values():
             if identity in claim.notices:
-                return pool, claim, claim.notices[identity]
+                return pool, claim.notices[identity]
     return None
 
 
 def _dispatch(
     state: NodeState, transaction: Transaction, operation: Operation, prepared: Plan | None
 ) -> Verdict:
-    """Do what an operation says. What ended while time passed is answered as done."""
+    """Do what an operation says.
+
+    Letting time pass may have ended what `_check` found: then it is done already.
+    """
     match operation:
         case Request():
             return request(state, transaction, operation)
@@ -239,8 +248,8 @@ def _offer(state: NodeState, transaction: Transaction, operation: Offer) -> Verd
     found = _notice_of(state, operation.notice)
     if found is None:
         return _GONE
-    pool, claim, notice = found
-    fault = offer(pool, transaction, claim, notice, operation.entries)
+    pool, notice = found
+    fault = offer(pool, transaction, notice, operation.entries)
     reconcile(pool, transaction)
     return Verdict(Answer.REFUSED, fault) if fault else _DONE
 

@@ -1,4 +1,4 @@
-"""Putting another plan in force: read whole, checked against the node, then every group anew."""
+"""Putting another plan in force: read whole, checked against the node, then laid out (2.10)."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -20,9 +20,9 @@ from nodeagent.allocator.values.operation import ApplyPlan, OperationRefused
 
 
 def read_plan(state: NodeState, operation: ApplyPlan) -> Plan:
-    """A plan that may take the place of the one in force.
+    """The plan of an operation, if it may take the place of the one in force.
 
-    Raises DocumentRefused, and OperationRefused for the capacity of a group that it has not.
+    Raises DocumentRefused, and OperationRefused for the capacity of a group it does not have.
     """
     plan = parse_plan(operation.document, state.zones)
     names = [group.name for group in plan.groups]
@@ -37,7 +37,7 @@ def read_plan(state: NodeState, operation: ApplyPlan) -> Plan:
 
 
 def check_policies(plan: Plan, policies: Any) -> None:
-    """Refuse a plan that names a policy nobody has, or one that cannot do what the plan asks."""
+    """Raise DocumentRefused for policies that are not installed or cannot do what a plan asks."""
     findings = Findings()
     for number, group in enumerate(plan.groups):
         path = f"spec.groups[{number}].policy"
@@ -74,7 +74,7 @@ def _check_groups(state: NodeState, plan: Plan) -> None:
 def change_plan(
     state: NodeState, transaction: Transaction, plan: Plan, capacity: Mapping[str, Vector]
 ) -> None:
-    """Put a plan in force that was read by `read_plan`, with what its groups have."""
+    """Put a plan in force that `read_plan` returned, with what its groups have from now on."""
     _drop_groups(state, transaction, plan)
     before = state.pools
     state.plan = plan
@@ -97,7 +97,7 @@ def _pool(before: dict[str, Pool], group: Group) -> Pool:
 
 
 def _drop_groups(state: NodeState, transaction: Transaction, plan: Plan) -> None:
-    """Who only waits in a group that goes is refused."""
+    """Refuse what waits in groups that go; `read_plan` saw to it that nothing runs there."""
     for allocation in list(state.allocations.values()):
         if plan.group(allocation.group) is None:
             reason = f"the plan has no group {allocation.group}"

@@ -1,4 +1,4 @@
-"""A request: its group and leaf are found, who may ask is checked, then it is admitted."""
+"""A request: find its group and leaf, check who may ask, then admit it (semantics 2.6)."""
 
 from berth.base.quantity import ordered, times
 from nodeagent.allocator.claims.admission import admit, verdict_on
@@ -16,11 +16,14 @@ from nodeagent.allocator.values.operation import Request
 
 GRANTED = Verdict(Answer.GRANTED)
 SYSTEM = "system"
-"""The consumer of static, mirror and system-critical pods: always admitted, off the capacity."""
+"""The consumer of static, mirror and system-critical pods (semantics 2.1).
+
+They run whether or not the node agrees, so they are always admitted and lessen the capacity.
+"""
 
 
 def request(state: NodeState, transaction: Transaction, operation: Request) -> Verdict:
-    """Admit, or answer where the request stands if it was made before."""
+    """Admit a request; one that was made before only returns where it stands."""
     transaction.asking = operation.id
     known = state.allocations.get(operation.id)
     if known is not None:
@@ -37,6 +40,8 @@ def request(state: NodeState, transaction: Transaction, operation: Request) -> V
         return _refuse(transaction, operation, reason)
     allocation = _allocation(pool, leaf, transaction, operation)
     state.allocations[operation.id] = allocation
+    # What simply fits is decided by one walk of the path; it is nearly every request of a node with
+    # free capacity. Everybody else comes to the same verdict through `admit`.
     if _simple(pool, allocation) and grant_whole(pool, transaction, allocation):
         if pool.waiting:
             reconcile(pool, transaction)
@@ -49,7 +54,8 @@ def request(state: NodeState, transaction: Transaction, operation: Request) -> V
     if allocation.retry and not allocation.held:
         transaction.expire(allocation, transaction.now + ASK_TTL)
     if pool.projected.version == before and transaction.guard.built_in(pool) is not None:
-        # Who waits was at rest before, and this one has just been tried: nobody can be served.
+        # The group was at rest before and usage has not changed, so nobody else can be served now.
+        # A plug-in may order by anything, such as the number of those who wait.
         return verdict
     if not pool.claims and not pool.waiting:
         return verdict
@@ -58,7 +64,7 @@ def request(state: NodeState, transaction: Transaction, operation: Request) -> V
 
 
 def _simple(pool: Pool, allocation: Allocation) -> bool:
-    """Whether a request may be granted for no other reason than that it fits."""
+    """Whether fitting is all it takes to grant a request."""
     return (
         allocation.maximum == 1
         and not allocation.firm
@@ -110,6 +116,7 @@ def _allocation(pool: Pool, leaf: int, transaction: Transaction, operation: Requ
 
 
 def _asked_again(pool: Pool, transaction: Transaction, allocation: Allocation) -> Verdict:
+    """A client asks again: what was set aside for it is granted; a wait goes on."""
     if allocation.state is State.STOPPING:
         return verdict_on(pool, allocation)
     if allocation.held and allocation.expires is not None:
@@ -124,8 +131,10 @@ def _asked_again(pool: Pool, transaction: Transaction, allocation: Allocation) -
 
 
 def _system(state: NodeState, transaction: Transaction, operation: Request) -> Verdict:
+    """Take a system pod off the capacity, and reclaim what then exceeds it."""
     group = operation.group or next(iter(state.pools))
     pool = state.pools[group]
+    # The kubelet asks again for every attempt at a sandbox; counted once, and laid out once.
     if operation.id in pool.system:
         return Verdict(Answer.GRANTED)
     pool.system[operation.id] = times(operation.vector, operation.maximum)

@@ -13,18 +13,20 @@ from nodeagent.allocator.usage.claim import claim_from_document
 from nodeagent.allocator.usage.pool import Pool
 
 VERSION = 1
-"""Of the document that `to_document` makes."""
+"""Of the document that `to_document` makes; another one cannot be read."""
 
 
 def _still() -> int:
+    """A clock that stands still: nothing is ever late."""
     return 0
 
 
 class NodeState:
-    """Groups at work, allocations by id, and the plan in force.
+    """Groups at work by name, allocations by id, and the plan in force.
 
     `zones` finds time zones by name. `policies` are the plug-ins by name; `clock` (milliseconds,
-    only growing) times them and decides nothing else.
+    monotonic) times them and decides nothing else. `now` is the time of the last operation and
+    `seq` its number. `expiring` are the allocations given up at a time unless their client asks.
     """
 
     def __init__(
@@ -54,7 +56,11 @@ class NodeState:
             pool.lay_out(())
 
     def to_document(self) -> dict[str, Any]:
-        """The state as JSON-able data in canonical order, for a snapshot."""
+        """The state as JSON-able data in canonical order, for a snapshot.
+
+        Only what cannot be worked out again: trees, entitlements, usages and queues are not saved,
+        so that an agent with other rules reads an old state and decides by its own.
+        """
         return {
             "version": VERSION,
             "now": self.now,
@@ -75,7 +81,7 @@ class NodeState:
         policies: Mapping[str, SharingPolicy] | None = None,
         clock: Callable[[], int] = _still,
     ) -> Self:
-        """The state that `to_document` described; its later decisions are the same.
+        """The state that `to_document` described; it decides as that one would have (I14).
 
         Raises ValueError for a document of another version.
         """

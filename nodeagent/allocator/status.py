@@ -1,4 +1,4 @@
-"""What a state holds, as tables to show: by consumer, by loan, by allocation."""
+"""What a state holds, as tables to show: by consumer, by loan, by allocation. Decides nothing."""
 
 from typing import Any
 
@@ -105,7 +105,7 @@ def _under_way(state: NodeState, pool: Pool) -> tuple[Rows, Rows, dict[str, int]
 
 
 def loan_rows(state: NodeState) -> list[dict[str, Any]]:
-    """Who has borrowed how much from whom, by group and resource, in canonical order."""
+    """Who has borrowed how much from whom now, by group and resource (semantics 2.9)."""
     rows = []
     for pool in state.pools.values():
         for resource, name in enumerate(pool.resources):

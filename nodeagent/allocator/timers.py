@@ -1,7 +1,7 @@
-"""The passing of time: windows begin, notices run out, clients that do not come back are given up.
+"""The passing of time: windows begin, notices run out, clients that stay away are given up.
 
 What is due is done in the order in which it fell due, each at its own time, so that decisions do
-not depend on how often somebody looks.
+not depend on how often the daemon ticks (I12).
 """
 
 from nodeagent.allocator.claims.reconcile import reconcile
@@ -15,7 +15,7 @@ from nodeagent.allocator.values.event import EventType
 
 
 def next_due(state: NodeState) -> int | None:
-    """The earliest time at which something happens by itself; None if nothing will."""
+    """The earliest time (ms) at which something happens by itself; None if nothing will."""
     soonest: int | None = None
     for pool in state.pools.values():
         if pool.boundary is not None and (soonest is None or pool.boundary < soonest):
@@ -31,6 +31,7 @@ def next_due(state: NodeState) -> int | None:
 
 
 def _notice_due(pool: Pool) -> int | None:
+    # A forced notice is due once more, to be reported as late; a late one never again.
     dues = [
         notice.deadline + (LATE_AFTER if notice.forced else 0)
         for claim in pool.claims.values()

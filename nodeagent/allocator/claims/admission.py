@@ -1,4 +1,8 @@
-"""Admission of one request: refused, granted, reclaiming or pending (2.6 of the semantics)."""
+"""Admission of one request: refused, granted, reclaiming or pending (semantics 2.6).
+
+Borrowing is admission against what is free, not against the targets: a large pod that fits is
+granted though its consumer's ratio is smaller, and may be reclaimed later.
+"""
 
 from berth.base.quantity import minus, ordered, times
 from nodeagent.allocator.claims.choice import try_claim
@@ -13,7 +17,7 @@ from nodeagent.allocator.values.event import Answer, EventType, Verdict
 
 
 def admit(pool: Pool, transaction: Transaction, allocation: Allocation) -> Verdict:
-    """Decide on what an allocation asks for beyond what it holds; it is filed accordingly."""
+    """Decide on what an allocation asks for beyond what it holds, and file it accordingly."""
     portion, least, _ = allocation.portions()
     refusal = refused(pool, allocation, times(portion, least))
     if refusal:
@@ -46,7 +50,9 @@ def _refuse(
 def refused(pool: Pool, allocation: Allocation, vector: dict[str, int]) -> str:
     """Why a vector can never be admitted beside what its leaf uses; empty if it can.
 
-    A limit of an inner consumer does not refuse what fits below it once others have given back.
+    Only what can never be served is refused. A kubelet takes a refusal by admission for final: the
+    pod is Failed, and its controller makes another (semantics 2.6). So the limit of an inner
+    consumer refuses only what exceeds it alone: others below it may give back.
     """
     leaf = allocation.leaf
     if leaf in pool.tree.orphans:
@@ -62,7 +68,7 @@ def refused(pool: Pool, allocation: Allocation, vector: dict[str, int]) -> str:
             if amount > cap[node]:
                 return f"{name}: above the limit of {pool.tree.consumers[node].name}"
         if allocation.firm and amount > pool.entitlements[resource].deserved[leaf]:
-            return f"{name}: firm, and more than {allocation.consumer} has by plan"
+            return f"{name}: non-preemptible, and more than {allocation.consumer} has by plan"
     return ""
 
 
@@ -76,6 +82,7 @@ def grant_free(pool: Pool, transaction: Transaction, allocation: Allocation) -> 
         headrooms = (
             pool.headroom(allocation.leaf, resource) // amount for resource, amount in pairs
         )
+        # Headroom bounds each resource alone; lending rules and being in plan are searched for.
         count = _most_admissible(pool, allocation, pairs, min(most, *headrooms) if pairs else most)
     if count < least:
         return False
@@ -85,7 +92,7 @@ def grant_free(pool: Pool, transaction: Transaction, allocation: Allocation) -> 
 
 
 def _most_admissible(pool: Pool, allocation: Allocation, pairs: Pairs, high: int) -> int:
-    """The largest admissible count of a portion up to `high`; what is not, no larger one is."""
+    """The largest admissible count of a portion up to `high`: if one is not, no larger one is."""
     low = 0
     while low < high:
         middle = (low + high + 1) // 2
@@ -101,7 +108,9 @@ def _times(pairs: Pairs, count: int) -> Pairs:
 
 
 def admissible(pool: Pool, allocation: Allocation, pairs: Pairs) -> bool:
-    """Whether a vector fits now, is covered by permitted loans and, if firm, is in plan."""
+    """Whether a vector may be granted: it fits now and after every reclaim under way, permitted
+    loans cover it, and what is non-preemptible is in plan.
+    """
     if not pool.fits(allocation.leaf, pairs):
         return False
     if allocation.firm and not in_plan_everywhere(pool, allocation.leaf, pairs):
@@ -110,7 +119,11 @@ def admissible(pool: Pool, allocation: Allocation, pairs: Pairs) -> bool:
 
 
 def in_plan_everywhere(pool: Pool, leaf: int, pairs: Pairs) -> bool:
-    """Whether the leaf and every consumer above it stay within their plan with this on top."""
+    """Whether the leaf and every consumer above it stay within their plan with this on top.
+
+    What is never taken back may not be borrowed at any level: else a sibling branch could not get
+    its plan. Summed over leaves, because the weight of an inner node counts unused reserves too.
+    """
     for resource, amount in pairs:
         weight, deserved = pool.projected.weight[resource], pool.entitlements[resource].deserved
         for node in pool.tree.paths[leaf]:
@@ -132,7 +145,7 @@ def shortage(pool: Pool, allocation: Allocation) -> dict[str, int]:
 
 
 def _lacking(pool: Pool, claim: Claim, allocation: Allocation) -> dict[str, int]:
-    """What a claim still waits for: neither set aside for it nor free."""
+    """What a claim still waits for: neither set aside for it nor free; all of it if all is free."""
     open_part = minus(claim.vector, claim.earmark)
     headroom = {
         name: pool.current.headroom(allocation.leaf, pool.number[name]) for name in open_part
@@ -141,15 +154,16 @@ def _lacking(pool: Pool, claim: Claim, allocation: Allocation) -> dict[str, int]
 
 
 def blocked_by(pool: Pool, allocation: Allocation, vector: dict[str, int]) -> str:
-    """The words for why an allocation waits."""
+    """Why an allocation waits, as text."""
     pairs = pool.pairs(vector)
     leaf = allocation.leaf
     for resource, nodes in pool.projected.exceeded(leaf, pairs).items():
+        # Node 0 is the root: its cap is the capacity.
         limiting = [node for node in nodes if node]
         name = pool.resources[resource]
         if limiting:
             return f"{name}: the limit of {pool.tree.consumers[limiting[0]].name} is reached"
-        if _in_plan(pool, leaf, resource, 0):
+        if _below_plan(pool, leaf, resource):
             return f"{name}: no claim can free enough"
         return f"{name}: above plan and nothing is free"
     if allocation.firm and not in_plan_everywhere(pool, leaf, pairs):
@@ -159,13 +173,13 @@ def blocked_by(pool: Pool, allocation: Allocation, vector: dict[str, int]) -> st
     return "no lender that permits it has units to lend"
 
 
-def _in_plan(pool: Pool, leaf: int, resource: int, more: int) -> bool:
+def _below_plan(pool: Pool, leaf: int, resource: int) -> bool:
     used = pool.projected.weight[resource][leaf]
-    return used + more < pool.entitlements[resource].deserved[leaf]
+    return used < pool.entitlements[resource].deserved[leaf]
 
 
 def verdict_on(pool: Pool, allocation: Allocation) -> Verdict:
-    """Where an allocation stands now, as the answer to its client."""
+    """What its client is told about an allocation now."""
     state = allocation.state
     if state is State.STOPPING:
         reason = "it is being stopped: its units go back to their owner"
@@ -174,6 +188,7 @@ def verdict_on(pool: Pool, allocation: Allocation) -> Verdict:
     if claim is not None:
         due = claim.deadline()
         if due is None:
+            # It waits only for what other claims' victims leave: the last of those is the bound.
             due = max((other.deadline() or 0 for other in pool.claims.values()), default=0) or None
         return Verdict(Answer.RECLAIMING, allocation.reason, _lacking(pool, claim, allocation), due)
     if state is State.PENDING:

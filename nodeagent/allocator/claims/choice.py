@@ -1,10 +1,9 @@
-"""Making a claim: whether the plan gives an allocation what others hold, and who gives it back.
+"""Making a claim: whether the plan gives an allocation what others hold, and which of them it cuts.
 
 The rule is semantics 2.7. A claim exists if the targets (2.4) with this demand on top give the
 claimant all of it in every resource that is short. Then victims are chosen among what lies above
 target, until the claim fits; if that takes a state that cannot be reached, nothing has changed.
-What is in plan in one resource has always a claim; what the rule does not guarantee with several
-resources stands in 2.7 too.
+Semantics 2.7 also says what the rule does not guarantee, with several resources above all.
 """
 
 from collections.abc import Collection
@@ -128,7 +127,7 @@ def _goals(
     """The targets of the short resources if they give the claimant what it asks for, else None.
 
     Where permitted loans are what is short, a claim needs the plan itself, and everybody above
-    plan is a candidate: targets know nothing of who may lend to whom.
+    plan is a candidate: targets know nothing of permitted loans.
     """
     leaf = allocation.leaf
     if by_loans:
@@ -158,9 +157,9 @@ def _victims(
     bounds: list[Bound],
     targets: Targets,
 ) -> list[Candidate] | None:
-    """Who gives back: claims under way before what runs; None if all together do not suffice.
+    """The victims: claims under way before what runs; None if all together do not suffice.
 
-    A claim that gives way costs nobody his pod.
+    A claim that gives way costs nobody a running pod.
     """
     usage = pool.projected.copy()
     usage.post(allocation.leaf, pairs)

@@ -1,8 +1,8 @@
 """Whether a claim can succeed at all: told quickly from the usage as it is, kept until it changes.
 
-Most of those who wait cannot claim anything, and everybody who waits is asked again whenever
-something changes. Working out all targets (semantics 2.4) for each of them would cost a pass over
-the tree for each; these answers cost one path, and they are exact.
+Most of what waits cannot claim anything, and all of it is tried again whenever something changes.
+Working out all targets (semantics 2.4) costs a pass over the tree each time; what is asked here
+costs one path and is exact.
 """
 
 from collections.abc import Sequence

@@ -58,7 +58,7 @@ def earmark(pool: Pool, transaction: Transaction, claim: Claim) -> None:
 def _fulfil(pool: Pool, transaction: Transaction, claim: Claim, allocation: Allocation) -> None:
     """Grant what both usages hold already: claimed in `projected`, set aside in `current`."""
     vector = claim.vector
-    claim.allocation, claim.vector, claim.earmark, claim.pinned = "", {}, {}, False
+    claim.abandon()
     allocation.claim = ""
     cancel_needless(pool, transaction, claim)
     if not claim.notices:

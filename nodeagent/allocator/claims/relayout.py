@@ -1,7 +1,7 @@
-"""A change of plan, window or capacity: everything is laid out anew, and claims start over.
+"""A change of plan, window or capacity: a group is laid out anew (semantics 2.10).
 
-Who is above plan afterwards is not cut unless somebody claims it, unless the capacity itself has
-shrunk, or the consumer asks to be rebalanced when a window begins.
+Nobody above the new plan is cut unless somebody claims, the capacity itself has shrunk, or the
+consumer asks to be rebalanced when a window begins.
 """
 
 from nodeagent.allocator.claims.release import forget
@@ -17,9 +17,11 @@ from nodeagent.allocator.values.event import EventType
 def relayout(pool: Pool, transaction: Transaction) -> None:
     """Enter everything under the plan and capacity in force now, and repair what exceeds it.
 
-    Claims are called off first. Who still has a claim makes it again at once, and notices that
-    are given again keep their deadlines.
+    Open claims are cancelled first, because the plan they were made under is gone; what still has
+    a claim makes it again in the same operation.
     """
+    # A notice given again keeps its deadline. Else a node whose capacity changes every minute
+    # (blocked devices, system pods) would put every borrower's deadline off for ever.
     for claim in list(pool.claims.values()):
         for notice in claim.notices.values():
             for key in notice.cuts:
@@ -37,14 +39,19 @@ def relayout(pool: Pool, transaction: Transaction) -> None:
 
 
 def cancel_claim(transaction: Transaction, claim: Claim) -> None:
-    """End a claim but for what is being stopped already; the usage are to be laid out anew."""
+    """End a claim but for what is being stopped already.
+
+    Usage is not touched: the caller lays the group out anew.
+    """
     claimant = transaction.allocations.get(claim.allocation)
     if claimant is not None:
         claimant.claim = ""
         if claimant.state is State.RECLAIMING:
             claimant.move(State.PENDING)
-    claim.allocation, claim.vector, claim.earmark, claim.pinned = "", {}, {}, False
+    claim.abandon()
     for notice in list(claim.notices.values()):
+        # The pods of a forced notice are being killed; the claim stays open, for nobody, until
+        # their units are free.
         if notice.forced:
             continue
         table = transaction.allocations
@@ -58,14 +65,14 @@ def cancel_claim(transaction: Transaction, claim: Claim) -> None:
 
 
 def _refresh_noticed(pool: Pool, transaction: Transaction) -> None:
-    """Nobody is under notice any more but for those that are being stopped."""
+    """Take out of NOTICED what the cancelled notices were about."""
     for allocation in transaction.allocations.values():
         if allocation.group == pool.group.name and allocation.state is State.NOTICED:
             refresh_state(pool, allocation)
 
 
 def _end_orphans(pool: Pool, transaction: Transaction) -> None:
-    """Who waits for a consumer that the plan names no more is refused; who holds, asks no more."""
+    """Refuse what waits for consumers that are gone; what holds keeps it and asks no more."""
     for allocation in list(transaction.allocations.values()):
         if allocation.group != pool.group.name or allocation.leaf not in pool.tree.orphans:
             continue
@@ -79,7 +86,10 @@ def _end_orphans(pool: Pool, transaction: Transaction) -> None:
 
 
 def _report_unbalanced(pool: Pool, transaction: Transaction) -> None:
-    """Consumers whose children own more than they have, which the plan alone does not show."""
+    """Report consumers whose children own more than D* gives them.
+
+    Validation compares what is written; a capacity that shrank shows only here.
+    """
     rows = {
         name: [pool.tree.consumers[node].name for node in entitlement.unbalanced]
         for name, entitlement in zip(pool.resources, pool.entitlements, strict=True)
@@ -90,7 +100,7 @@ def _report_unbalanced(pool: Pool, transaction: Transaction) -> None:
 
 
 def repair(pool: Pool, transaction: Transaction) -> None:
-    """Take back what exceeds the capacity, by the targets of the usage as it is."""
+    """Take back what exceeds the capacity, by the targets of the usage as it is (I15)."""
     short = [
         resource
         for resource, capacity in enumerate(pool.capacity)
@@ -98,13 +108,14 @@ def repair(pool: Pool, transaction: Transaction) -> None:
     ]
     if not short:
         return
+    # Leaf -1: nobody asks for more.
     targets = transaction.guard.targets(pool, -1, (), short, None)
     bounds = [Bound(resource, 0, pool.capacity[resource]) for resource in short]
     _take_back(pool, transaction, bounds, targets, pinned=False)
 
 
 def rebalance(pool: Pool, transaction: Transaction) -> None:
-    """Cut the consumers that ask for it down to their plan; a window has begun."""
+    """Cut leaves with `rebalanceOnWindow` down to their D*; a window or a plan has begun."""
     for leaf in pool.tree.leaves:
         if not pool.tree.consumers[leaf].rebalance_on_window:
             continue
@@ -121,7 +132,11 @@ def rebalance(pool: Pool, transaction: Transaction) -> None:
 def _take_back(
     pool: Pool, transaction: Transaction, bounds: list[Bound], targets: Targets, *, pinned: bool
 ) -> None:
-    """Open a claim for nobody. What firm allocations hold too much cannot be taken."""
+    """Open a claim for nobody that brings the bounds about, or as near as it can.
+
+    Non-preemptible allocations are no candidates. Where they leave it short, everything else above
+    target goes: unlike a claim, a lost capacity cannot be declined.
+    """
     trial = Trial(pool, pool.projected.copy(), bounds)
     nodes = {bound.node for bound in bounds}
     found = [

@@ -1,4 +1,4 @@
-"""What must hold between the consumers of a plan: balance, order of bounds, references."""
+"""What must hold between the consumers of a plan: balance, order of bounds, references (2.10)."""
 
 from collections.abc import Mapping
 

@@ -17,7 +17,7 @@ FIELDS = (
     *("namespaces", "consumers"),
 )
 DEPTH = 12
-"""Levels a tree may have; four are advised."""
+"""Levels a tree may have. Four are advised: people lose sight of who borrows from whom."""
 MOST = 5_000
 """Consumers one window may have."""
 MAX_SHARE = 1_000_000
@@ -82,6 +82,7 @@ class TreeReader:
         row = self.findings.mapping(path, value, "a consumer with at least a name")
         if row is None:
             return None
+        # A YAML alias can point at a mapping it stands in; without this the reader never returns.
         if id(value) in self._open:
             self.findings.add(path, "contains itself", "a tree without cycles")
             return None
@@ -96,10 +97,12 @@ class TreeReader:
         self, path: str, row: Mapping[str, Any], above: Inherited, depth: int
     ) -> Consumer | None:
         name = self._name(path, row)
-        own = self._inherited(path, row, above)
+        inherited = self._inherited(path, row, above)
         children: tuple[Consumer, ...] = ()
         if "consumers" in row:
-            children = self.consumers(join(path, "consumers"), row["consumers"], own, depth + 1)
+            children = self.consumers(
+                join(path, "consumers"), row["consumers"], inherited, depth + 1
+            )
         if name is None:
             return None
         return Consumer(
@@ -109,15 +112,15 @@ class TreeReader:
             limit=self.vector(path, row, "limit"),
             borrow_limit=self.vector(path, row, "borrowLimit"),
             reserve=self.vector(path, row, "reserve"),
-            lend_to=own.lend_to,
-            borrow_from=own.borrow_from,
-            rank=own.rank,
-            grace=own.grace,
-            lendout_grace=own.lendout_grace,
-            borrow_min_runtime=own.borrow_min_runtime,
-            rebalance_on_window=own.rebalance_on_window,
+            lend_to=inherited.lend_to,
+            borrow_from=inherited.borrow_from,
+            rank=inherited.rank,
+            grace=inherited.grace,
+            lendout_grace=inherited.lendout_grace,
+            borrow_min_runtime=inherited.borrow_min_runtime,
+            rebalance_on_window=inherited.rebalance_on_window,
             rebalance=self._rebalance(path, row),
-            namespaces=own.namespaces,
+            namespaces=inherited.namespaces,
             children=children,
         )
 

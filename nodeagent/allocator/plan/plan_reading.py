@@ -96,7 +96,8 @@ def _zone(findings: Findings, path: str, name: object, zones: Zones) -> tzinfo |
     try:
         return zones(name)
     except (KeyError, ValueError, OSError):
-        # zoneinfo answers KeyError for unknown names and ValueError or OSError for odd ones.
+        # zoneinfo raises KeyError for unknown names, ValueError for ones that leave its directory
+        # and OSError for ones that name a directory.
         findings.found(path, name, accepted)
         return None
 
@@ -135,6 +136,7 @@ def _group(findings: Findings, path: str, value: object) -> Group | None:
         rebalance=_choice(findings, path, row, "rebalance", Rebalance.STICKY),
         order=_choice(findings, path, row, "order", Order.BORROW_FIRST),
         cut=_choice(findings, path, row, "cut", Cut.WATERFILL),
+        # The mode names the built-in policy that goes with it (semantics 2.5).
         policy=policy if isinstance(policy, str) and policy else mode.value,
         over_allocate=over,
     )
@@ -150,6 +152,7 @@ def _windows(findings: Findings, path: str, value: object, mode: Mode) -> tuple[
     windows = []
     for number, row in enumerate(rows):
         windows.append(_window(findings, f"{path}[{number}]", row, mode))
+    # Gaps would be reported for every window that could not be read.
     if not any(problem.path.startswith(path) for problem in findings.problems):
         check_cover(findings, path, [window.spans for window in windows])
     return tuple(windows)

@@ -37,6 +37,7 @@ def shown(value: object) -> str:
         return "a list"
     if value is None:
         return "nothing"
+    # `repr` of an int of more than 4,300 digits raises ValueError (CVE-2020-10735).
     if isinstance(value, int) and abs(value) >= 10**_LONGEST:
         return "a very large number"
     text = repr(value)
@@ -63,10 +64,10 @@ class Findings:
         if not isinstance(value, Mapping):
             self.found(path, value, accepted)
             return None
-        strangers = [key for key in value if not isinstance(key, str)]
-        for key in strangers:
+        odd = [key for key in value if not isinstance(key, str)]
+        for key in odd:
             self.found(path, key, "keys that are text")
-        return None if strangers else value
+        return None if odd else value
 
     def sequence(self, path: str, value: object, accepted: str) -> list[Any] | None:
         """The value if it is a list."""

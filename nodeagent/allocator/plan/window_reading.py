@@ -78,7 +78,10 @@ def _day_range(findings: Findings, path: str, value: object) -> list[int]:
 
 
 def _read_time(findings: Findings, path: str, value: object) -> int | None:
-    """Minutes of the day. YAML reads a bare 20:00 as the number 1200; quotes are asked for."""
+    """Minutes of the day, None if it is no time.
+
+    YAML 1.1 reads a bare 20:00 as the sexagesimal number 1200, so quotes are asked for.
+    """
     if not isinstance(value, str) or not _TIME.fullmatch(value):
         findings.found(path, value, _TIME_ACCEPTED)
         return None

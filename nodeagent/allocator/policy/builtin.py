@@ -1,5 +1,7 @@
-"""The sharing policies that are built in. They differ in three places and in nothing else:
-how a surplus is divided, who of those waiting comes next, and who gives back first.
+"""The sharing policies that are built in, as switches (semantics 2.5).
+
+They differ in three places and in nothing else: how a surplus is divided, what
+waits first in line, and what is given back first. So they are rows of a table, not classes.
 """
 
 from collections.abc import Callable
@@ -49,8 +51,11 @@ class BuiltIn:
         return _by_rank(tree) if self.ranked else by_share(tree)
 
     def order_waiting(self, pool: Pool, waiting: list[Allocation]) -> list[Allocation]:
-        """Those waiting, in plan first, then by the lowest part of each level from the root down,
-        rank, tree order and age.
+        """Those waiting: in plan first, then by the lowest part at each level from the root down,
+        rank and tree order, then by age (the queue order of semantics 2.6).
+
+        Level by level, as budgets are split: the first difference decides between two branches,
+        however the leaves inside them compare.
         """
         if self.arrival:
             return sorted(waiting, key=lambda one: (one.seq, one.id))
@@ -65,7 +70,7 @@ class BuiltIn:
         return sorted(waiting, key=lambda one: (first[one.shape], one.seq, one.id))
 
     def _levels(self, pool: Pool, node: int, scale: "_Scale", known: dict[int, Key]) -> Key:
-        """The parts from the root down to a node; `known` are those worked out before."""
+        """The sort key of a node, from the root down; `known` are those worked out before."""
         key = known.get(node)
         if key is None:
             above = self._levels(pool, pool.tree.parents[node], scale, known)
@@ -81,7 +86,11 @@ class BuiltIn:
     def order_victims(
         self, pool: Pool, targets: Targets, holdings: list[Candidate]
     ) -> list[Candidate]:
-        """Most over target first, lowest rank, lowest priority, newest."""
+        """The order in which borrowers give back (semantics 2.7).
+
+        Most over target first, then lowest rank, lowest priority, newest. The id comes last, so
+        that the order is total (I12).
+        """
         if self.arrival:
             return sorted(holdings, key=lambda one: (-one.allocation.seq, one.allocation.id))
         scale = _Scale(pool, targets)
@@ -111,7 +120,11 @@ class BuiltIn:
 
 
 class _Scale:
-    """Turns amounts into whole numbers that compare as amount / (share · capacity) do."""
+    """Turns amounts into whole numbers that compare as amount / (share · capacity) do.
+
+    Multiplied out by the least common multiples: between quotients kept as floats, rounding would
+    decide which of two consumers gives back.
+    """
 
     __slots__ = ("_capacity", "_shares", "_unit", "resources")
 
@@ -124,7 +137,7 @@ class _Scale:
         self._capacity = {each: whole // pool.capacity[each] for each in self.resources}
 
     def of(self, amount: int, node: int, resource: int) -> int:
-        """The scaled amount; a share of 0 makes any amount larger than all others."""
+        """The scaled amount. Share 0 deserves no part, so with it any amount exceeds all others."""
         scaled = amount * self._capacity.get(resource, 1)
         share = self._shares[node]
         return scaled * (self._unit // share) if share else scaled * (self._unit << 128)

@@ -1,4 +1,8 @@
-"""Asks the sharing policies and re-checks their answers; `hybrid` answers where a plug-in fails."""
+"""Asks the sharing policies and checks what they return; `hybrid` decides where a plug-in fails.
+
+One node must not stop because of foreign code, and a replay must decide as the log did though a
+plug-in was slow then and is not now: failed calls are numbered and recorded (semantics 2.13).
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -58,12 +62,11 @@ class PolicyGuard:
         if self.failed:
             self.fallbacks, self.failed = [], []
 
-    def knows(self, name: str) -> bool:
-        """Whether a policy of that name is built in or plugged in."""
-        return name in BUILT_IN or name in self.plugins
-
     def built_in(self, pool: Pool) -> BuiltIn | None:
-        """The built-in policy of a group, None if a plug-in decides."""
+        """The built-in policy of a group, None if a plug-in decides.
+
+        A plug-in that is not installed any more (an old journal is replayed) gives way to `hybrid`.
+        """
         name = pool.group.policy
         return BUILT_IN.get(name) or (None if name in self.plugins else HYBRID)
 
@@ -78,7 +81,7 @@ class PolicyGuard:
     ) -> Targets:
         """G of the short resources, with `more` on top of what the leaf uses (leaf -1: nobody).
 
-        `budgets` by resource divide less than the capacity; that is not a plug-in's to decide.
+        `budgets` by resource take the place of the capacity; a plug-in is not asked for those.
         """
         demands = demands_of(pool, leaf, more, short)
         built_in = self.built_in(pool)
@@ -93,9 +96,9 @@ class PolicyGuard:
         return self._call(pool, "targets", ask, lambda: _split(pool, HYBRID, demands))
 
     def order_waiting(self, pool: Pool, some: list[Allocation]) -> list[Allocation]:
-        """Some of those who wait, who is served first standing first.
+        """The allocations given, in the order in which they are served.
 
-        A plug-in orders everybody who waits, so that its answer does not depend on the caller.
+        A plug-in orders everything that waits, so that the result does not depend on the caller.
         """
         built_in = self.built_in(pool)
         if built_in is not None:
@@ -113,7 +116,7 @@ class PolicyGuard:
     def order_victims(
         self, pool: Pool, targets: Targets, found: list[Candidate], allocation: Allocation | None
     ) -> list[Candidate]:
-        """The candidates, who gives back first standing first."""
+        """The candidates in the order in which they give back."""
         built_in = self.built_in(pool)
         if built_in is not None or allocation is None:
             return (built_in or HYBRID).order_victims(pool, targets, found)
@@ -205,7 +208,11 @@ def _split(
 
 
 def parts_in_order(found: list[Candidate]) -> list[Candidate]:
-    """The same order of allocations, but what each cannot run without after its other parts."""
+    """The same order of allocations, but the part each cannot run without after its other parts.
+
+    A plug-in may order parts as it likes; an allocation that lost its last part first would be
+    stopped for a unit it could have run without.
+    """
     waiting: dict[str, list[Candidate]] = {}
     for one in found:
         waiting.setdefault(one.allocation.id, []).append(one)
@@ -215,7 +222,7 @@ def parts_in_order(found: list[Candidate]) -> list[Candidate]:
 
 
 def ask_of(pool: Pool, allocation: Allocation, vector: Mapping[str, int]) -> Ask:
-    """An allocation's shape as a policy sees it."""
+    """What an allocation asks for, as a policy sees it."""
     return Ask(
         allocation.id,
         allocation.consumer,

@@ -1,8 +1,13 @@
-"""Choosing what borrowers give back for a claim: the fewest allocations in order, filled back.
+"""Choosing what borrowers give back for a claim: taken in order, then filled back (semantics 2.7).
 
 Candidates come from leaves above their target; they are taken in order while something is short
-and the leaf is still above target, then put back latest first while the claim still fits. So each
-one that stays is necessary, and none comes from a leaf within its plan.
+and the leaf is still above target, then put back latest first while the claim still fits.
+
+- Nobody within plan is a victim (I7): a target is at least the smaller of demand and D*.
+- No victim could be left out (I8): each one that stays was tried.
+- Putting one back only raises its own leaf's usage, so the other choices stay right.
+- In one resource, cutting every leaf to its target frees enough, so a claim that the targets give
+  finds its victims unless allocations that are non-preemptible stand in the way.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,9 +25,9 @@ Targets = dict[int, list[int]]
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A part of an allocation that may be taken back; `last` is the part it cannot run without.
+    """A part of an allocation that may be taken back; `last`: it cannot run without this one.
 
-    With a `claim` it is not running yet: units that its consumer is still claiming.
+    With a `claim`, the id of an open one, it is not running yet: the units of that claim.
     """
 
     allocation: Allocation
@@ -34,7 +39,7 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """A bound that must hold for the claim to fit: a node's weight of one resource."""
+    """What must hold for a claim to fit: U of a node in one resource is `most` at most."""
 
     resource: int
     node: int
@@ -43,7 +48,10 @@ class Bound:
 
 @dataclass(slots=True)
 class Trial:
-    """The usage as they would be; `loans_of` are the resources whose loans must be permitted."""
+    """The usage as it would be after the cuts so far, a copy to try on.
+
+    `loans_of` are the resources in which permitted loans must cover all borrowing.
+    """
 
     pool: Pool
     usage: Usage
@@ -92,7 +100,7 @@ def candidates(pool: Pool, targets: Targets) -> list[Candidate]:
 def claims_above(
     pool: Pool, allocations: Mapping[str, Allocation], targets: Targets
 ) -> list[Candidate]:
-    """Claims of leaves above target, newest first: they give way before anything that runs."""
+    """Claims of leaves above target, newest first; to give one up stops nothing that runs."""
     weight = pool.projected.weight
     found = []
     for claim in reversed(pool.claims.values()):
@@ -109,7 +117,7 @@ def claims_above(
 def parts_of(pool: Pool, allocation: Allocation, targets: Iterable[int]) -> list[Candidate]:
     """The parts in which an allocation can be taken back: surplus units one by one, then the rest.
 
-    Only what holds one of the resources at hand helps.
+    None for what is non-preemptible, or holds none of the resources at hand and so cannot help.
     """
     if allocation.firm:
         return []
@@ -138,7 +146,11 @@ def parts_of(pool: Pool, allocation: Allocation, targets: Iterable[int]) -> list
 def choose(
     trial: Trial, ordered_candidates: Sequence[Candidate], targets: Targets
 ) -> list[Candidate] | None:
-    """The candidates that must go for the trial to fit; None if all of them do not suffice."""
+    """The candidates that must go for the trial to fit; None if all of them do not suffice.
+
+    The last one taken may bring its leaf below target: an allocation is not divisible, and any
+    borrowed part makes all of it revocable.
+    """
     taken: list[Candidate] = []
     for candidate in ordered_candidates:
         short = trial.short()
@@ -171,10 +183,15 @@ def _helps(trial: Trial, candidate: Candidate, short: list[Bound], targets: Targ
 
 
 def _fill_back(trial: Trial, taken: list[Candidate]) -> list[Candidate]:
+    """Put back what turned out not to be needed, latest first; the rest in the order taken.
+
+    A small victim taken early may be made needless by a large one taken later.
+    """
     gone: set[str] = set()
     kept: list[Candidate] = []
     for candidate in reversed(taken):
         allocation = candidate.allocation
+        # A surplus unit cannot stay with an allocation whose last part goes.
         if candidate.claim or allocation.id not in gone:
             trial.usage.post(allocation.leaf, candidate.pairs)
             if trial.relieved():

@@ -1,4 +1,4 @@
-"""Notices to borrowers: given, answered, called off, run out (2.8 of the semantics)."""
+"""Notices to borrowers: given, cancelled, forced at the deadline (semantics 2.8)."""
 
 from collections.abc import Iterable
 
@@ -11,27 +11,30 @@ from nodeagent.allocator.usage.pool import Pool
 from nodeagent.allocator.values.event import EventType
 
 Cuts = Iterable[tuple[Allocation, dict[str, int]]]
-"""Parts of allocations that are to be given back."""
+"""Allocations and the part of each that is to be given back."""
 
 
 def give_notice(
     pool: Pool, transaction: Transaction, claim: Claim, cuts: Cuts, targets: Targets
 ) -> None:
-    """Tell every borrower what it must give back by when, and take it off the usage of after."""
+    """Tell every borrower what to give back and by when, and take that off the projected usage."""
     claimant = transaction.allocations.get(claim.allocation)
     for allocation, vector in cuts:
         notice = _notice_for(pool, transaction, claim, allocation, claimant)
         kept = notice.cuts.get(allocation.id, {})
         notice.cuts[allocation.id] = ordered(plus(kept, vector))
         pool.projected.post(allocation.leaf, pool.pairs(vector), -1)
+        # What gives back asks for nothing more meanwhile, or it would claim its own units.
         if allocation.claim:
             withdraw(pool, transaction, pool.claims[allocation.claim])
         pool.stop_waiting(allocation)
         if allocation.state is not State.STOPPING:
             allocation.move(State.NOTICED)
+    # Described after all cuts are off the usage: what is required depends on their sum.
     for notice in claim.notices.values():
         _describe(pool, claim, notice, claimant, targets)
         _announce(transaction, claim, notice, claimant)
+    # Grace 0: forced in the operation that gave the notice, without waiting for a tick.
     for notice in list(claim.notices.values()):
         if notice.deadline <= transaction.now:
             force(pool, transaction, notice)
@@ -58,23 +61,29 @@ def _deadline(
     pool: Pool, transaction: Transaction, allocation: Allocation, claimant: Allocation | None
 ) -> int:
     """Now and the borrower's grace, at least its promised runtime; never beyond what the claimant
-    is willing to wait, nor beyond an earlier notice about the same allocation.
+    is willing to wait, nor beyond an earlier notice about the same allocation (semantics 2.8).
+
+    The claimant's `lendoutGrace` wins over `borrowMinRuntime`: it lent on that condition.
     """
     borrower = pool.tree.consumers[allocation.leaf]
     deadline = max(
         transaction.now + borrower.grace, allocation.granted_at + borrower.borrow_min_runtime
     )
     if claimant is not None:
-        patience = pool.tree.consumers[claimant.leaf].lendout_grace
-        if patience is not None:
-            deadline = min(deadline, transaction.now + patience)
+        longest = pool.tree.consumers[claimant.leaf].lendout_grace
+        if longest is not None:
+            deadline = min(deadline, transaction.now + longest)
     return min(deadline, transaction.earlier.get(allocation.id, deadline))
 
 
 def _describe(
     pool: Pool, claim: Claim, notice: Notice, claimant: Allocation | None, targets: Targets
 ) -> None:
-    """What is required at least, and what the borrower may offer instead."""
+    """Fill in what is required at least, and what the borrower may offer instead.
+
+    Allocations are not divisible, so the strict set often gives more than the claim needs; what
+    would be left over on the claimant's path is not required of an offer.
+    """
     total: dict[str, int] = {}
     for cut in notice.cuts.values():
         total = plus(total, cut)
@@ -82,11 +91,11 @@ def _describe(
     for name in claim.short:
         resource = pool.number[name]
         leaf = 0 if claimant is None else claimant.leaf
-        spare = min(
+        left_over = min(
             pool.projected.cap[resource][node] - pool.projected.upward(resource, node)
             for node in pool.tree.paths[leaf]
         )
-        amount = total.get(name, 0) - max(0, spare)
+        amount = total.get(name, 0) - max(0, left_over)
         if amount > 0:
             notice.required[name] = amount
     leaf = pool.tree.index[notice.consumer]
@@ -123,7 +132,10 @@ def listed(parts: dict[str, dict[str, int]]) -> list[dict[str, object]]:
 
 
 def force(pool: Pool, transaction: Transaction, notice: Notice) -> None:
-    """The deadline has passed: what is still under notice is to be stopped now."""
+    """Have what is still under notice stopped now.
+
+    An allocation that keeps a part runs on, smaller; it is not STOPPING.
+    """
     notice.forced = True
     for key in notice.cuts:
         allocation = transaction.allocations[key]
@@ -139,7 +151,7 @@ def force(pool: Pool, transaction: Transaction, notice: Notice) -> None:
 
 
 def force_overdue(pool: Pool, transaction: Transaction) -> None:
-    """Force the notices whose deadline has come, and report those that outlast the leeway."""
+    """Force the notices whose deadline has come; report those that are open LATE_AFTER it."""
     for claim in list(pool.claims.values()):
         for notice in list(claim.notices.values()):
             if not notice.forced and notice.deadline <= transaction.now:
@@ -156,7 +168,10 @@ def force_overdue(pool: Pool, transaction: Transaction) -> None:
 
 
 def cancel_needless(pool: Pool, transaction: Transaction, claim: Claim) -> None:
-    """Call off, latest first, what a claim does not need any more."""
+    """Cancel, latest first, the cuts that fit again without the claim suffering (I8).
+
+    The latest cut was the least deserved one: victims were chosen in order.
+    """
     for notice in reversed(list(claim.notices.values())):
         if notice.forced or claim.pinned:
             continue
@@ -167,6 +182,7 @@ def cancel_needless(pool: Pool, transaction: Transaction, claim: Claim) -> None:
         ]
         if cancelled:
             report_cancelled(transaction, notice, cancelled)
+            # Each cut that is left is needed now, so an offer must cover them all.
             notice.required = {}
             for cut in notice.cuts.values():
                 notice.required = plus(notice.required, cut)
@@ -186,6 +202,7 @@ def report_cancelled(transaction: Transaction, notice: Notice, cancelled: list[s
 
 
 def _cancel_cut(pool: Pool, transaction: Transaction, notice: Notice, key: str) -> bool:
+    """Take an allocation out of a notice if its units fit again; whether they did."""
     allocation = transaction.allocations[key]
     pairs = pool.pairs(notice.cuts[key])
     if allocation.state is State.STOPPING or not pool.projected.fits(allocation.leaf, pairs):
@@ -199,7 +216,7 @@ def _cancel_cut(pool: Pool, transaction: Transaction, notice: Notice, key: str) 
 
 
 def refresh_state(pool: Pool, allocation: Allocation) -> None:
-    """Where an allocation stands that holds something, once a notice about it has ended."""
+    """Put an allocation of which nothing is under notice any more into its state at rest."""
     if not pool.leaving(allocation.id):
         if allocation.held:
             allocation.move(_at_rest(allocation))
@@ -213,7 +230,7 @@ def _at_rest(allocation: Allocation) -> State:
 
 
 def withdraw(pool: Pool, transaction: Transaction, claim: Claim) -> None:
-    """Nobody wants a claim any more: give up its units and call off what can be called off.
+    """Give up a claim that nobody wants any more, and cancel the notices that can be cancelled.
 
     What is being stopped already goes on under the claim, for nobody.
     """
@@ -224,7 +241,7 @@ def withdraw(pool: Pool, transaction: Transaction, claim: Claim) -> None:
         allocation.claim = ""
         if allocation.state is State.RECLAIMING:
             allocation.move(State.PENDING)
-    claim.allocation, claim.vector, claim.earmark, claim.pinned = "", {}, {}, False
+    claim.abandon()
     cancel_needless(pool, transaction, claim)
     if not claim.notices:
         pool.close_claim(claim)

@@ -33,7 +33,7 @@ Value = int | bool | str | Address | Topology
 
 
 class Source(Enum):
-    """Who says so."""
+    """Where a value comes from."""
 
     BUILTIN = "builtin"
     USER = "user"
@@ -70,8 +70,9 @@ def known(attributes: Attributes, name: str) -> Value | None:
 
 
 def type_name(value: Value) -> str:
-    """Type of a value in the words of the language."""
+    """The language's name for the type of a value."""
     match value:
+        # A bool is an int in Python, so it is looked for first.
         case bool():
             return "bool"
         case int():

@@ -79,6 +79,8 @@ class Cursor:
         suffix = token.text[len(digits) :]
         if token.kind is not Kind.NUMBER or suffix not in suffixes:
             self.refuse(expected)
+        # Leading zeros off, and the length compared before `int`: converting thousands of digits
+        # takes quadratic time (CVE-2020-10735).
         significant = digits.lstrip("0") or "0"
         if len(significant) > _MAX_DIGITS or int(significant) * suffixes[suffix] > MAX_NUMBER:
             raise RequirementError(f"{token} is too large", token.position, f"at most {MAX_NUMBER}")
@@ -93,6 +95,8 @@ class Cursor:
         if first.kind is not Kind.NAME:
             self.refuse(expected)
         name, end = self.take().text, first.end
+        # Tokens are split at `/` and `-`, which are operators in an expression. Here they belong to
+        # the name if nothing stands between.
         while (self.at("/") or self.at("-")) and self._joined(end):
             name += self.take().text + self.token.text
             end = self.take().end

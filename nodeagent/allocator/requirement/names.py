@@ -1,10 +1,10 @@
-"""Names in a requirement: which words are reserved, and how any name is written."""
+"""Names in a requirement: which are reserved, and how any other name is written."""
 
 import re
 
 SECTIONS = ("select", "order", "rusage", "affinity", "antiaffinity", "span", "same")
 RESERVED = frozenset((*SECTIONS, "in", "true", "false", "defined", "duration", "decay"))
-"""Words that mean something by themselves; as a name they stand in backquotes."""
+"""What means something by itself; as a name of an attribute it stands in backquotes."""
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*\Z")
 _KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*(?:[/-](?:[A-Za-z_][A-Za-z0-9_.]*|[0-9]+[A-Za-z]*))*\Z")

@@ -23,6 +23,7 @@ def parse(text: str) -> Requirement:
     """
     cursor = Cursor(text)
     found = Requirement()
+    # As in LSF, a requirement that begins without the name of a section begins with select.
     if cursor.token.kind is not Kind.END and not _at_section(cursor):
         found = Requirement(select=expression(cursor))
     seen = {"select"} if found.select is not None else set()
@@ -32,6 +33,7 @@ def parse(text: str) -> Requirement:
 
 
 def _at_section(cursor: Cursor) -> bool:
+    # Only with a parenthesis: an attribute may be named as a section is.
     opens = cursor.after.kind is Kind.SIGN and cursor.after.text == "("
     return cursor.token.kind is Kind.NAME and cursor.token.text in SECTIONS and opens
 

@@ -9,7 +9,10 @@ from nodeagent.allocator.requirement.evaluate import ordered, selects
 from nodeagent.allocator.requirement.sections import Key, Requirement
 
 MAX_TRIES = 64
-"""Sets of places tried for one span section; beyond it the request counts as not placeable."""
+"""Sets of places tried for one span section; beyond it the request counts as not placeable.
+
+The number of sets grows as a binomial: 8 places in 16 are 12,870 sets.
+"""
 
 
 @dataclass(frozen=True, slots=True)

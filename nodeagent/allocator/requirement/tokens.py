@@ -7,8 +7,9 @@ from enum import Enum
 from nodeagent.allocator.requirement.errors import RequirementError
 
 MAX_TEXT = 4096
-"""Longest requirement in characters."""
+"""Longest requirement in characters, so that reading one takes a bounded time."""
 SHOWN = 24
+"""Longest part of a token that an error quotes."""
 
 
 class Kind(Enum):

@@ -1,7 +1,9 @@
-"""Who may lend to whom, and whether a state of usage is covered by permitted loans.
+"""Who may lend to whom, and whether permitted loans cover a usage (semantics 2.9).
 
-Without restrictions that is the same as fitting in the capacity, so the loan graph is asked only
-where a restriction exists: a list, a closed circle, or a lender that cannot wait so long.
+Without restrictions that is the same as fitting in the capacity: Σ borrowed ≤ Σ idle is then a
+comparison of sums. So the loan graph is asked only where a restriction exists: a list, a closed
+circle, or a lender that does not wait as long as the borrower's grace. A whole flow for every
+admission costs many times the admission itself.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,7 +20,8 @@ class Lending:
     """The permitted loans of a tree: `lenders[b]` are the leaves that leaf b may borrow from.
 
     The rules treat leaves of one class alike: `borrowing` and `lending` have the class of each
-    leaf, `circles` the classes of lenders that a class of borrowers may use.
+    leaf, `circles` the classes of lenders that a class of borrowers may use. A plan has few
+    classes, which makes the graph small however many leaves there are.
     """
 
     restricted: bool
@@ -51,9 +54,10 @@ def lending_of(tree: Tree) -> Lending:
 def _classes(
     permitted: Mapping[int, tuple[int, ...]],
 ) -> tuple[dict[int, int], dict[int, int], dict[int, tuple[int, ...]]]:
-    """Leaves alike: with the same lenders, with the same borrowers; and who may use whom.
+    """The class of each leaf as a borrower and as a lender, and which classes may use which.
 
-    Nobody who borrows has anything to lend, so whether a leaf may lend to itself is no matter.
+    A leaf that borrows has nothing to lend, so whether it may lend to itself does not matter;
+    counting it among its own lenders makes leaves alike that differ in nothing else.
     """
     borrowers: dict[int, list[int]] = {leaf: [] for leaf in permitted}
     for borrower, row in permitted.items():
@@ -89,7 +93,7 @@ def _names(partners: Partners, name: str) -> bool:
 
 
 def covered(tree: Tree, lending: Lending, entitlement: Entitlement, usage: Sequence[int]) -> bool:
-    """Whether permitted loans cover all borrowing: what `loans` calls legal, found out sooner.
+    """Whether permitted loans cover all borrowing: the same as `loans(…).legal`, found out sooner.
 
     Leaves that the rules treat alike are one node of the graph, which changes no greatest flow.
     """
@@ -122,7 +126,7 @@ def _flows(
     idle: Mapping[int, int],
     private_pools: Mapping[int, int],
 ) -> bool:
-    """Whether classes of borrowers (class, pools above) can have what they use from lenders."""
+    """Whether lenders have what these borrowers, keyed by (class, pools above), use above plan."""
     sinks = {f"pool {node}": amount for node, amount in private_pools.items()}
     sinks |= {f"lender {circle}": amount for circle, amount in idle.items()}
     edges = {
@@ -168,7 +172,8 @@ def loans(tree: Tree, lending: Lending, entitlement: Entitlement, usage: Sequenc
 def _edges(tree: Tree, lending: Lending, leaf: int, sinks: Mapping[str, int]) -> list[str]:
     """The lenders a borrower may use: its ancestors' pools first, then leaves in tree order.
 
-    The same for all borrowers alike with the same pools above: who borrows is no lender.
+    A pool first, because what it lends is taken from nobody. The same list for all borrowers of one
+    class with the same pools above, as none of them is a lender now.
     """
     pools = [tree.consumers[node].name for node in tree.paths[leaf][1:]]
     permitted = lending.lenders[leaf] if lending.restricted else tree.leaves

@@ -1,7 +1,11 @@
 """G: what each consumer would hold of one resource if the demand at hand were served.
 
-Bottom-up the demand rolls up (2.3 of the semantics: a reserve is a standing demand), top-down each
-budget is split in three steps: claims up to the plan, what is held above it, and the rest.
+Bottom-up the demand rolls up (semantics 2.3: a reserve is a standing demand), top-down each budget
+is split in three steps (semantics 2.4): claims up to the plan, what is held above it, and the rest.
+
+Measured against D*, not against what others hold at the moment. Where a share moves with every
+grant, refilling the units of one victim changes who owes the next, and two consumers can take from
+each other without end; here a victim that asks again finds the same plan.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,7 +25,8 @@ class Demand:
     """The rolled-up demand of one resource per node.
 
     `wanted` is e: what a node asks for, at least its hold, at most its cap. `present` is U: what
-    it weighs now, before the demand at hand. `capped` is dc: a leaf's demand within its cap.
+    it weighs now, before the demand at hand. `capped` is a leaf's demand within its cap, without
+    its reserve, which is not a demand it could be granted.
     """
 
     wanted: list[int]
@@ -32,7 +37,10 @@ class Demand:
 def roll_up(
     tree: Tree, entitlement: Entitlement, usage: Sequence[int], demand: dict[int, int]
 ) -> Demand:
-    """Roll up leaf usage, with `demand` in place of usage for the leaves it names."""
+    """Roll up leaf usage, with `demand` in place of usage for the leaves it names.
+
+    What waits is not counted: a claim must not cut anybody for others that wait.
+    """
     hold, cap = entitlement.hold, entitlement.cap
     size = len(hold)
     wanted, standing, capped = [0] * size, [0] * size, [0] * size
@@ -66,7 +74,7 @@ def by_share(tree: Tree) -> Divide:
 def split(
     tree: Tree, entitlement: Entitlement, demand: Demand, budget: int, divide: Divide, cut: Cut
 ) -> list[int]:
-    """The targets per node: the budgets B of inner nodes, G = min(B, dc) of leaves."""
+    """The targets per node: the budgets of inner nodes, and G of leaves."""
     targets = [0] * len(tree.parents)
     targets[0] = budget
     for node in tree.inner:
@@ -90,7 +98,8 @@ def reach(
 ) -> int:
     """G of one leaf: what `split` gives it if it alone demands other than in `base`.
 
-    `ask` is the leaf and all it would use. Only the budgets on its path are worked out.
+    `ask` is the leaf and all it would use. Only the budgets on its path are worked out, which makes
+    it cheap enough to be asked for everything that waits.
     """
     leaf, asked = ask
     path, capped = tree.paths[leaf], min(asked, entitlement.cap[leaf])
@@ -116,6 +125,7 @@ def _split_one(
     divide: Divide,
     cut: Cut,
 ) -> list[int]:
+    """One budget among the children of a node: the steps of semantics 2.4."""
     below = tree.children[node]
     wanted = [demand.wanted[child] for child in below]
     if sum(wanted) <= budget:
@@ -125,7 +135,7 @@ def _split_one(
     ]
     surplus = budget - sum(claims)
     if surplus < 0:
-        # Only after a loss of capacity: then the plan's own proportions decide.
+        # A loss of capacity, or the smaller budget of reclaimFirst: claims shrink in proportion.
         return hamilton(budget, claims)
     got = claims
     if tree.sticky[node]:
@@ -143,6 +153,11 @@ def _split_one(
 def _keep(
     surplus: int, below: tuple[int, ...], held: list[int], divide: Divide, cut: Cut
 ) -> list[int]:
+    """Which part of what they hold above plan siblings keep (step 2).
+
+    Dividing what *remains* by share cuts the most over-used first; that is what the field calls
+    proportional reclaiming.
+    """
     if sum(held) <= surplus:
         return held
     return hamilton(surplus, held) if cut is Cut.PRORATA else divide(surplus, below, held)

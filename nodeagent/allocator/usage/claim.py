@@ -68,6 +68,10 @@ class Claim:
     earmark: dict[str, int] = field(default_factory=dict)
     notices: dict[str, Notice] = field(default_factory=dict)
 
+    def abandon(self) -> None:
+        """Be for nobody from now on; notices that cannot be cancelled any more go on under it."""
+        self.allocation, self.vector, self.earmark, self.pinned = "", {}, {}, False
+
     def under_way(self) -> dict[str, int]:
         """What borrowers still have to give back for this claim."""
         total: dict[str, int] = {}

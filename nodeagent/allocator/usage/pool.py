@@ -7,7 +7,7 @@ gone from it, what is claimed is in it.
 
 A grant must fit in both. In `current`, because units under notice are still in use; in `projected`,
 because what is free now may be on its way to a claimant. Without claims both are one object, so
-that the common case is posted once; whoever posts to both asks `current is projected` first.
+that the common case is posted once; code that posts to both asks `current is projected` first.
 """
 
 from collections.abc import Iterable, Mapping

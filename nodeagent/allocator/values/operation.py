@@ -1,4 +1,4 @@
-"""The operations a allocator accepts, and their documents for the journal.
+"""The operations an allocator accepts, and their documents for the journal.
 
 Vectors are in base units. Every constructor refuses values of the wrong type or range with
 OperationRefused, so that an operation that exists can be journaled and replayed.
@@ -45,7 +45,7 @@ def _flag(name: str, value: object) -> None:
 
 
 def _plain_vector(value: object) -> bool:
-    """Whether a vector is beyond doubt right; what is not is looked at again to say why."""
+    """Whether a vector is right at first sight; if not, `_vector` looks again to say why."""
     if not isinstance(value, dict):
         return False
     for resource, amount in value.items():
@@ -72,9 +72,9 @@ def _vector(name: str, value: object, *, signed: bool = False) -> None:
 class Request:
     """Ask for `minimum` to `maximum` times `vector` for a leaf consumer.
 
-    Idempotent by `id`. `firm`: never revoked, so admitted only in plan at every level. `retry`:
+    Idempotent by `id`. `firm`: non-preemptible, so admitted only in plan at every level. `retry`:
     the client asks again by itself; a grant made meanwhile is set aside until it comes back or
-    the time for that runs out, and a request that is asked no more is forgotten.
+    the time for that runs out, and a request that is asked no more is given up (semantics 2.6).
     `group` empty: the first group of the plan that has the leaf. The consumer `system` is always
     admitted and lessens the capacity.
     """
@@ -163,7 +163,7 @@ class Cancel:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """A borrower's answer to a notice: the allocations it will give back instead, or parts.
+    """A borrower's response to a notice: allocations, or parts, that it gives back instead.
 
     `entries` are (allocation id, vector or None for all of it).
     """
@@ -219,7 +219,7 @@ class Unblock:
 
 @dataclass(frozen=True, slots=True)
 class SetCapacity:
-    """What a group of the node has, before system consumers and blocked units are taken off."""
+    """Set what a group of the node has, before system pods and blocked units are taken off."""
 
     vector: Vector
     group: str = ""

@@ -1,4 +1,4 @@
-"""The same decisions computed slowly and plainly, from the words of the specification alone.
+"""The same decisions computed slowly and plainly, from the rules of docs/semantics.md alone.
 
 One resource, plain dictionaries, fractions instead of remainder tricks, recursion instead of
 arrays, and every subset of victims instead of a clever order. Shares no code with the allocator.

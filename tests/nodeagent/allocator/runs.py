@@ -34,7 +34,7 @@ def check_run(seed: int, steps: int) -> int:
 
 
 class Run:
-    """A allocator, its twin if there is one, and the dice."""
+    """An allocator, its twin if there is one, and the dice."""
 
     def __init__(self, seed: int) -> None:
         self.random = Random(seed)

@@ -1,4 +1,4 @@
-"""The quick answers about claims are the slow ones: one path walked, or all targets worked out."""
+"""What is told quickly about a claim, by one path, is what all targets worked out say."""
 
 from random import Random
 
@@ -11,7 +11,7 @@ from tests.nodeagent.allocator.runs import Run
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_prospects_are_what_the_targets_say(seed: int) -> None:
+def test_feasibility_is_what_the_targets_say(seed: int) -> None:
     run, random = Run(seed), Random(seed)
     for number in range(20):
         run.step(number)
@@ -25,11 +25,11 @@ def test_prospects_are_what_the_targets_say(seed: int) -> None:
                 weight = pool.projected.weight
                 slow = all(goals[each][leaf] >= weight[each][leaf] + more for each, more in pairs)
                 assert targets_cover(pool, policy.divide(pool.tree), leaf, pairs, short) == slow
-                crowded = any(
+                met_and_short = any(
                     all(
                         pool.projected.upward(each, node) >= pool.entitlements[each].deserved[node]
                         for node in pool.tree.paths[leaf][:-1]
                     )
                     for each in pool.projected.exceeded(leaf, pairs)
                 )
-                assert short_where_plan_is_met(pool, leaf, pairs) == crowded
+                assert short_where_plan_is_met(pool, leaf, pairs) == met_and_short

@@ -103,7 +103,7 @@ def _bounds(random: Random, row: dict[str, Any], own: dict[str, int]) -> None:
 
 
 def random_allocator(random: Random, resources: int = 2, **settings: Any) -> Allocator:
-    """A allocator on a random tree of one group."""
+    """An allocator on a random tree of one group."""
     capacity = {name: random.randint(1, 24) for name in RESOURCES[:resources]}
     group = group_document(random, capacity, **settings)
     plan = parse_spec({"groups": [group]}, ZoneInfo)
