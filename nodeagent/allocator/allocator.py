@@ -50,6 +50,16 @@ _GONE = Verdict(Answer.DONE, "ended before")
 class Allocator(NodeState):
     """The state, and the one way to change it."""
 
+    # One operation, from top to bottom:
+    #
+    #   _check ──► run_due ──► _dispatch ──► reconcile ──► Decision
+    #   refuse,    windows,    requests,     cancel needless notices, give freed units
+    #   or touch   notices,    plan_change,  to claims, grant, claim; until nothing changes
+    #   nothing    expiries    claims
+    #
+    # The daemon journals the operation with its number and time, not what came of it: after
+    # kill -9 the same operations are applied again, and must come to the same decisions (I12).
+
     def apply(
         self,
         operation: Operation,
@@ -64,11 +74,14 @@ class Allocator(NodeState):
         last one. `fallbacks` None asks policy plug-ins live; a replay passes those of the recorded
         decision. Raises OperationRefused or DocumentRefused, and then nothing has changed.
         """
+        # Claims and notices are named after the number, so giving one twice would mix them up.
         if seq <= self.seq:
             raise OperationRefused("seq", f"{seq} was given before", f"more than {self.seq}")
         prepared = _check(self, operation)
         replayed = None if fallbacks is None else frozenset(fallbacks)
         guard = self.guard
+        # Before time passes: windows and deadlines ask policies too, and calls are counted from
+        # the beginning of the operation.
         guard.begin(replayed)
         now = max(now, self.now)
         # What falls due up to now comes first, each at its own time: the decision must not depend
@@ -183,9 +196,12 @@ def _release(state: NodeState, transaction: Transaction, operation: Release) -> 
         return _release_system(state, transaction, operation)
     pool = state.pools[allocation.group]
     freed = release(pool, transaction, allocation, operation.vector, operation.autoadjust)
+    # Withheld in the same operation in which it came free, so that nobody gets a sick device
+    # between its release and a Block.
     if operation.block and freed:
         pool.blocked[operation.block] = ordered(freed)
         return _laid_out(pool, transaction)
+    # Without either nobody could use what came free.
     if pool.claims or pool.waiting:
         reconcile(pool, transaction)
     return _DONE
@@ -233,12 +249,15 @@ def _wanted(allocation: Allocation, operation: Modify) -> tuple[dict[str, int], 
     unit = dict(allocation.unit if operation.vector is None else operation.vector)
     for name, amount in (operation.delta or {}).items():
         unit[name] = max(0, unit.get(name, 0) + amount)
+    # A new maximum alone below the minimum lowers that too: it says how much is wanted at all.
     least = allocation.minimum if operation.minimum is None else operation.minimum
     most = max(least, allocation.maximum) if operation.maximum is None else operation.maximum
     return ordered(unit), (min(least, most), most)
 
 
 def _stop(pool: Pool, allocation: Allocation) -> None:
+    # Only what is under notice: the node stops other pods for reasons of its own, and says so
+    # with a release.
     if allocation.state is State.NOTICED:
         allocation.move(State.STOPPING)
     refresh_state(pool, allocation)

@@ -50,10 +50,14 @@ def record_grant(
     first = not allocation.held
     allocation.held = ordered(plus(allocation.held, vector))
     allocation.reason = ""
+    # Its age for the choice of victims counts from here: newest first gives back, and time spent
+    # in the queue is no seniority.
     if first:
         allocation.granted_at = transaction.now
         allocation.seq = transaction.seq
     missing = allocation.missing
+    # A running pod that is topped up has its client; one that holds nothing yet, or was set aside
+    # before, may have lost it.
     away = first or allocation.expires is not None
     if allocation.retry and away and transaction.asking != allocation.id:
         until = transaction.now + RETURN_TTL

@@ -29,6 +29,7 @@ def read_plan(state: NodeState, operation: ApplyPlan) -> Plan:
     for name in operation.capacity:
         if name not in names:
             raise OperationRefused("capacity", f"{name!r} is no group", ", ".join(names))
+    # Against the capacity from then on: a plan and the slices it needs may come together.
     known = {name: pool.allocatable for name, pool in state.pools.items()}
     check_capacity(plan, {**known, **operation.capacity})
     check_policies(plan, state.policies)
@@ -82,6 +83,7 @@ def change_plan(
     for pool in state.pools.values():
         pool.allocatable = dict(capacity.get(pool.group.name, pool.allocatable))
         pool.choose_window(transaction.now, plan.zone)
+        # Before what follows from it, so that whoever reads the events sees the reason first.
         transaction.emit(
             EventType.PLAN_CHANGED, group=pool.group.name, window=pool.window, reason="plan"
         )
@@ -91,6 +93,7 @@ def change_plan(
 
 
 def _pool(before: dict[str, Pool], group: Group) -> Pool:
+    # The same pool: its claims, system pods and blocked units outlive the plan.
     pool = before.get(group.name) or Pool(group, {})
     pool.group = group
     return pool

@@ -51,6 +51,7 @@ def request(state: NodeState, transaction: Transaction, operation: Request) -> V
     if verdict.answer is Answer.REFUSED:
         del state.allocations[operation.id]
         return verdict
+    # From the first verdict on its client is expected back.
     if allocation.retry and not allocation.held:
         transaction.expire(allocation, transaction.now + ASK_TTL)
     if pool.projected.version == before and transaction.guard.built_in(pool) is not None:
@@ -78,6 +79,7 @@ def _find(state: NodeState, operation: Request) -> tuple[Pool | None, int | None
     if operation.group:
         pool = state.pools.get(operation.group)
         return pool, None if pool is None else pool.tree.leaf(operation.consumer)
+    # Groups in the order of the plan: one name may be a leaf of several.
     for pool in state.pools.values():
         leaf = pool.tree.leaf(operation.consumer)
         if leaf is not None:
@@ -117,6 +119,7 @@ def _allocation(pool: Pool, leaf: int, transaction: Transaction, operation: Requ
 
 def _asked_again(pool: Pool, transaction: Transaction, allocation: Allocation) -> Verdict:
     """A client asks again: what was set aside for it is granted; a wait goes on."""
+    # What it holds goes back to its owner; asking again must not make it a grant.
     if allocation.state is State.STOPPING:
         return verdict_on(pool, allocation)
     if allocation.held and allocation.expires is not None:

@@ -91,6 +91,8 @@ class NodeState:
         state = cls(plan, {}, document["now"], zones=zones, policies=policies, clock=clock)
         state.seq = document["seq"]
         rows = [allocation_from_document(row) for row in document["allocations"]]
+        # In the order of the document, which is by id. Nothing may depend on the order in which
+        # allocations were made: it is not saved.
         state.allocations.update((row.id, row) for row in rows)
         state.expiring.update((row.id, row) for row in rows if row.expires is not None)
         for row in document["groups"]:
@@ -113,5 +115,7 @@ def _restore(pool: Pool, row: Mapping[str, Any], allocations: Mapping[str, Alloc
     pool.system = {key: dict(vector) for key, vector in row["system"].items()}
     pool.blocked = {key: dict(vector) for key, vector in row["blocked"].items()}
     claims = [claim_from_document(claim) for claim in row["claims"]]
+    # Claims keep their order, which decides who gets freed units first. Laid out last: that enters
+    # them too.
     pool.claims = {claim.id: claim for claim in claims}
     pool.lay_out(allocations.values())

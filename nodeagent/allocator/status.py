@@ -23,6 +23,7 @@ def pending(state: NodeState) -> Rows:
 
 
 def _sums(state: NodeState, part: str) -> Rows:
+    # Leaves of the tree in force: with orphans, so that every allocation finds its row.
     rows: Rows = {}
     for pool in state.pools.values():
         for leaf in pool.tree.leaves:
@@ -61,6 +62,7 @@ def _consumer_rows(state: NodeState, pool: Pool) -> list[dict[str, Any]]:
         consumer = pool.tree.consumers[node]
         above = pool.tree.consumers[pool.tree.parents[node]].name
         leaf = not pool.tree.children[node]
+        # A consumer's `used` leaves reserves out, unlike its weight: people read it as what runs.
         row: dict[str, Any] = {
             "group": pool.group.name,
             "consumer": consumer.name,

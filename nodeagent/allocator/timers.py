@@ -47,6 +47,7 @@ def run_due(state: NodeState, transaction: Transaction, now: int) -> None:
         due = next_due(state)
         if due is None or due > now:
             return
+        # A state read back, or an operation with an old time, may find things long overdue.
         transaction.now = max(transaction.now, due)
         _expire(state, transaction)
         for pool in state.pools.values():
@@ -71,6 +72,7 @@ def _expire(state: NodeState, transaction: Transaction) -> None:
         for key, allocation in state.expiring.items()
         if allocation.expires is not None and allocation.expires <= transaction.now
     ]
+    # By time, then id: the table is in order of insertion, which a restart changes (I14).
     for _, key in sorted(over):
         allocation = state.expiring[key]
         transaction.report(EventType.EXPIRED, allocation, reason="its client did not come back")

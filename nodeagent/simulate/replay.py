@@ -149,6 +149,7 @@ class Replay:
 
     def _apply(self, operation: Operation, now: int) -> None:
         """Apply an operation, and stop at once what it forces, as the obedient node does."""
+        # In the order in which they were forced: a release may force more.
         queue: list[Operation] = [operation]
         while queue:
             self.seq += 1

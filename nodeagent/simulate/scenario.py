@@ -45,6 +45,7 @@ def read_scenario(document: object, zones: Zones, load: Load = _no_files) -> Sce
     capacity = read_capacity(findings, "capacity", top.get("capacity"), plan)
     start = _start(findings, top.get("start"), plan)
     events = read_events(findings, top.get("events"), plan, capacity)
+    # Last: it raises by itself, and would hide problems of the events.
     findings.refuse_if_any()
     check_capacity(plan, capacity)
     return Scenario(plan, capacity, start, events)
@@ -73,6 +74,7 @@ def _start(findings: Findings, value: object, plan: Plan) -> int:
         moment = datetime.fromisoformat(value) if isinstance(value, str) else None
     except ValueError:
         moment = None
+    # YAML reads an unquoted date and time as one.
     if isinstance(value, datetime):
         moment = value
     if moment is None:

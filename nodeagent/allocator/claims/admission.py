@@ -57,6 +57,7 @@ def refused(pool: Pool, allocation: Allocation, vector: dict[str, int]) -> str:
     leaf = allocation.leaf
     if leaf in pool.tree.orphans:
         return f"the plan has no consumer {allocation.consumer}"
+    # By name, so that the reason given does not depend on the order of the request (I12).
     for name, amount in sorted(vector.items()):
         resource = pool.number.get(name)
         if resource is None or amount > pool.capacity[resource]:
@@ -64,6 +65,7 @@ def refused(pool: Pool, allocation: Allocation, vector: dict[str, int]) -> str:
         cap, usage = pool.entitlements[resource].cap, pool.projected
         if usage.weight[resource][leaf] + amount > cap[leaf]:
             return f"{name}: above the limit of {allocation.consumer}"
+        # Without leaf and root: those were compared above.
         for node in pool.tree.paths[leaf][1:-1]:
             if amount > cap[node]:
                 return f"{name}: above the limit of {pool.tree.consumers[node].name}"

@@ -63,6 +63,7 @@ def _claimable(
     leaf = allocation.leaf
     pairs = pool.pairs(times(portion, most))
     short = sorted(pool.projected.exceeded(leaf, pairs))
+    # With all portions on top: what targets give of the most they also give if less is asked.
     targets = transaction.guard.targets(pool, leaf, pairs, short, allocation)
     count = most
     for name, amount in portion.items():
@@ -244,6 +245,7 @@ def _open(
     for one in chosen:
         if one.claim:
             _give_way(pool, transaction, pool.claims[one.claim])
+    # Claims that gave way have none: what they would have got is simply not counted any more.
     cuts = [(one.allocation, one.vector) for one in chosen if not one.claim]
     give_notice(pool, transaction, claim, cuts, targets)
 

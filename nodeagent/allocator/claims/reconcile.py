@@ -16,8 +16,10 @@ def reconcile(pool: Pool, transaction: Transaction) -> None:
     """Bring a group to rest: no notice that is not needed, no grant or claim that could be made.
 
     It ends because a round either serves somebody or is the last one: see semantics 2.6 for the
-    order and 2.7 for what keeps claims from going round.
+    order, and 2.7 for when claims may go round.
     """
+    # Each round may make the next one necessary: a claim that is fulfilled cancels notices, one
+    # that gives way leaves units to the queue.
     while True:
         if pool.claims:
             _tend_claims(pool, transaction)
@@ -28,7 +30,8 @@ def reconcile(pool: Pool, transaction: Transaction) -> None:
 def _tend_claims(pool: Pool, transaction: Transaction) -> None:
     for claim in list(pool.claims.values()):
         cancel_needless(pool, transaction, claim)
-    # A claim may have been closed by one before it: a list, and a look whether it is still open.
+    # Cancelled for all claims before anything is set aside: a claim takes of what is free only what
+    # it no longer expects from borrowers. One may close another, so each is looked up again.
     for claim in list(pool.claims.values()):
         if claim.id in pool.claims:
             earmark(pool, transaction, claim)
@@ -45,6 +48,8 @@ def earmark(pool: Pool, transaction: Transaction, claim: Claim) -> None:
         if not claim.notices:
             pool.close_claim(claim)
         return
+    # What is neither set aside nor still expected from a borrower is free now, or was given by
+    # somebody who was not asked.
     lacking = minus(minus(claim.vector, claim.earmark), claim.under_way())
     for name, amount in sorted(lacking.items()):
         more = min(amount, pool.current.headroom(allocation.leaf, pool.number[name]))
@@ -118,6 +123,7 @@ def _claim_all(pool: Pool, transaction: Transaction) -> bool:
     open_shapes = {
         shape for shape in oldest if not claim_ruled_out(pool, transaction, shape[0], shape[1])
     }
+    # One path for each shape tells whether it is worth ordering the whole queue.
     if not any(claim_possible(pool, transaction, oldest[shape]) for shape in open_shapes):
         return False
     served = False
@@ -127,6 +133,7 @@ def _claim_all(pool: Pool, transaction: Transaction) -> bool:
     for allocation in transaction.guard.order_waiting(pool, waiting):
         if allocation.shape not in open_shapes or not _waits(pool, allocation):
             continue
+        # Tended to at once: the next in the queue is measured against usage with this claim in it.
         if try_claim(pool, transaction, allocation):
             _tend_claims(pool, transaction)
             served = True

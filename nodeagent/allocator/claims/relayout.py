@@ -138,6 +138,7 @@ def _take_back(
     target goes: unlike a claim, a lost capacity cannot be declined.
     """
     trial = Trial(pool, pool.projected.copy(), bounds)
+    # Below the bounds only: one rebalanced leaf is no reason to cut another.
     nodes = {bound.node for bound in bounds}
     found = [
         one
@@ -153,5 +154,6 @@ def _take_back(
     pool.open_claim(claim)
     cuts = [(one.allocation, one.vector) for one in chosen]
     give_notice(pool, transaction, claim, cuts, targets)
+    # Nothing can be taken: all of it is non-preemptible, or under notice already.
     if not claim.notices:
         pool.close_claim(claim)

@@ -55,6 +55,7 @@ def _end(pool: Pool, transaction: Transaction, allocation: Allocation) -> dict[s
     freed = allocation.held
     pool.projected.post(allocation.leaf, allocation.pairs, -1)
     transaction.report(EventType.FREED, allocation, vector=freed)
+    # Without claims both usages are one, and `free` and `forget` come down to this.
     if allocation.missing:
         pool.stop_waiting(allocation)
     del pool.members[allocation.leaf][allocation.id]
@@ -145,6 +146,7 @@ def modify(
     refresh_state(pool, allocation)
     if allocation.missing and not allocation.stopping:
         verdict = admit(pool, transaction, allocation)
+        # What shrank stays shrunk: it has been freed, and somebody may have it by now.
         if verdict.answer is Answer.REFUSED:
             allocation.unit, allocation.minimum, allocation.maximum, _ = before
             allocation.target = {**before[3], **allocation.held}

@@ -44,6 +44,8 @@ def next_boundary(windows: Sequence[Window], instant: int, zone: tzinfo) -> int 
     """
     if len(windows) == 1:
         return None
+    # Looked at one by one: in the repeated hour of autumn an edge on the wall clock comes twice,
+    # and the window changes back in between.
     now = window_at(windows, instant, zone)
     for candidate in sorted(_candidates(windows, instant, zone)):
         if window_at(windows, candidate, zone) != now:

@@ -152,9 +152,11 @@ class TreeReader:
             fault = f"{name!r} is already the name of {self.paths[name]}"
             self.findings.add(place, fault, "names that are unique in the tree")
             return None
+        # Its pods are always admitted (semantics 2.1), so a leaf of that name is never reached.
         if name == "system":
             self.findings.add(place, "'system' is built in", "another name")
             return None
+        # One name space for inner consumers and leaves: pods, lists and tables name them alike.
         self.paths[name] = path
         return name
 

@@ -80,7 +80,10 @@ _HEADER = {"apiVersion": API_VERSION, "kind": KIND}
 
 
 def _plain(value: Any) -> Any:
-    """A deep copy made of dicts, lists and scalars only."""
+    """A deep copy made of dicts, lists and scalars only.
+
+    It goes into the journal, and the caller may change what it passed in.
+    """
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -52,6 +52,7 @@ class Findings:
 
     def add(self, path: str, fault: str, accepted: str) -> None:
         """Keep one problem; nothing is raised before the whole document has been read."""
+        # A generated plan may be wrong in every line; nobody reads the thousandth problem.
         if len(self.problems) < MOST:
             self.problems.append(Problem(path, fault, accepted))
 
@@ -92,6 +93,7 @@ class Findings:
 
     def integer(self, path: str, value: object, lowest: int, highest: int) -> int:
         """The value if it is a whole number in range; else a problem and `lowest`."""
+        # YAML's `yes` is True, and True is an int in Python.
         whole = isinstance(value, int) and not isinstance(value, bool)
         if not whole or not isinstance(value, int) or not lowest <= value <= highest:
             self.found(path, value, f"a whole number from {lowest} to {highest}")

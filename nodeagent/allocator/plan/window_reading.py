@@ -19,6 +19,7 @@ def read_when(findings: Findings, path: str, value: object) -> tuple[Span, ...]:
     """The minutes of the week that a `when` names, in order, without overlap within itself."""
     if value == "always":
         return (Span(0, WEEK),)
+    # One entry may stand without a list, which is how most plans are written.
     entries = value if isinstance(value, list | tuple) and value else [value]
     spans: list[Span] = []
     for number, entry in enumerate(entries):
@@ -73,6 +74,7 @@ def _day_range(findings: Findings, path: str, value: object) -> list[int]:
     if not 1 <= len(names) <= 2 or any(name not in DAYS for name in names):
         findings.found(path, value, _DAYS_ACCEPTED)
         return []
+    # `fri-mon` goes over the weekend, so days are counted modulo 7.
     first, last = DAYS.index(names[0]), DAYS.index(names[-1])
     return [(first + step) % 7 for step in range((last - first) % 7 + 1)]
 
@@ -94,6 +96,8 @@ def check_cover(findings: Findings, path: str, windows: Sequence[tuple[Span, ...
     spans = sorted(
         (span.start, span.end, number) for number, spans in enumerate(windows) for span in spans
     )
+    # In one pass over spans sorted by start; `reached` is the end of what is covered so far, `last`
+    # the window that reaches it.
     reached, last = 0, 0
     for start, end, number in spans:
         if start > reached:

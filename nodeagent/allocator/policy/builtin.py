@@ -71,6 +71,7 @@ class BuiltIn:
 
     def _levels(self, pool: Pool, node: int, scale: "_Scale", known: dict[int, Key]) -> Key:
         """The sort key of a node, from the root down; `known` are those worked out before."""
+        # Worked out once for each node: siblings share all but the last part of their keys.
         key = known.get(node)
         if key is None:
             above = self._levels(pool, pool.tree.parents[node], scale, known)
@@ -131,6 +132,8 @@ class _Scale:
     def __init__(self, pool: Pool, resources: "range | Targets") -> None:
         self.resources = [each for each in resources if pool.capacity[each]]
         self._shares = pool.tree.shares
+        # Two consumers of shares 2 and 3 on 10 GPUs and 64 cores: a part of 1 GPU is 1/(2·10) and
+        # 1/(3·10). With lcm(2, 3) = 6 and lcm(10, 64) = 320 they are 1·32·3 = 96 and 1·32·2 = 64.
         unit = lcm(*(share for share in set(self._shares) if share))
         whole = lcm(*(pool.capacity[each] for each in self.resources))
         self._unit = unit

@@ -46,6 +46,7 @@ def _leaf_goals(
     for leaf in pool.tree.leaves:
         name = pool.tree.consumers[leaf].name
         goal = answer.get(name, {}).get(pool.resources[resource], 0)
+        # Foreign data: a float or a bool would spread through all sums from here.
         if goal.__class__ is not int or not 0 <= goal <= demand.capped[leaf]:
             raise AnswerRefused(f"I1: gives {name} what it did not ask for")
         goals[leaf] = goal
@@ -56,6 +57,8 @@ def _check_tree(pool: Pool, resource: int, demand: Demand, goals: list[int]) -> 
     entitlement, tree = pool.entitlements[resource], pool.tree
     size = len(goals)
     asked, weight = [0] * size, [0] * size
+    # Bottom-up, as the roll-up does: a plug-in names leaves only, and what it gives inner consumers
+    # is the sum, with reserves standing.
     for node in range(size - 1, -1, -1):
         if not tree.children[node]:
             asked[node], weight[node] = demand.capped[node], goals[node]

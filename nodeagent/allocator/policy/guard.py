@@ -59,6 +59,7 @@ class PolicyGuard:
     def begin(self, replayed: frozenset[int] | None) -> None:
         """Begin another operation."""
         self.replayed, self._calls = replayed, 0
+        # Only when needed: this runs for every operation.
         if self.failed:
             self.fallbacks, self.failed = [], []
 
@@ -104,6 +105,7 @@ class PolicyGuard:
         if built_in is not None:
             return built_in.order_waiting(pool, some)
         waiting = [one for queue in pool.waiting.values() for one in queue.values()]
+        # There is nothing to order, so no call that could fail and no number for it.
         if len(waiting) < 2:
             return waiting
 
@@ -139,6 +141,7 @@ class PolicyGuard:
         ask: Callable[[SharingPolicy, View], Result],
         hybrid: Callable[[], Result],
     ) -> Result:
+        # Counted whether it fails or not: the numbers are how a replay knows which calls failed.
         number, self._calls = self._calls, self._calls + 1
         policy = self.plugins[pool.group.policy]
         if self.replayed is not None and number in self.replayed:

@@ -126,6 +126,8 @@ def parts_of(pool: Pool, allocation: Allocation, targets: Iterable[int]) -> list
     if not any(left.get(name) for name in names):
         return []
     vectors: list[tuple[dict[str, int], bool]] = []
+    # An elastic allocation shrinks unit by unit and runs on, down to its minimum; what is below
+    # that it cannot run with, so it is one part.
     if allocation.elastic:
         surplus = minus(left, allocation.least_vector())
         steps = [
@@ -141,6 +143,16 @@ def parts_of(pool: Pool, allocation: Allocation, targets: Iterable[int]) -> list
         for vector, last in vectors
         if vector
     ]
+
+
+# Taking and filling back, in one resource. A claim is short of 4; x and y are above target:
+#
+#    order               x1 (size 1)   y1 (size 2)   y2 (size 4)
+#    taken               x1  frees 1   y1  frees 3   y2  frees 7, enough
+#    filled back, from   y2: short of 1 without it, stays    y1: 5 is enough, put back
+#    the last on         x1: 4 is enough, put back           victims: y2 alone
+#
+# The order decides who is looked at first, need decides who stays.
 
 
 def choose(
@@ -174,6 +186,8 @@ def _helps(trial: Trial, candidate: Candidate, short: list[Bound], targets: Targ
         above = weight[resource][leaf] > targets[resource][leaf]
         if above and resource in held and bound.node in path:
             return True
+    # Bounds first, loans after: cutting for loans alone while a bound is exceeded would take units
+    # that the cuts for the bound may free anyway.
     if short:
         return False
     return any(

@@ -95,6 +95,7 @@ def _describe(
             pool.projected.cap[resource][node] - pool.projected.upward(resource, node)
             for node in pool.tree.paths[leaf]
         )
+        # Where the strict set frees 5 and the claim needs 3, 2 are left over: an offer of 3 does.
         amount = total.get(name, 0) - max(0, left_over)
         if amount > 0:
             notice.required[name] = amount
@@ -172,6 +173,8 @@ def cancel_needless(pool: Pool, transaction: Transaction, claim: Claim) -> None:
 
     The latest cut was the least deserved one: victims were chosen in order.
     """
+    # After the deadline pods are being killed: units a cut does not need any more will come free
+    # and be borrowed again, but there is nothing left to cancel.
     for notice in reversed(list(claim.notices.values())):
         if notice.forced or claim.pinned:
             continue
@@ -224,6 +227,7 @@ def refresh_state(pool: Pool, allocation: Allocation) -> None:
 
 
 def _at_rest(allocation: Allocation) -> State:
+    # It was set aside before the notice, and its client has still not come back.
     if allocation.expires is not None:
         return State.EARMARKED
     return State.SQUEEZED if allocation.missing and not allocation.elastic else State.GRANTED

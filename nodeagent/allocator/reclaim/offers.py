@@ -68,6 +68,7 @@ def _read(
         cuts[key] = ordered(plus(cuts.get(key, {}), part))
         if not part or not covers(left, cuts[key]):
             return f"{key} does not hold so much", cuts
+    # Its units come free in any case, and are counted on.
     stopping = [key for key in notice.cuts if transaction.allocations[key].state is State.STOPPING]
     if any(cuts.get(key) != notice.cuts[key] for key in stopping):
         return "what is being stopped already must be part of it", cuts

@@ -185,6 +185,7 @@ def _compare(node: Compare, attributes: Attributes) -> bool | None:
 
 
 def _in_order(node: Compare, left: Value, right: Value) -> bool:
+    # Places have no order, and true is not more than false, though Python thinks so.
     if isinstance(left, bool | Topology):
         raise _mismatch(node.left, left, "an int, a string or an ip on both sides")
     low, high = _rank(left), _rank(right)

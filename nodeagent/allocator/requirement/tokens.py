@@ -41,6 +41,8 @@ class Token:
                 return repr(shown)
 
 
+# A number keeps its suffix (`8Gi`, `500m`, `90s`): which ones are right depends on the section that
+# reads it. No alternative can match the empty text, so every step goes on.
 _TOKEN = re.compile(
     r"""(?P<space>[ \t\r\n]+)
       | (?P<name>[A-Za-z_][A-Za-z0-9_.]*)

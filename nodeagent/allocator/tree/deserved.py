@@ -49,6 +49,7 @@ def entitle(tree: Tree, resource: str, capacity: int, mode: Mode) -> Entitlement
     hold, cap = _bounds(tree, resource, deserved, mode)
     # The root has no limit of its own: its bound is the capacity, whatever `_bounds` says of it.
     cap[0] = capacity
+    # Never negative: parts are base plus a division of the pool, both within the total.
     rest = {
         node: deserved[node] - sum(deserved[child] for child in tree.children[node])
         for node in tree.inner
@@ -69,6 +70,8 @@ def _split(
     pool = total - sum(base)
     if pool <= 0 or mode is Mode.OWNERSHIP:
         return base
+    # 20 for A (own 8, share 1, limit 9) and B (own 4, share 3): the pool is 8, by share 2 and 6;
+    # A may take 1 of its 2, so B takes 7. D* is 9 and 11.
     limits = [tree.consumers[child].limit.get(resource, UNLIMITED) for child in below]
     headroom = [max(0, limit - part) for limit, part in zip(limits, base, strict=True)]
     extra = waterfill(pool, [tree.shares[child] for child in below], headroom)

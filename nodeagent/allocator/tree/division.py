@@ -16,6 +16,8 @@ def waterfill(total: int, weights: Sequence[int], caps: Sequence[int]) -> list[i
 
     A claimant of weight 0 gets nothing.
     """
+    # 12 by weights 1:1:2 with caps 2, 9, 9. λ would be 3: the first is filled at 2 and leaves 10
+    # for 1:2, so λ is 3⅓ for the others: 3 and 6, and the unit left goes to the larger remainder.
     shares = [0] * len(caps)
     hungry = [index for index, cap in enumerate(caps) if cap > 0 and weights[index] > 0]
     while hungry:

@@ -46,6 +46,7 @@ def lending_of(tree: Tree) -> Lending:
         borrower: tuple(lender for lender in row if lender != borrower)
         for borrower, row in permitted.items()
     }
+    # Lists may permit everything after all, such as a list of all other leaves.
     every = len(tree.leaves) - 1
     restricted = any(len(rows) < every for rows in lenders.values())
     return Lending(restricted, lenders, *_classes(permitted))
@@ -102,6 +103,8 @@ def covered(tree: Tree, lending: Lending, entitlement: Entitlement, usage: Seque
         entitlement.hold,
         entitlement.private_pools,
     )
+    # Sums by class: a leaf's rights do not depend on which of its class has borrowed, and a flow
+    # between sums exists exactly if one between the leaves does.
     sources: dict[tuple[int, tuple[int, ...]], int] = {}
     idle: dict[int, int] = {}
     for leaf in tree.leaves:

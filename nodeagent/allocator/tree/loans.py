@@ -49,6 +49,14 @@ def saturable(sources: Mapping[str, int], sinks: Mapping[str, int], edges: Edges
     return flow.loans()
 
 
+# Why lending greedily is not enough: x may use l and m, y only l; each borrows 1, l and m have 1.
+#
+#      x ──► l        x is asked first and takes l. y finds l taken. A way from y: to l, over to x
+#      │ ╲  ╱         who holds it, and from x on to m, which has 1 left. Pushing 1 along it makes
+#      ▼   y          x use m and y use l: `_way` finds such ways, `_push` takes the loans over.
+#      m
+
+
 class _Flow:
     """A flow being improved. A leaf may be named as a borrower and as a lender: two nodes here."""
 

@@ -103,6 +103,7 @@ def reach(
     """
     leaf, asked = ask
     path, capped = tree.paths[leaf], min(asked, entitlement.cap[leaf])
+    # Siblings off the path demand what they did in `base`; only the path's own sums change.
     wanted = list(base.wanted)
     wanted[leaf] = max(capped, entitlement.hold[leaf])
     for node in path[1:]:
@@ -114,6 +115,21 @@ def reach(
         parts = _split_one(tree, node, entitlement, demand, budget, divide, cut)
         budget = parts[tree.children[node].index(path[index - 1])]
     return min(budget, capped)
+
+
+# One budget among the children of a node, with the numbers of "B2 wants 20" in the reference
+# example (semantics 2.15): 20 slots, A idle, B1 holds 20; D* is A 4, B 16, B1 4, B2 12.
+#
+#                          at the root, budget 20         in B, budget 20
+#                             A      B                      B1     B2
+#   wanted e                  0     40                      20     20
+#   1 claims min(e, D*)       0     16       surplus 4       4     12      surplus 4
+#   2 held min(U, e) − c      0      4 kept  surplus 0      16 → 4  0      surplus 0
+#   3 rest by share           0      0                       0      0
+#   result                    0     20                       8     12
+#
+# Under `adjust` step 2 is left out. In B the surplus of 4 is then divided 1:3 among what both
+# still want, which gives 5 and 15.
 
 
 def _split_one(
@@ -128,6 +144,7 @@ def _split_one(
     """One budget among the children of a node: the steps of semantics 2.4."""
     below = tree.children[node]
     wanted = [demand.wanted[child] for child in below]
+    # Enough for all: no rule is asked, which is the case at most nodes of most trees.
     if sum(wanted) <= budget:
         return wanted
     claims = [

@@ -133,6 +133,7 @@ class Allocation:
             return missing, 1, 1
         steps = [missing.get(name, 0) // amount for name, amount in self.unit.items() if amount]
         count = min(steps, default=0)
+        # Less than a unit is missing, as after a squeeze: asked for in one piece.
         if count == 0:
             return missing, 1, 1
         return dict(self.unit), 1 if self.held else min(self.minimum, count), count

@@ -50,6 +50,17 @@ class Pool:
     leaf, each by id. `over_cap`: some consumer is above a bound, as a new plan may have it.
     """
 
+    # What the two usages hold while an owner claims 4 of the 10 slots that a guest runs on:
+    #
+    #                              current               projected
+    #                           owner  guest           owner  guest
+    #    before                     0     10               0     10
+    #    claim and notice           0     10               4      6
+    #    2 of the guest's stop      2      8               4      6    2 set aside
+    #    the others stop            4      6               4      6    granted
+    #
+    # A third request for 1 slot in between fits in neither, though 2 slots are idle for a moment.
+
     __slots__ = (
         "allocatable",
         "blocked",
@@ -101,6 +112,7 @@ class Pool:
         """Take the window in force at `now` (milliseconds) and remember when it ends."""
         self.window = window_at(self.group.windows, now // 1000, zone)
         following = next_boundary(self.group.windows, now // 1000, zone)
+        # Windows begin on whole seconds; time counts in milliseconds everywhere else.
         self.boundary = None if following is None else following * 1000
 
     def lay_out(self, allocations: Iterable[Allocation]) -> None:
@@ -130,6 +142,8 @@ class Pool:
         self.lending = lending_of(tree)
 
     def _lay_entitlements(self, mine: list[Allocation]) -> None:
+        # Also what is only named or only held, with capacity 0: a plan may own GPUs on a node that
+        # has lost its last one, and its pods are still to be counted.
         names = set(self.allocatable)
         for consumer in self.tree.consumers:
             names.update(consumer.own, consumer.limit, consumer.borrow_limit)
@@ -147,6 +161,7 @@ class Pool:
 
     def usable(self) -> dict[str, int]:
         """The capacity for consumers: without system consumers and blocked units."""
+        # Never below 0: a sick device may be blocked here and missing from the allocatable too.
         left = dict(self.allocatable)
         for taken in (*self.system.values(), *self.blocked.values()):
             left = minus(left, taken)
@@ -158,6 +173,7 @@ class Pool:
         self.projected.post(allocation.leaf, allocation.pairs)
 
     def _enter_claims(self, mine: Mapping[str, Allocation]) -> None:
+        # As operations do step by step: claims into both, cuts out of the projected one.
         self.current = self.projected.copy()
         for claim in self.claims.values():
             if claim.allocation:
@@ -214,6 +230,7 @@ class Pool:
     def stop_waiting(self, allocation: Allocation) -> None:
         """Take an allocation out of the queue; harmless if it is not there."""
         queue = self.waiting.get(allocation.leaf)
+        # No empty queues: `if pool.waiting` is how it is told that nobody waits.
         if queue is not None and queue.pop(allocation.id, None) is not None and not queue:
             del self.waiting[allocation.leaf]
 
@@ -225,6 +242,7 @@ class Pool:
 
     def post_if_fits(self, leaf: int, pairs: Pairs) -> bool:
         """Enter a vector in both usages if it fits in both."""
+        # `current` first and only asked, so that there is nothing to undo in it.
         if self.current is not self.projected and not self.current.fits(leaf, pairs):
             return False
         if not self.projected.post_if_fits(leaf, pairs):
@@ -293,6 +311,7 @@ class Pool:
     def used(self, resource: int) -> list[int]:
         """What each node's leaves hold now, per node, reserves not counted."""
         total = [0] * len(self.tree.parents)
+        # From allocations: the weight of an inner node has unused reserves in it.
         for leaf in self.tree.leaves:
             for member in self.members[leaf].values():
                 total[leaf] += member.held.get(self.resources[resource], 0)

@@ -14,6 +14,16 @@ Pairs = Sequence[tuple[int, int]]
 """A vector as (resource index, amount) pairs."""
 
 
+# A reserve at work: B, with a reserve of 4, below A, capacity 10. Weights after each step:
+#
+#                            B    U(B)    A    U(A)
+#    nothing runs            0      4     4      4     the reserve weighs as if used
+#    B gets 3                3      4     4      4     inside the reserve: nothing changes above
+#    B gets 3 more           6      6     6      6     2 of the 3 go up
+#
+# So `post` passes on to the parent only by how much U has grown, and stops when that is nothing.
+
+
 class Usage:
     """The usage of one group.
 

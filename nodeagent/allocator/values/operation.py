@@ -10,6 +10,9 @@ from typing import Any
 
 from berth.base.quantity import Vector, ordered
 
+# Amounts travel as int64 in the agent's messages. The other bounds keep one operation from
+# costing the writer, and everybody behind it, more than a moment: a surplus unit of an elastic
+# allocation is a candidate of its own.
 _MAX = 1 << 63
 _MAX_TEXT = 512
 _MAX_UNITS = 1_000_000
@@ -48,6 +51,7 @@ def _plain_vector(value: object) -> bool:
     """Whether a vector is right at first sight; if not, `_vector` looks again to say why."""
     if not isinstance(value, dict):
         return False
+    # By class and not isinstance: True is an int in Python, and no amount.
     for resource, amount in value.items():
         if resource.__class__ is not str or not 0 < len(resource) <= _MAX_TEXT:
             return False
@@ -96,6 +100,7 @@ class Request:
         _text("group", self.group, empty=True)
         _text("namespace", self.namespace, empty=True)
         _vector("vector", self.vector)
+        # Nearly every request asks for one unit; admission is counted in microseconds.
         if self.maximum != 1 or self.minimum != 1:
             _whole("minimum", self.minimum, 1, _MAX_UNITS)
             _whole("maximum", self.maximum, self.minimum, _MAX_UNITS)
@@ -237,6 +242,7 @@ class ApplyPlan:
     named keeps what it has, a new one has nothing.
     """
 
+    # Mappings cannot be hashed, and a frozen dataclass hashes its fields.
     document: Mapping[str, Any] = field(hash=False)
     capacity: Mapping[str, Vector] = field(default_factory=dict, hash=False)
 
@@ -313,6 +319,7 @@ def operation_from_document(document: Mapping[str, Any]) -> Operation:
             rest["entries"] = tuple((identity, vector) for identity, vector in rest["entries"])
         return kind(**rest)
     except (TypeError, ValueError) as error:
+        # It is a ValueError itself, and says more than one made of it would.
         if isinstance(error, OperationRefused):
             raise
         raise OperationRefused("op", str(error), "the fields of the operation") from error
