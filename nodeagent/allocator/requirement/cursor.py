@@ -3,8 +3,7 @@
 from typing import NoReturn
 
 from nodeagent.allocator.requirement.errors import RequirementError
-from nodeagent.allocator.requirement.names import RESERVED
-from nodeagent.allocator.requirement.tokens import Kind, Token, tokens
+from nodeagent.allocator.requirement.tokens import RESERVED, Kind, Token, tokens
 
 MAX_NUMBER = 2**63 - 1
 _MAX_DIGITS = len(str(MAX_NUMBER))

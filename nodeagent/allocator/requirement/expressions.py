@@ -7,8 +7,7 @@ annotation, and a RecursionError in the allocator would be its user's to cause.
 from nodeagent.allocator.requirement import syntax
 from nodeagent.allocator.requirement.cursor import SUFFIXES, Cursor
 from nodeagent.allocator.requirement.errors import RequirementError
-from nodeagent.allocator.requirement.names import RESERVED
-from nodeagent.allocator.requirement.tokens import Kind
+from nodeagent.allocator.requirement.tokens import RESERVED, Kind
 
 _LOOSEST, _ALL, _COMPARED, _SUM, _PRODUCT, _UNARY = range(6)
 _LEVEL = {"||": _LOOSEST, "&&": _ALL, "+": _SUM, "-": _SUM, "*": _PRODUCT, "/": _PRODUCT}

@@ -7,9 +7,8 @@ from nodeagent.allocator.requirement import rusage
 from nodeagent.allocator.requirement.cursor import SECONDS, SUFFIXES, Cursor
 from nodeagent.allocator.requirement.errors import RequirementError
 from nodeagent.allocator.requirement.expressions import expression
-from nodeagent.allocator.requirement.names import SECTIONS
 from nodeagent.allocator.requirement.sections import Key, OrderKey, Phase, Requirement, Usage
-from nodeagent.allocator.requirement.tokens import Kind
+from nodeagent.allocator.requirement.tokens import SECTIONS, Kind
 
 MAX_SPAN = 1_000_000
 _NEXT = "an operator, one of the sections " + ", ".join(SECTIONS) + ", or the end"

@@ -5,8 +5,8 @@
 
 from dataclasses import dataclass
 
-from nodeagent.allocator.requirement.names import written_key
 from nodeagent.allocator.requirement.syntax import Expression, position_field
+from nodeagent.allocator.requirement.tokens import written_key
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@
 from dataclasses import dataclass, field
 from enum import Enum
 
-from nodeagent.allocator.requirement.names import written
+from nodeagent.allocator.requirement.tokens import written
 
 
 class Comparison(Enum):
