@@ -108,6 +108,7 @@ def _allocation(pool: Pool, leaf: int, transaction: Transaction, operation: Requ
         unit=unit,
         minimum=operation.minimum,
         maximum=operation.maximum,
+        # Shared, not copied: vectors of an allocation are replaced and never written in place.
         target=unit if operation.maximum == 1 else times(unit, operation.maximum),
         priority=operation.priority,
         firm=operation.firm,

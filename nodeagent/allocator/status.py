@@ -95,6 +95,7 @@ def _under_way(state: NodeState, pool: Pool) -> tuple[Rows, Rows, dict[str, int]
             waits[allocation.consumer] = plus(
                 waits.get(allocation.consumer, {}), allocation.missing
             )
+    # A claim's deadline concerns both sides: who gives back, and who waits for it.
     for claim in pool.claims.values():
         claimant = state.allocations.get(claim.allocation)
         for notice in claim.notices.values():

@@ -9,6 +9,7 @@ from nodeagent.allocator.policy.guard import PolicyGuard
 from nodeagent.allocator.usage.allocation import Allocation
 from nodeagent.allocator.values.event import Event, EventType
 
+# All three are part of the rules: a replay of the journal uses the values of the code that replays.
 RETURN_TTL = 60_000
 """How long units set aside wait for a client that must come back, in milliseconds.
 
@@ -42,6 +43,8 @@ class Transaction:
 
     def expire(self, allocation: Allocation, at: int | None) -> None:
         """Give an allocation up at a time unless its client comes back; None: never."""
+        # Kept in a table of its own: `next_due` is asked after every operation, and looks at these
+        # instead of at all allocations.
         allocation.expires = at
         if at is None:
             self.expiring.pop(allocation.id, None)

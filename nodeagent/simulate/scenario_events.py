@@ -73,6 +73,7 @@ def read_events(
         event = _event(findings, f"events[{number}]", row, plan, capacity)
         if event is not None:
             found.append(event)
+    # A stable sort: events of one time happen in the order in which they are written.
     events = tuple(sorted(found, key=lambda event: event.at))
     _check_references(findings, events, plan)
     return events
@@ -80,6 +81,7 @@ def read_events(
 
 def _check_references(findings: Findings, events: tuple[ScenarioEvent, ...], plan: Plan) -> None:
     """Keep a problem for ids that nobody has asked with, ids asked twice, and unknown groups."""
+    # In order of time, so that an id may be used again once its request has ended.
     asked: set[str] = set()
     for event in events:
         path, value = event.path, event.value
@@ -159,12 +161,14 @@ def _request(
         key: findings.integer(join(path, key), row.get(key, 1), 1, _MOST_PARTS)
         for key in ("count", "minimum", "maximum")
     }
+    # Every key that is no field of a request is a resource: `slots: 20` reads as it is said.
     vector = read_vector(
         findings, path, {key: item for key, item in row.items() if key not in (*_REQUEST, "firm")}
     )
     if not vector:
         findings.add(path, "asks for nothing", "at least one resource with a quantity")
     for resource, amount in vector.items():
+        # The amount is that of all parts together; dividing it must not lose a unit.
         if amount % counts["count"]:
             fault = f"cannot be divided into {counts['count']} equal parts"
             findings.add(join(path, resource), fault, "a multiple of count")

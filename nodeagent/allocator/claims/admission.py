@@ -18,6 +18,13 @@ from nodeagent.allocator.values.event import Answer, EventType, Verdict
 
 def admit(pool: Pool, transaction: Transaction, allocation: Allocation) -> Verdict:
     """Decide on what an allocation asks for beyond what it holds, and file it accordingly."""
+    # The first of these that applies, for the least it can run with:
+    #
+    #    can never be served      REFUSED      a client may give up and tell its user
+    #    reclaimFirst and a claim RECLAIMING   though it may fit
+    #    fits now and later       GRANTED      what is above plan of it is borrowed
+    #    the plan gives it        RECLAIMING   others give back, by a deadline
+    #    neither                  PENDING      until somebody ends, or the plan changes
     portion, least, _ = allocation.portions()
     refusal = refused(pool, allocation, times(portion, least))
     if refusal:
@@ -60,6 +67,7 @@ def refused(pool: Pool, allocation: Allocation, vector: dict[str, int]) -> str:
     # By name, so that the reason given does not depend on the order of the request (I12).
     for name, amount in sorted(vector.items()):
         resource = pool.number.get(name)
+        # A name that no plan, capacity or allocation has: not 0 of it, but none at all.
         if resource is None or amount > pool.capacity[resource]:
             return f"{name}: more than the group has"
         cap, usage = pool.entitlements[resource].cap, pool.projected
@@ -113,6 +121,7 @@ def admissible(pool: Pool, allocation: Allocation, pairs: Pairs) -> bool:
     """Whether a vector may be granted: it fits now and after every reclaim under way, permitted
     loans cover it, and what is non-preemptible is in plan.
     """
+    # Cheapest first: a walk of the path, sums over leaves, a flow.
     if not pool.fits(allocation.leaf, pairs):
         return False
     if allocation.firm and not in_plan_everywhere(pool, allocation.leaf, pairs):
@@ -148,6 +157,7 @@ def shortage(pool: Pool, allocation: Allocation) -> dict[str, int]:
 
 def _lacking(pool: Pool, claim: Claim, allocation: Allocation) -> dict[str, int]:
     """What a claim still waits for: neither set aside for it nor free; all of it if all is free."""
+    # Of `current`: what it gets next is what is free now, not what will be.
     open_part = minus(claim.vector, claim.earmark)
     headroom = {
         name: pool.current.headroom(allocation.leaf, pool.number[name]) for name in open_part

@@ -94,10 +94,12 @@ def _claim(
     if first and not exceeded:
         # Nothing is short. To take back all the same, the group must end with what it uses now.
         bounds = [Bound(each, 0, pool.projected.upward(each, 0)) for each, _ in pairs]
+    # It may fit and still have no lender that permits it: then loans are what is short.
     unfunded = pool.unfunded(leaf, pairs)
     short = sorted({bound.resource for bound in bounds} | set(unfunded))
     if first and not short:
         return False
+    # Never above plan, not even for a moment: nobody could take it back.
     if allocation.firm and not pool.in_plan(leaf, pairs):
         return False
     budgets = {bound.resource: bound.most for bound in bounds} if first and not exceeded else None
@@ -165,6 +167,7 @@ def _victims(
     usage = pool.projected.copy()
     usage.post(allocation.leaf, pairs)
     restricted = [resource for resource, _ in pairs] if pool.lending.restricted else []
+    # With lending restricted, cuts must leave loans that are permitted, in everything it asks for.
     trial = Trial(pool, usage, bounds, restricted)
     # It fits once what is under way has ended: only to be waited for.
     if not trial.short() and not restricted:
@@ -234,6 +237,7 @@ def _open(
         transaction.now,
         pinned,
     )
+    # Out of the queue: the units are on their way, and it must not be served a second time.
     pool.stop_waiting(allocation)
     pool.open_claim(claim)
     # Before any notice is written: what is required of borrowers is measured with this on top.

@@ -64,6 +64,7 @@ class TreeReader:
             return ()
         if not rows:
             self.findings.add(path, "the list is empty", "at least one consumer")
+        # Before going deeper: the reader is recursive, and a document may be.
         if depth > DEPTH:
             self.findings.add(path, "the tree is too deep", f"at most {DEPTH} levels")
             return ()
@@ -174,6 +175,7 @@ class TreeReader:
         for child in children:
             for resource, amount in child.own.items():
                 total[resource] = total.get(resource, 0) + amount
+        # Written amounts win, even smaller ones: check_tree then says that the children own more.
         return {**total, **self.vector(path, row, "own")}
 
     def _whole(

@@ -38,6 +38,8 @@ def consumer_of(
     is returned as it is, so that the refusal can say so.
     """
     queue = labels.get(KUEUE_LABEL, "")
+    # What a pod says of itself comes before its namespace, and ours before other systems' labels.
+    # The queue and quota are names those systems gave, so that a cluster can adopt a plan as it is.
     named = (
         labels.get(LABEL, ""),
         annotations.get(PATH_ANNOTATION, "").rstrip("/").rpartition("/")[2],
@@ -47,6 +49,7 @@ def consumer_of(
     for name in named:
         if name:
             return name
+    # Only leaves that list namespaces: the others admit every pod, and would take all of them.
     for leaf in leaves(consumers):
         if leaf.namespaces is not None and admits(leaf, namespace) and namespace:
             return leaf.name

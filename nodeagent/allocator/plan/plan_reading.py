@@ -109,6 +109,7 @@ def _groups(findings: Findings, path: str, value: object) -> tuple[Group, ...]:
     rows = findings.sequence(path, value, "a list of resource groups")
     if rows is not None and not 0 < len(rows) <= _MOST_GROUPS:
         findings.add(path, f"has {len(rows)} groups", f"1 to {_MOST_GROUPS}")
+        # Read on with some, so that their problems are reported too.
         rows = rows[:_MOST_GROUPS]
     groups: list[Group] = []
     for number, row in enumerate(rows or ()):
@@ -125,6 +126,7 @@ def _group(findings: Findings, path: str, value: object) -> Group | None:
     row = findings.mapping(path, value, "a group with name and windows")
     if row is None:
         return None
+    # An unknown field is refused, not ignored: a misspelled `reserve` would be lent away.
     findings.known_keys(path, row, _GROUP_FIELDS)
     name, policy = (row.get(key, default) for key, default in (("name", None), ("policy", "")))
     for key, text in (("name", name), ("policy", policy)):
@@ -168,6 +170,7 @@ def _window(findings: Findings, path: str, value: object, mode: Mode) -> Window:
     findings.known_keys(path, row, ("when", "consumers"))
     spans = read_when(findings, join(path, "when"), row.get("when"))
     reader = TreeReader(findings)
+    # In ownership mode lending is to be written down; the other modes share by default.
     circle = Circle.NONE if mode is Mode.OWNERSHIP else Circle.ANY
     above = Inherited(lend_to=circle, borrow_from=circle)
     consumers = reader.consumers(join(path, "consumers"), row.get("consumers"), above)

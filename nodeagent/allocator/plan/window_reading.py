@@ -38,6 +38,7 @@ def _read_entry(findings: Findings, path: str, value: object) -> list[Span]:
     end = _read_time(findings, join(path, "to"), entry.get("to", "24:00"))
     if start is None or end is None:
         return []
+    # `from` = `to` could mean nothing or a whole day; "00:00" to "24:00" says the latter.
     if start in (end, _DAY):
         findings.add(path, "covers no time", "a `from` that differs from `to`")
         return []

@@ -50,6 +50,15 @@ class BuiltIn:
         """How a surplus is divided among siblings."""
         return _by_rank(tree) if self.ranked else by_share(tree)
 
+    # Keys of the queue, with D* of 6 for A and 4 for B (B1 and B2 2 each); A holds 8, B1 3, B2 0:
+    #
+    #             at A, B             in B              key (above plan ÷ share·C, rank, node)
+    #    A        2 above plan        –                 (2 …)
+    #    B1       0                   1 above plan      (0 …, 1 …)
+    #    B2       0                   0                 (0 …, 0 …)      first, then B1, then A
+    #
+    # B2 comes before B1 only because both are in B; against A their branch decides.
+
     def order_waiting(self, pool: Pool, waiting: list[Allocation]) -> list[Allocation]:
         """Those waiting: in plan first, then by the lowest part at each level from the root down,
         rank and tree order, then by age (the queue order of semantics 2.6).

@@ -25,6 +25,10 @@ class PolicyTooSlow(BaseException):
     """
 
 
+# What a policy sees are copies, by name and in base units: nothing in them leads back into the
+# allocator, whose numbering of nodes and resources may change.
+
+
 @dataclass(frozen=True, slots=True)
 class Node:
     """A consumer as a policy sees it; amounts by resource, in base units.

@@ -49,6 +49,14 @@ class PolicyGuard:
     with these numbers fall back without being asked, as they did when the log was written.
     """
 
+    # What a replay needs to decide as the log did, though a plug-in that was late then is not now:
+    #
+    #    live      call 0 asked   call 1 asked, late → hybrid     journal: fallbacks [1]
+    #    replay    call 0 asked   call 1 not asked   → hybrid
+    #
+    # It holds only for a pure plug-in of the same version; one that changed since may decide
+    # otherwise, as another release of the built-in rules may.
+
     plugins: Mapping[str, SharingPolicy] = field(default_factory=dict)
     clock: Callable[[], int] = _no_time
     replayed: frozenset[int] | None = None
@@ -163,6 +171,8 @@ class PolicyGuard:
         except Exception as error:  # whatever foreign code raises must not stop the node
             reason = f"raised {type(error).__name__}"
         else:
+            # A right result that came late counts as failed: the writer was held up all the same,
+            # and a plug-in that never looks at its view is found out only here.
             if not expired():
                 return answer
             reason = f"took longer than {DEADLINE} ms"

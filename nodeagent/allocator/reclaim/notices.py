@@ -57,6 +57,16 @@ def _notice_for(
     return notice
 
 
+# Deadlines, for a borrower with grace 30 s that was granted at 0 s with borrowMinRuntime 60 s:
+#
+#    claimed at   claimant's lendoutGrace   deadline
+#      10 s              none                 60 s    it was promised to run that long
+#      50 s              none                 80 s    30 s from now is later
+#      10 s              20 s                 30 s    it borrowed from a lender that waits no longer
+#
+# Pods are to be gone at the deadline: the time a pod takes to stop lies inside its grace.
+
+
 def _deadline(
     pool: Pool, transaction: Transaction, allocation: Allocation, claimant: Allocation | None
 ) -> int:
@@ -138,6 +148,7 @@ def force(pool: Pool, transaction: Transaction, notice: Notice) -> None:
     An allocation that keeps a part runs on, smaller; it is not STOPPING.
     """
     notice.forced = True
+    # Across all claims: two of them may each take a part, and together all of it.
     for key in notice.cuts:
         allocation = transaction.allocations[key]
         if not minus(allocation.held, pool.leaving(key)):
@@ -210,6 +221,7 @@ def _cancel_cut(pool: Pool, transaction: Transaction, notice: Notice, key: str) 
     pairs = pool.pairs(notice.cuts[key])
     if allocation.state is State.STOPPING or not pool.projected.fits(allocation.leaf, pairs):
         return False
+    # It fits, but what it is borrowed from may be what the claim takes back.
     if pool.unfunded(allocation.leaf, pairs):
         return False
     pool.projected.post(allocation.leaf, pairs)

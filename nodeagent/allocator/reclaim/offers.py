@@ -85,6 +85,7 @@ def _exchange(
     total: dict[str, int] = {}
     for cut in cuts.values():
         total = plus(total, cut)
+    # In the short resources only: giving back more CPU does not make up for a GPU.
     if not covers(total, notice.required):
         return "does not cover what is required"
     # Compared with before, because a bound may be exceeded already where other notices are open.
@@ -123,6 +124,7 @@ def _post(pool: Pool, transaction: Transaction, cuts: dict[str, dict[str, int]],
 
 def _exceeded(pool: Pool, transaction: Transaction) -> set[tuple[int, int]]:
     """The (resource, node) on the root or a claimant's path that are above their cap."""
+    # The root with no claimant counts too: a lost capacity is a claim for nobody.
     leaves = {0}
     for claim in pool.claims.values():
         if claim.allocation:

@@ -22,6 +22,7 @@ class Topology:
 
     def within(self, outer: "Topology") -> bool:
         """Whether this place is `outer` or lies inside it."""
+        # Part by part, not as texts: numa1 is no outer part of numa10.
         return self.path[: len(outer.path)] == outer.path
 
     def __str__(self) -> str:

@@ -45,6 +45,7 @@ def _section(cursor: Cursor, found: Requirement, seen: set[str]) -> Requirement:
         raise RequirementError(f"a second {token.text}", token.position, "each section once")
     if token.text == "select" and seen:
         raise RequirementError("select comes late", token.position, "select before all others")
+    # LSF asks for select first too: what the other sections order or count is what it selected.
     seen.add(token.text)
     cursor.expect("(")
     found = _READERS[token.text](cursor, found)

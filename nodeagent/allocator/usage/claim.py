@@ -48,6 +48,23 @@ def notice_from_document(document: dict[str, Any]) -> Notice:
     return Notice(**{**document, **pairs})
 
 
+# The life of a claim, and of its notices:
+#
+#    opened: vector into `projected`, cuts out of it; one notice for each borrower and deadline
+#       │
+#       │   a cut fits again ────────────► cancelled, the borrower keeps its units
+#       │   the deadline comes ──────────► forced: what loses everything is being stopped
+#       │   units come free ─────────────► the cut shrinks, they go to `earmark`
+#       ▼
+#    earmark = vector: granted; notices left over are cancelled where that is possible
+#       │
+#       ▼   or withdrawn at any time: by its client, a change of plan, a claim with a better right
+#    abandoned, while notices are forced and not finished; closed with the last of them
+#
+# A claim and its notices are saved with the state. After kill -9 the units are on their way as
+# before, with the same deadlines: they are points in time, not times that are left.
+
+
 @dataclass(slots=True)
 class Claim:
     """Units being taken back for an allocation, or, with none, because capacity shrank.

@@ -42,6 +42,8 @@ class EventType(Enum):
 class Event:
     """One thing that happened at a time; `fields` are JSON-able and in a fixed order."""
 
+    # Not one class for each kind: the history keeps events as documents, old ones included, and
+    # gives them out as they are.
     type: EventType
     at: int
     fields: Mapping[str, Any]
