@@ -313,6 +313,39 @@ def test_a_system_pod_asked_again_takes_nothing_more(again: int) -> None:
     assert bench.allocator.to_document() == {**before, "seq": bench.seq}
 
 
+def test_what_is_being_stopped_is_not_granted_to_a_client_that_comes_back() -> None:
+    bench = lent()
+    assert bench.ask("late", "guest", 2, retry=True) == "PENDING"
+    bench.do(Release("g0"))
+    assert bench.state("late") == "EARMARKED"
+    bench.ask("o", "owner", 1)
+    bench.do(Tick(), at=30)
+    assert bench.state("late") == "STOPPING"
+    assert bench.ask("late", "guest", 2, retry=True) == "PENDING"
+    assert not bench.events(EventType.GRANTED)
+
+
+def test_a_victim_waits_behind_those_that_waited_before_it() -> None:
+    bench = lent(guest={"grace": "0s"})
+    bench.ask("w", "guest", 2)
+    bench.ask("o", "owner", 1)
+    victim = bench.events(EventType.FORCED)[0].fields["strict"][0]["id"]
+    bench.obey()
+    bench.do(Release("o"))
+    assert (bench.state("w"), bench.state(victim)) == ("GRANTED", "PENDING")
+
+
+def test_a_late_reclaim_is_reported_once() -> None:
+    bench = lent()
+    bench.ask("o", "owner", 1)
+    bench.ask("w", "guest", 1, retry=True)
+    bench.do(Tick(), at=40)
+    assert len(bench.events(EventType.RECLAIM_LATE)) == 1
+    bench.do(Tick(), at=200)
+    assert bench.events(EventType.EXPIRED)
+    assert not bench.events(EventType.RECLAIM_LATE)
+
+
 def test_a_loss_of_capacity_is_repaired_by_reclaim_only() -> None:
     bench = lent()
     bench.do(SetCapacity({"slots": 7}))
