@@ -335,7 +335,7 @@ def test_a_victim_waits_behind_those_that_waited_before_it() -> None:
     assert (bench.state("w"), bench.state(victim)) == ("GRANTED", "PENDING")
 
 
-def test_a_late_reclaim_is_reported_once() -> None:
+def test_a_late_reclaim_is_not_reported_again_when_something_else_falls_due() -> None:
     bench = lent()
     bench.ask("o", "owner", 1)
     bench.ask("w", "guest", 1, retry=True)
