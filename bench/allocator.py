@@ -46,7 +46,7 @@ def _own(amount: int) -> dict[str, Any]:
     return rows
 
 
-def _ledger(capacity: dict[str, int], own: int) -> Allocator:
+def _empty_node(capacity: dict[str, int], own: int) -> Allocator:
     plan = parse_spec(_plan(0, own), ZoneInfo)
     return Allocator(plan, {"default": capacity}, 0, zones=ZoneInfo)
 
@@ -69,21 +69,19 @@ def _counting(rounds: int) -> float:
 
 def admit_and_release() -> list[Result]:
     """Admissions with their releases a second, with 500 allocations held, and the ratio."""
-    allocator = _ledger(CAPACITY, 1000)
+    allocator = _empty_node(CAPACITY, 1000)
     leaves, seq = _leaves(), 0
     for number in range(500):
         seq += 1
         allocator.apply(Request(f"held{number}", leaves[number % 125], VECTOR), 0, seq)
     rates, ours, theirs = [], [], []
-    for transaction in range(ROUNDS):
+    for part in range(ROUNDS):
         count = 4000
         start = process_time()
         for number in range(count):
             seq += 2
-            allocator.apply(
-                Request(f"p{transaction}.{number}", leaves[number % 125], VECTOR), 0, seq - 1
-            )
-            allocator.apply(Release(f"p{transaction}.{number}"), 0, seq)
+            allocator.apply(Request(f"p{part}.{number}", leaves[number % 125], VECTOR), 0, seq - 1)
+            allocator.apply(Release(f"p{part}.{number}"), 0, seq)
         ours.append(process_time() - start)
         rates.append(count / ours[-1])
         theirs.append(_counting(count))
@@ -94,7 +92,9 @@ def admit_and_release() -> list[Result]:
     ]
 
 
-def _crowded(change: Callable[[dict[str, Any]], None] = lambda spec: None) -> tuple[Allocator, int]:
+def _full_node(
+    change: Callable[[dict[str, Any]], None] = lambda spec: None,
+) -> tuple[Allocator, int]:
     """500 allocations that fill the node, all of them with half of the consumers."""
     spec = _plan(0, 8)
     change(spec)
@@ -107,18 +107,18 @@ def _crowded(change: Callable[[dict[str, Any]], None] = lambda spec: None) -> tu
     return allocator, seq
 
 
-def _impatient(spec: dict[str, Any]) -> None:
-    """A branch that lends to nobody whose grace is longer than its own patience."""
+def _short_lendout_grace(spec: dict[str, Any]) -> None:
+    """A branch that lends to nobody whose grace is longer than it waits for its own."""
     top = spec["groups"][0]["windows"][0]["consumers"]
     top[4]["lendoutGrace"] = "20s"
 
 
 def claim() -> list[Result]:
-    """A claim that takes back from borrowers among 500 allocations, called off again each time.
+    """A claim that takes back from borrowers among 500 allocations, cancelled again each time.
 
-    The borrowers have a grace, so that what was called off is as it was before.
+    The borrowers have a grace, so that what was cancelled is as it was before.
     """
-    free, restricted = _claims(*_crowded()), _claims(*_crowded(_impatient))
+    free, restricted = _claims(*_full_node()), _claims(*_full_node(_short_lendout_grace))
     return [
         value("claim among 500 allocations, p99", free, "ms", at_most=10),
         value("the same where lending is restricted, p99", restricted, "ms", at_most=10),
@@ -131,11 +131,11 @@ def _claims(allocator: Allocator, seq: int) -> list[float]:
         seq += 1
         allocator.apply(Cancel(identity), 0, seq)
     leaves, found = _leaves(), []
-    for transaction in range(ROUNDS):
+    for part in range(ROUNDS):
         times = []
         for number in range(100):
             seq += 2
-            request = Request(f"o{transaction}.{number}", leaves[63 + number % 37], VECTOR)
+            request = Request(f"o{part}.{number}", leaves[63 + number % 37], VECTOR)
             start = process_time()
             verdict = allocator.apply(request, 0, seq - 1).verdict
             times.append((process_time() - start) * 1000)
@@ -147,7 +147,7 @@ def _claims(allocator: Allocator, seq: int) -> list[float]:
 
 def queue() -> list[Result]:
     """One more that cannot be served, while 300 wait already for amounts of seven kinds."""
-    allocator = _ledger(dict.fromkeys(RESOURCES, 1000), 8)
+    allocator = _empty_node(dict.fromkeys(RESOURCES, 1000), 8)
     leaves, seq = _leaves(), 0
     for number in range(800):
         seq += 1
@@ -175,8 +175,8 @@ def _timed(name: str, at_most: float, act: Callable[[], object]) -> list[Result]
 
 
 def rebuild() -> list[Result]:
-    """A allocator of 500 allocations read back from its document."""
-    document = _crowded()[0].to_document()
+    """An allocator of 500 allocations read back from its document."""
+    document = _full_node()[0].to_document()
     return _timed(
         "rebuild of 500 allocations",
         100,
@@ -186,7 +186,7 @@ def rebuild() -> list[Result]:
 
 def switch() -> list[Result]:
     """Another plan for 156 consumers put in force while 500 allocations run."""
-    allocator, seq = _crowded()
+    allocator, seq = _full_node()
     header = {"apiVersion": "berth.dev/v1alpha1", "kind": "ConsumerPlan"}
     plans = [{**header, "spec": _plan(share, 7)} for share in range(2)]
     numbers = iter(range(seq + 1, seq + 1000))

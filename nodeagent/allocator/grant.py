@@ -1,4 +1,4 @@
-"""Giving units to an allocation, and taking them back from the usage when they are free."""
+"""Giving units to an allocation, and taking them off the usage when they are free again."""
 
 from berth.base.quantity import Vector, minus, ordered, plus
 from nodeagent.allocator.transaction import RETURN_TTL, Transaction
@@ -8,13 +8,17 @@ from nodeagent.allocator.values.event import EventType
 
 
 def grant(pool: Pool, transaction: Transaction, allocation: Allocation, vector: Vector) -> None:
-    """Give a vector that is known to fit and enter it in both usage."""
+    """Give a vector that is known to fit, and post it to both usages."""
     pool.post(allocation.leaf, pool.pairs(vector))
     record_grant(pool, transaction, allocation, vector)
 
 
 def grant_whole(pool: Pool, transaction: Transaction, allocation: Allocation) -> bool:
-    """Give a new inelastic allocation all it asks for if it fits: the common case, shortest."""
+    """Give a new inelastic allocation all it asks for, if it fits.
+
+    The same as `grant` for the case that happens most, with one walk of the path and no detours:
+    nothing is held, claimed or awaited yet.
+    """
     number = pool.number
     pairs = tuple((number[name], amount) for name, amount in allocation.target.items())
     if not pool.post_if_fits(allocation.leaf, pairs):
@@ -38,14 +42,22 @@ def grant_whole(pool: Pool, transaction: Transaction, allocation: Allocation) ->
 def record_grant(
     pool: Pool, transaction: Transaction, allocation: Allocation, vector: Vector
 ) -> None:
-    """Give a vector that the usage have already."""
+    """Give a vector that both usages hold already.
+
+    A client that asks again by itself is not there to take it: what it gets in its absence is set
+    aside until it comes back (EARMARKED).
+    """
     first = not allocation.held
     allocation.held = ordered(plus(allocation.held, vector))
     allocation.reason = ""
+    # Its age for the choice of victims counts from here: newest first gives back, and time spent
+    # in the queue is no seniority.
     if first:
         allocation.granted_at = transaction.now
         allocation.seq = transaction.seq
     missing = allocation.missing
+    # A running pod that is topped up has its client; one that holds nothing yet, or was set aside
+    # before, may have lost it.
     away = first or allocation.expires is not None
     if allocation.retry and away and transaction.asking != allocation.id:
         until = transaction.now + RETURN_TTL
@@ -63,7 +75,7 @@ def record_grant(
 def report_grant(
     pool: Pool, transaction: Transaction, allocation: Allocation, vector: Vector
 ) -> None:
-    """Tell what was given, whether more is to come, and how much of the consumer's is borrowed."""
+    """Report what was given, whether more is to come, and what the leaf holds above its plan."""
     missing = allocation.missing
     transaction.report(
         EventType.PARTIAL if missing else EventType.GRANTED,
@@ -76,9 +88,9 @@ def report_grant(
 
 
 def borrowed(pool: Pool, leaf: int, vector: Vector) -> dict[str, int]:
-    """What a leaf is above its plan, in the resources of a vector."""
+    """By how much a leaf is above its plan, in the resources of a vector."""
     above = {}
-    weight, entitlements, number = pool.booked.weight, pool.entitlements, pool.number
+    weight, entitlements, number = pool.projected.weight, pool.entitlements, pool.number
     for name in sorted(vector):
         resource = number[name]
         more = weight[resource][leaf] - entitlements[resource].deserved[leaf]
@@ -88,21 +100,22 @@ def borrowed(pool: Pool, leaf: int, vector: Vector) -> dict[str, int]:
 
 
 def free(pool: Pool, transaction: Transaction, allocation: Allocation, vector: Vector) -> None:
-    """Take units that are really free from what an allocation holds, and from the usage.
+    """Take units that are really free off what an allocation holds, and off the usages.
 
-    What was under notice has left the usage of the time after already.
+    What was under notice left the projected usage when the notice was given.
     """
     expected = credit(pool, allocation, vector)
-    pool.booked.post(allocation.leaf, pool.pairs(minus(vector, expected)), -1)
-    if pool.physical is not pool.booked:
-        pool.physical.post(allocation.leaf, pool.pairs(vector), -1)
+    pool.projected.post(allocation.leaf, pool.pairs(minus(vector, expected)), -1)
+    if pool.current is not pool.projected:
+        pool.current.post(allocation.leaf, pool.pairs(vector), -1)
     allocation.held = minus(allocation.held, vector)
     transaction.report(EventType.FREED, allocation, vector=ordered(vector))
 
 
 def credit(pool: Pool, allocation: Allocation, vector: Vector) -> dict[str, int]:
-    """Count freed units towards the notices about an allocation; the part that was expected."""
+    """Count freed units towards the notices about an allocation; returns the part that counted."""
     expected: dict[str, int] = {}
+    # Notices first, oldest claim first: a pod that shrinks by itself has obeyed.
     rest = vector
     for claim in list(pool.claims.values()):
         for notice in list(claim.notices.values()):

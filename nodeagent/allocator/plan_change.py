@@ -1,11 +1,11 @@
-"""Putting another plan in force: read whole, checked against the node, then every group anew."""
+"""Putting another plan in force: read whole, checked against the node, then laid out (2.10)."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from berth.base.quantity import Vector
 from nodeagent.allocator.claims.reconcile import reconcile
-from nodeagent.allocator.claims.relayout import lay_out_again, rebalance
+from nodeagent.allocator.claims.relayout import rebalance, relayout
 from nodeagent.allocator.claims.release import forget
 from nodeagent.allocator.plan.plan import Group, Plan
 from nodeagent.allocator.plan.plan_reading import check_capacity, parse_plan
@@ -20,15 +20,16 @@ from nodeagent.allocator.values.operation import ApplyPlan, OperationRefused
 
 
 def read_plan(state: NodeState, operation: ApplyPlan) -> Plan:
-    """A plan that may take the place of the one in force.
+    """The plan of an operation, if it may take the place of the one in force.
 
-    Raises DocumentRefused, and OperationRefused for the capacity of a group that it has not.
+    Raises DocumentRefused, and OperationRefused for the capacity of a group it does not have.
     """
     plan = parse_plan(operation.document, state.zones)
     names = [group.name for group in plan.groups]
     for name in operation.capacity:
         if name not in names:
             raise OperationRefused("capacity", f"{name!r} is no group", ", ".join(names))
+    # Against the capacity from then on: a plan and the slices it needs may come together.
     known = {name: pool.allocatable for name, pool in state.pools.items()}
     check_capacity(plan, {**known, **operation.capacity})
     check_policies(plan, state.policies)
@@ -37,7 +38,7 @@ def read_plan(state: NodeState, operation: ApplyPlan) -> Plan:
 
 
 def check_policies(plan: Plan, policies: Any) -> None:
-    """Refuse a plan that names a policy nobody has, or one that cannot do what the plan asks."""
+    """Raise DocumentRefused for policies that are not installed or cannot do what a plan asks."""
     findings = Findings()
     for number, group in enumerate(plan.groups):
         path = f"spec.groups[{number}].policy"
@@ -74,7 +75,7 @@ def _check_groups(state: NodeState, plan: Plan) -> None:
 def change_plan(
     state: NodeState, transaction: Transaction, plan: Plan, capacity: Mapping[str, Vector]
 ) -> None:
-    """Put a plan in force that was read by `read_plan`, with what its groups have."""
+    """Put a plan in force that `read_plan` returned, with what its groups have from now on."""
     _drop_groups(state, transaction, plan)
     before = state.pools
     state.plan = plan
@@ -82,22 +83,24 @@ def change_plan(
     for pool in state.pools.values():
         pool.allocatable = dict(capacity.get(pool.group.name, pool.allocatable))
         pool.choose_window(transaction.now, plan.zone)
+        # Before what follows from it, so that whoever reads the events sees the reason first.
         transaction.emit(
             EventType.PLAN_CHANGED, group=pool.group.name, window=pool.window, reason="plan"
         )
-        lay_out_again(pool, transaction)
+        relayout(pool, transaction)
         rebalance(pool, transaction)
         reconcile(pool, transaction)
 
 
 def _pool(before: dict[str, Pool], group: Group) -> Pool:
+    # The same pool: its claims, system pods and blocked units outlive the plan.
     pool = before.get(group.name) or Pool(group, {})
     pool.group = group
     return pool
 
 
 def _drop_groups(state: NodeState, transaction: Transaction, plan: Plan) -> None:
-    """Who only waits in a group that goes is refused."""
+    """Refuse what waits in groups that go; `read_plan` saw to it that nothing runs there."""
     for allocation in list(state.allocations.values()):
         if plan.group(allocation.group) is None:
             reason = f"the plan has no group {allocation.group}"

@@ -1,9 +1,9 @@
-"""A request: its group and leaf are found, who may ask is checked, then it is admitted."""
+"""A request: find its group and leaf, check who may ask, then admit it (semantics 2.6)."""
 
 from berth.base.quantity import ordered, times
-from nodeagent.allocator.claims.admission import admit, standing
+from nodeagent.allocator.claims.admission import admit, verdict_on
 from nodeagent.allocator.claims.reconcile import reconcile
-from nodeagent.allocator.claims.relayout import lay_out_again
+from nodeagent.allocator.claims.relayout import relayout
 from nodeagent.allocator.grant import grant_whole, report_grant
 from nodeagent.allocator.plan.consumer import Order
 from nodeagent.allocator.plan.naming import admits
@@ -16,11 +16,14 @@ from nodeagent.allocator.values.operation import Request
 
 GRANTED = Verdict(Answer.GRANTED)
 SYSTEM = "system"
-"""The consumer of static, mirror and system-critical pods: always admitted, off the capacity."""
+"""The consumer of static, mirror and system-critical pods (semantics 2.1).
+
+They run whether or not the node agrees, so they are always admitted and lessen the capacity.
+"""
 
 
 def request(state: NodeState, transaction: Transaction, operation: Request) -> Verdict:
-    """Admit, or answer where the request stands if it was made before."""
+    """Admit a request; one that was made before only returns where it stands."""
     transaction.asking = operation.id
     known = state.allocations.get(operation.id)
     if known is not None:
@@ -37,28 +40,32 @@ def request(state: NodeState, transaction: Transaction, operation: Request) -> V
         return _refuse(transaction, operation, reason)
     allocation = _allocation(pool, leaf, transaction, operation)
     state.allocations[operation.id] = allocation
+    # What simply fits is decided by one walk of the path; it is nearly every request of a node with
+    # free capacity. Everybody else comes to the same verdict through `admit`.
     if _simple(pool, allocation) and grant_whole(pool, transaction, allocation):
         if pool.waiting:
             reconcile(pool, transaction)
         return GRANTED
-    before = pool.booked.version
+    before = pool.projected.version
     verdict = admit(pool, transaction, allocation)
     if verdict.answer is Answer.REFUSED:
         del state.allocations[operation.id]
         return verdict
+    # From the first verdict on its client is expected back.
     if allocation.retry and not allocation.held:
         transaction.expire(allocation, transaction.now + ASK_TTL)
-    if pool.booked.version == before and transaction.guard.built_in(pool) is not None:
-        # Who waits was at rest before, and this one has just been tried: nobody can be served.
+    if pool.projected.version == before and transaction.guard.built_in(pool) is not None:
+        # The group was at rest before and usage has not changed, so nobody else can be served now.
+        # A plug-in may order by anything, such as the number of those who wait.
         return verdict
     if not pool.claims and not pool.waiting:
         return verdict
     reconcile(pool, transaction)
-    return standing(pool, allocation)
+    return verdict_on(pool, allocation)
 
 
 def _simple(pool: Pool, allocation: Allocation) -> bool:
-    """Whether a request may be granted for no other reason than that it fits."""
+    """Whether fitting is all it takes to grant a request."""
     return (
         allocation.maximum == 1
         and not allocation.firm
@@ -72,6 +79,7 @@ def _find(state: NodeState, operation: Request) -> tuple[Pool | None, int | None
     if operation.group:
         pool = state.pools.get(operation.group)
         return pool, None if pool is None else pool.tree.leaf(operation.consumer)
+    # Groups in the order of the plan: one name may be a leaf of several.
     for pool in state.pools.values():
         leaf = pool.tree.leaf(operation.consumer)
         if leaf is not None:
@@ -100,6 +108,7 @@ def _allocation(pool: Pool, leaf: int, transaction: Transaction, operation: Requ
         unit=unit,
         minimum=operation.minimum,
         maximum=operation.maximum,
+        # Shared, not copied: vectors of an allocation are replaced and never written in place.
         target=unit if operation.maximum == 1 else times(unit, operation.maximum),
         priority=operation.priority,
         firm=operation.firm,
@@ -110,8 +119,10 @@ def _allocation(pool: Pool, leaf: int, transaction: Transaction, operation: Requ
 
 
 def _asked_again(pool: Pool, transaction: Transaction, allocation: Allocation) -> Verdict:
+    """A client asks again: what was set aside for it is granted; a wait goes on."""
+    # What it holds goes back to its owner; asking again must not make it a grant.
     if allocation.state is State.STOPPING:
-        return standing(pool, allocation)
+        return verdict_on(pool, allocation)
     if allocation.held and allocation.expires is not None:
         transaction.expire(allocation, None)
         if allocation.state is State.EARMARKED:
@@ -120,12 +131,14 @@ def _asked_again(pool: Pool, transaction: Transaction, allocation: Allocation) -
         pool.refresh(allocation)
     elif allocation.retry and not allocation.held:
         transaction.expire(allocation, transaction.now + ASK_TTL)
-    return standing(pool, allocation)
+    return verdict_on(pool, allocation)
 
 
 def _system(state: NodeState, transaction: Transaction, operation: Request) -> Verdict:
+    """Take a system pod off the capacity, and reclaim what then exceeds it."""
     group = operation.group or next(iter(state.pools))
     pool = state.pools[group]
+    # The kubelet asks again for every attempt at a sandbox; counted once, and laid out once.
     if operation.id in pool.system:
         return Verdict(Answer.GRANTED)
     pool.system[operation.id] = times(operation.vector, operation.maximum)
@@ -136,6 +149,6 @@ def _system(state: NodeState, transaction: Transaction, operation: Request) -> V
         group=group,
         vector=ordered(operation.vector),
     )
-    lay_out_again(pool, transaction)
+    relayout(pool, transaction)
     reconcile(pool, transaction)
     return Verdict(Answer.GRANTED)

@@ -13,18 +13,20 @@ from nodeagent.allocator.usage.claim import claim_from_document
 from nodeagent.allocator.usage.pool import Pool
 
 VERSION = 1
-"""Of the document that `to_document` makes."""
+"""Of the document that `to_document` makes; another one cannot be read."""
 
 
 def _still() -> int:
+    """A clock that stands still: nothing is ever late."""
     return 0
 
 
 class NodeState:
-    """Groups at work, allocations by id, and the plan in force.
+    """Groups at work by name, allocations by id, and the plan in force.
 
     `zones` finds time zones by name. `policies` are the plug-ins by name; `clock` (milliseconds,
-    only growing) times them and decides nothing else.
+    monotonic) times them and decides nothing else. `now` is the time of the last operation and
+    `seq` its number. `expiring` are the allocations given up at a time unless their client asks.
     """
 
     def __init__(
@@ -54,7 +56,11 @@ class NodeState:
             pool.lay_out(())
 
     def to_document(self) -> dict[str, Any]:
-        """The state as JSON-able data in canonical order, for a snapshot."""
+        """The state as JSON-able data in canonical order, for a snapshot.
+
+        Only what cannot be worked out again: trees, entitlements, usages and queues are not saved,
+        so that an agent with other rules reads an old state and decides by its own.
+        """
         return {
             "version": VERSION,
             "now": self.now,
@@ -75,7 +81,7 @@ class NodeState:
         policies: Mapping[str, SharingPolicy] | None = None,
         clock: Callable[[], int] = _still,
     ) -> Self:
-        """The state that `to_document` described; its later decisions are the same.
+        """The state that `to_document` described; it decides as that one would have (I14).
 
         Raises ValueError for a document of another version.
         """
@@ -85,6 +91,8 @@ class NodeState:
         state = cls(plan, {}, document["now"], zones=zones, policies=policies, clock=clock)
         state.seq = document["seq"]
         rows = [allocation_from_document(row) for row in document["allocations"]]
+        # In the order of the document, which is by id. Nothing may depend on the order in which
+        # allocations were made: it is not saved.
         state.allocations.update((row.id, row) for row in rows)
         state.expiring.update((row.id, row) for row in rows if row.expires is not None)
         for row in document["groups"]:
@@ -107,5 +115,7 @@ def _restore(pool: Pool, row: Mapping[str, Any], allocations: Mapping[str, Alloc
     pool.system = {key: dict(vector) for key, vector in row["system"].items()}
     pool.blocked = {key: dict(vector) for key, vector in row["blocked"].items()}
     claims = [claim_from_document(claim) for claim in row["claims"]]
+    # Claims keep their order, which decides who gets freed units first. Laid out last: that enters
+    # them too.
     pool.claims = {claim.id: claim for claim in claims}
     pool.lay_out(allocations.values())

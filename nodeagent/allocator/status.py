@@ -1,9 +1,9 @@
-"""What a state holds, as tables to show: by consumer, by loan, by allocation."""
+"""What a state holds, as tables to show: by consumer, by loan, by allocation. Decides nothing."""
 
 from typing import Any
 
 from berth.base.quantity import ordered, plus, times
-from nodeagent.allocator.claims.admission import standing
+from nodeagent.allocator.claims.admission import verdict_on
 from nodeagent.allocator.state import NodeState
 from nodeagent.allocator.tree.lending import loans
 from nodeagent.allocator.usage.pool import Pool
@@ -23,6 +23,7 @@ def pending(state: NodeState) -> Rows:
 
 
 def _sums(state: NodeState, part: str) -> Rows:
+    # Leaves of the tree in force: with orphans, so that every allocation finds its row.
     rows: Rows = {}
     for pool in state.pools.values():
         for leaf in pool.tree.leaves:
@@ -61,6 +62,7 @@ def _consumer_rows(state: NodeState, pool: Pool) -> list[dict[str, Any]]:
         consumer = pool.tree.consumers[node]
         above = pool.tree.consumers[pool.tree.parents[node]].name
         leaf = not pool.tree.children[node]
+        # A consumer's `used` leaves reserves out, unlike its weight: people read it as what runs.
         row: dict[str, Any] = {
             "group": pool.group.name,
             "consumer": consumer.name,
@@ -93,6 +95,7 @@ def _under_way(state: NodeState, pool: Pool) -> tuple[Rows, Rows, dict[str, int]
             waits[allocation.consumer] = plus(
                 waits.get(allocation.consumer, {}), allocation.missing
             )
+    # A claim's deadline concerns both sides: who gives back, and who waits for it.
     for claim in pool.claims.values():
         claimant = state.allocations.get(claim.allocation)
         for notice in claim.notices.values():
@@ -105,12 +108,12 @@ def _under_way(state: NodeState, pool: Pool) -> tuple[Rows, Rows, dict[str, int]
 
 
 def loan_rows(state: NodeState) -> list[dict[str, Any]]:
-    """Who has borrowed how much from whom, by group and resource, in canonical order."""
+    """Who has borrowed how much from whom now, by group and resource (semantics 2.9)."""
     rows = []
     for pool in state.pools.values():
         for resource, name in enumerate(pool.resources):
             found = loans(
-                pool.tree, pool.lending, pool.entitlements[resource], pool.physical.weight[resource]
+                pool.tree, pool.lending, pool.entitlements[resource], pool.current.weight[resource]
             )
             rows += [
                 {
@@ -129,7 +132,7 @@ def _lent(pool: Pool) -> dict[str, dict[str, int]]:
     lent: dict[str, dict[str, int]] = {}
     for resource, name in enumerate(pool.resources):
         found = loans(
-            pool.tree, pool.lending, pool.entitlements[resource], pool.physical.weight[resource]
+            pool.tree, pool.lending, pool.entitlements[resource], pool.current.weight[resource]
         )
         for _, lender, amount in found.pairs:
             row = lent.setdefault(lender, {})
@@ -158,7 +161,7 @@ def explain(state: NodeState, identity: str) -> dict[str, Any] | None:
     portion, least, _ = allocation.portions()
     return {
         **allocation.to_document(),
-        "verdict": standing(pool, allocation).to_document(),
+        "verdict": verdict_on(pool, allocation).to_document(),
         "asks": ordered(times(portion, least)),
         "notices": notices,
     }

@@ -1,4 +1,4 @@
-"""One operation being decided: its time and number, and the events that it has caused so far."""
+"""One operation being decided: its time and number, and the events it has caused so far."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,21 +9,26 @@ from nodeagent.allocator.policy.guard import PolicyGuard
 from nodeagent.allocator.usage.allocation import Allocation
 from nodeagent.allocator.values.event import Event, EventType
 
+# All three are part of the rules: a replay of the journal uses the values of the code that replays.
 RETURN_TTL = 60_000
-"""How long units set aside wait for a client that must come back, in milliseconds."""
+"""How long units set aside wait for a client that must come back, in milliseconds.
+
+Six attempts of a kubelet that starts a pod again every 10 s.
+"""
 ASK_TTL = 120_000
-"""How long a client that asks again by itself may be silent before it is given up."""
+"""How long a client that asks again by itself may be silent before it is given up (ms)."""
 LATE_AFTER = 5_000
-"""How long after its deadline a reclaim may last before it is reported as late."""
+"""How long after its deadline a reclaim may last before it is reported as late (ms)."""
 
 
 @dataclass(slots=True)
 class Transaction:
-    """`allocations` is the allocator's own table, `guard` asks the sharing policies.
+    """What the parts of one decision share.
 
-    `expiring` are the allocations that wait for their client, `asking` the one whose client asks
-    now. `earlier` are deadlines of notices that this operation has called off; a new notice about
-    the same allocation runs out no later.
+    `allocations` and `expiring` are the allocator's own tables, `guard` asks the sharing policies.
+    `asking` is the id of the allocation whose client asks now, so what it gets is not set aside.
+    `earlier` has, by allocation id, the deadlines of notices that this operation has cancelled; a
+    new notice about the same allocation runs out no later.
     """
 
     now: int
@@ -38,6 +43,8 @@ class Transaction:
 
     def expire(self, allocation: Allocation, at: int | None) -> None:
         """Give an allocation up at a time unless its client comes back; None: never."""
+        # Kept in a table of its own: `next_due` is asked after every operation, and looks at these
+        # instead of at all allocations.
         allocation.expires = at
         if at is None:
             self.expiring.pop(allocation.id, None)
@@ -59,6 +66,9 @@ class Transaction:
         self.report(EventType.PENDING, allocation, reason=reason, shortage=ordered(shortage))
 
     def name(self, prefix: str) -> str:
-        """A new identity, the same in every replay."""
+        """A new identity for a claim or notice: the number of the operation, and a count within it.
+
+        A random one would differ in every replay (I12).
+        """
         self._made += 1
         return f"{prefix}{self.seq}.{self._made}"

@@ -1,4 +1,4 @@
-"""Replays a scenario on a allocator in virtual time: what each consumer holds, step by step.
+"""Replays a scenario on an allocator in virtual time: what each consumer holds, step by step.
 
 The virtual node is obedient: what a forced reclaim names has stopped at once, and its demand waits
 again, as a controller would have it.
@@ -23,9 +23,10 @@ from nodeagent.allocator.values.operation import (
     Tick,
 )
 from nodeagent.simulate.scenario import Load, Scenario, read_scenario, read_scenario_plan
-from nodeagent.simulate.scenario_events import Happening, Wish
+from nodeagent.simulate.scenario_events import ScenarioEvent, ScenarioRequest
 
 _MOST_STEPS = 200_000
+"""Steps of one run: windows begin for ever, and an event may lie years ahead."""
 
 
 def simulate(document: object, zones: Zones, load: Load | None = None) -> dict[str, Any]:
@@ -51,24 +52,24 @@ class Replay:
         self.steps: list[dict[str, Any]] = []
         self.failed: list[dict[str, Any]] = []
         self.events: list[Event] = []
-        self.expected: list[Happening] = []
+        self.expected: list[ScenarioEvent] = []
         self.seq = 0
 
     def run(self) -> dict[str, Any]:
         """Every time of the scenario in order, and whatever falls due between and after."""
         at: int | None = None
-        for happening in self.scenario.happenings:
-            if happening.at != at:
+        for entry in self.scenario.events:
+            if entry.at != at:
                 self._close(at)
-                self._pass_until(happening.at)
-                at = happening.at
-            self._happen(happening)
+                self._pass_until(entry.at)
+                at = entry.at
+            self._act(entry)
         self._close(at)
         self._run_out()
         return {"steps": self.steps, "failed_expectations": self.failed}
 
     def _pass_until(self, at: int) -> None:
-        """What falls due before a time, each at its own."""
+        """Let what falls due before a time happen, each at its own time."""
         while True:
             due = self.allocator.next_due()
             if due is None or due >= self.scenario.start + at or len(self.steps) > _MOST_STEPS:
@@ -77,7 +78,7 @@ class Replay:
             self._close(due - self.scenario.start)
 
     def _run_out(self) -> None:
-        """Reclaims that are under way at the end come to theirs."""
+        """Let reclaims that are under way at the end come to theirs."""
         while any(pool.claims for pool in self.allocator.pools.values()):
             due = self.allocator.next_due()
             if due is None:
@@ -85,49 +86,52 @@ class Replay:
             self._apply(Tick(), due)
             self._close(due - self.scenario.start)
 
-    def _happen(self, happening: Happening) -> None:
-        now = self.scenario.start + happening.at
-        match happening.action:
+    def _act(self, entry: ScenarioEvent) -> None:
+        now = self.scenario.start + entry.at
+        match entry.action:
             case "request":
-                self._request(happening.value, now)
+                self._request(entry.value, now)
             case "modify":
-                wish: Wish = happening.value
-                for name in self.parts.get(wish.id, []):
+                asked: ScenarioRequest = entry.value
+                for name in self.parts.get(asked.id, []):
                     if name in self.allocator.allocations:
-                        self._apply(Modify(name, vector=wish.vector), now)
+                        self._apply(Modify(name, vector=asked.vector), now)
             case "cancel":
-                self._cancel(happening.value, now)
+                self._cancel(entry.value, now)
             case "release":
-                self._end(self.parts.pop(happening.value, []), now)
+                self._end(self.parts.pop(entry.value, []), now)
             case "capacity":
-                for group, vector in happening.value.items():
+                for group, vector in entry.value.items():
                     self._apply(SetCapacity(vector, group), now)
             case "plan":
-                self._plan(happening, now)
+                self._plan(entry, now)
             case _:
                 self._apply(Tick(), now)
-                self._expect(happening)
+                self._expect(entry)
 
-    def _request(self, wish: Wish, now: int) -> None:
-        single = wish.count == 1
-        names = [wish.id if single else f"{wish.id}/{number + 1}" for number in range(wish.count)]
-        self.parts.setdefault(wish.id, []).extend(names)
+    def _request(self, asked: ScenarioRequest, now: int) -> None:
+        # Parts have ids of their own: each is an allocation, and may be reclaimed alone.
+        single = asked.count == 1
+        names = [
+            asked.id if single else f"{asked.id}/{number + 1}" for number in range(asked.count)
+        ]
+        self.parts.setdefault(asked.id, []).extend(names)
         for name in names:
             operation = Request(
                 name,
-                wish.consumer,
-                wish.vector,
-                wish.group,
-                wish.minimum,
-                wish.maximum,
-                wish.priority,
-                wish.namespace,
-                wish.firm,
+                asked.consumer,
+                asked.vector,
+                asked.group,
+                asked.minimum,
+                asked.maximum,
+                asked.priority,
+                asked.namespace,
+                asked.firm,
             )
             self._apply(operation, now)
 
     def _cancel(self, identity: str, now: int) -> None:
-        """First what waits, so that it does not take what is released."""
+        """Cancel a request: first what waits of it, so that it does not take what is released."""
         for name in reversed(self.parts.get(identity, [])):
             if name in self.allocator.allocations:
                 self._apply(Cancel(name), now)
@@ -138,13 +142,14 @@ class Replay:
             if name in self.allocator.allocations:
                 self._apply(Release(name), now)
 
-    def _plan(self, happening: Happening, now: int) -> None:
+    def _plan(self, entry: ScenarioEvent, now: int) -> None:
         load = self.load or (lambda name: None)
-        plan = read_scenario_plan(happening.value, self.zones, load)
+        plan = read_scenario_plan(entry.value, self.zones, load)
         self._apply(ApplyPlan(plan.document), now)
 
     def _apply(self, operation: Operation, now: int) -> None:
-        """Apply, and let the node stop at once what is forced to."""
+        """Apply an operation, and stop at once what it forces, as the obedient node does."""
+        # In the order in which they were forced: a release may force more.
         queue: list[Operation] = [operation]
         while queue:
             self.seq += 1
@@ -157,17 +162,17 @@ class Replay:
                         for row in event.fields["strict"]
                     ]
 
-    def _expect(self, happening: Happening) -> None:
-        self.expected.append(happening)
+    def _expect(self, entry: ScenarioEvent) -> None:
+        self.expected.append(entry)
 
     def _close(self, at: int | None) -> None:
-        """Write down the step that ends, and check what was expected of it."""
+        """Write down the step that ends at a time, and check what was expected of it."""
         if at is None:
             return
         holding = held(self.allocator)
-        for happening in self.expected:
-            for consumer, vector in happening.value.items():
-                self._compare(at, happening, consumer, vector, holding.get(consumer, {}))
+        for entry in self.expected:
+            for consumer, vector in entry.value.items():
+                self._compare(at, entry, consumer, vector, holding.get(consumer, {}))
         self.expected = []
         self.steps.append(
             {
@@ -181,7 +186,7 @@ class Replay:
         self.events = []
 
     def _compare(
-        self, at: int, happening: Happening, consumer: str, vector: Vector, holding: Vector
+        self, at: int, entry: ScenarioEvent, consumer: str, vector: Vector, holding: Vector
     ) -> None:
         for resource, amount in vector.items():
             found = holding.get(resource, 0)
@@ -189,7 +194,7 @@ class Replay:
                 self.failed.append(
                     {
                         "at": render_duration(at),
-                        "path": happening.path,
+                        "path": entry.path,
                         "consumer": consumer,
                         "resource": resource,
                         "expected": _amount(resource, amount),
@@ -213,5 +218,5 @@ def _shown(rows: dict[str, dict[str, int]]) -> dict[str, dict[str, Any]]:
 
 
 def _amount(resource: str, amount: int) -> int | str:
-    """Counts are numbers, cpu and memory Kubernetes quantities."""
+    """An amount to show: counts as numbers, cpu and memory as Kubernetes quantities."""
     return amount if unit_of(resource) is Unit.COUNT else render_quantity(resource, amount)

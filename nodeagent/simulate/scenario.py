@@ -8,7 +8,7 @@ from berth.base.quantity import Vector
 from nodeagent.allocator.plan.plan import Plan
 from nodeagent.allocator.plan.plan_reading import Zones, check_capacity, parse_plan, parse_spec
 from nodeagent.allocator.plan.problem import DocumentRefused, Findings
-from nodeagent.simulate.scenario_events import Happening, read_capacity, read_happenings
+from nodeagent.simulate.scenario_events import ScenarioEvent, read_capacity, read_events
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MONDAY = 4 * 86_400_000
@@ -17,16 +17,16 @@ MONDAY = 4 * 86_400_000
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """A valid scenario; the happenings are in order of time."""
+    """A valid scenario; the events are in order of time."""
 
     plan: Plan
     capacity: Mapping[str, Vector]
     start: int
-    happenings: tuple[Happening, ...] = field(default_factory=tuple)
+    events: tuple[ScenarioEvent, ...] = field(default_factory=tuple)
 
 
 Load = Callable[[str], object]
-"""Reads the document of a file that a scenario names; this room opens none itself."""
+"""Reads the document of a file that a scenario names; this package opens none itself."""
 
 
 def _no_files(name: str) -> object:
@@ -44,10 +44,11 @@ def read_scenario(document: object, zones: Zones, load: Load = _no_files) -> Sce
     plan = read_scenario_plan(top.get("plan"), zones, load)
     capacity = read_capacity(findings, "capacity", top.get("capacity"), plan)
     start = _start(findings, top.get("start"), plan)
-    happenings = read_happenings(findings, top.get("events"), plan, capacity)
+    events = read_events(findings, top.get("events"), plan, capacity)
+    # Last: it raises by itself, and would hide problems of the events.
     findings.refuse_if_any()
     check_capacity(plan, capacity)
-    return Scenario(plan, capacity, start, happenings)
+    return Scenario(plan, capacity, start, events)
 
 
 def read_scenario_plan(value: object, zones: Zones, load: Load) -> Plan:
@@ -73,6 +74,7 @@ def _start(findings: Findings, value: object, plan: Plan) -> int:
         moment = datetime.fromisoformat(value) if isinstance(value, str) else None
     except ValueError:
         moment = None
+    # YAML reads an unquoted date and time as one.
     if isinstance(value, datetime):
         moment = value
     if moment is None:

@@ -18,7 +18,7 @@ _ACTIONS = ("request", "modify", "cancel", "release", "capacity", "plan", "expec
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class ScenarioRequest:
     """A request of a scenario: `count` allocations of `vector` each, or a change of one."""
 
     id: str
@@ -34,7 +34,7 @@ class Wish:
 
 
 @dataclass(frozen=True, slots=True)
-class Happening:
+class ScenarioEvent:
     """One event of a scenario, `at` milliseconds after the start; `value` by `action`."""
 
     at: int
@@ -61,46 +61,48 @@ def read_capacity(findings: Findings, path: str, value: object, plan: Plan) -> d
     }
 
 
-def read_happenings(
+def read_events(
     findings: Findings, value: object, plan: Plan, capacity: Mapping[str, Vector]
-) -> tuple[Happening, ...]:
+) -> tuple[ScenarioEvent, ...]:
     rows = findings.sequence("events", value, "a list of events")
     if rows is not None and len(rows) > _MOST_EVENTS:
         findings.add("events", "too many events", f"at most {_MOST_EVENTS}")
         return ()
     found = []
     for number, row in enumerate(rows or ()):
-        happening = _happening(findings, f"events[{number}]", row, plan, capacity)
-        if happening is not None:
-            found.append(happening)
-    happenings = tuple(sorted(found, key=lambda happening: happening.at))
-    _check_references(findings, happenings, plan)
-    return happenings
+        event = _event(findings, f"events[{number}]", row, plan, capacity)
+        if event is not None:
+            found.append(event)
+    # A stable sort: events of one time happen in the order in which they are written.
+    events = tuple(sorted(found, key=lambda event: event.at))
+    _check_references(findings, events, plan)
+    return events
 
 
-def _check_references(findings: Findings, happenings: tuple[Happening, ...], plan: Plan) -> None:
+def _check_references(findings: Findings, events: tuple[ScenarioEvent, ...], plan: Plan) -> None:
     """Keep a problem for ids that nobody has asked with, ids asked twice, and unknown groups."""
+    # In order of time, so that an id may be used again once its request has ended.
     asked: set[str] = set()
-    for happening in happenings:
-        path, value = happening.path, happening.value
-        name = value.id if isinstance(value, Wish) else value
-        if happening.action == "request" and isinstance(value, Wish):
+    for event in events:
+        path, value = event.path, event.value
+        name = value.id if isinstance(value, ScenarioRequest) else value
+        if event.action == "request" and isinstance(value, ScenarioRequest):
             if name in asked:
                 findings.add(join(path, "id"), f"{name!r} asks already", "a new id")
             if value.group and plan.group(value.group) is None:
                 names = ", ".join(group.name for group in plan.groups)
                 findings.add(join(path, "group"), f"{value.group!r} is no group", names)
             asked.add(name)
-        elif happening.action in ("modify", "cancel", "release") and isinstance(name, str):
+        elif event.action in ("modify", "cancel", "release") and isinstance(name, str):
             if name not in asked:
                 findings.add(path, f"{name!r} has not asked before", "the id of a request")
-            if happening.action != "modify":
+            if event.action != "modify":
                 asked.discard(name)
 
 
-def _happening(
+def _event(
     findings: Findings, path: str, value: object, plan: Plan, capacity: Mapping[str, Vector]
-) -> Happening | None:
+) -> ScenarioEvent | None:
     row = findings.mapping(path, value, "{at: 0s, request: {…}}")
     if row is None:
         return None
@@ -116,7 +118,7 @@ def _happening(
         return None
     action = actions[0]
     place = join(path, action)
-    return Happening(
+    return ScenarioEvent(
         at, action, _value(findings, place, action, row[action], plan, capacity), place
     )
 
@@ -139,7 +141,7 @@ def _value(
         case "plan":
             return findings.mapping(path, value, "a plan")
         case _:
-            return _wish(findings, path, value, changes=action == "modify")
+            return _request(findings, path, value, changes=action == "modify")
 
 
 def _text(findings: Findings, path: str, value: object) -> str:
@@ -149,7 +151,9 @@ def _text(findings: Findings, path: str, value: object) -> str:
     return ""
 
 
-def _wish(findings: Findings, path: str, value: object, *, changes: bool) -> Wish | None:
+def _request(
+    findings: Findings, path: str, value: object, *, changes: bool
+) -> ScenarioRequest | None:
     row = findings.mapping(path, value, "{id: a1, consumer: A, slots: 20}")
     if row is None:
         return None
@@ -157,19 +161,21 @@ def _wish(findings: Findings, path: str, value: object, *, changes: bool) -> Wis
         key: findings.integer(join(path, key), row.get(key, 1), 1, _MOST_PARTS)
         for key in ("count", "minimum", "maximum")
     }
+    # Every key that is no field of a request is a resource: `slots: 20` reads as it is said.
     vector = read_vector(
         findings, path, {key: item for key, item in row.items() if key not in (*_REQUEST, "firm")}
     )
     if not vector:
         findings.add(path, "asks for nothing", "at least one resource with a quantity")
     for resource, amount in vector.items():
+        # The amount is that of all parts together; dividing it must not lose a unit.
         if amount % counts["count"]:
             fault = f"cannot be divided into {counts['count']} equal parts"
             findings.add(join(path, resource), fault, "a multiple of count")
     texts = {
         key: _named(findings, join(path, key), row.get(key, "")) for key in ("group", "namespace")
     }
-    return Wish(
+    return ScenarioRequest(
         id=_text(findings, join(path, "id"), row.get("id")),
         consumer="" if changes else _text(findings, join(path, "consumer"), row.get("consumer")),
         vector={key: amount // counts["count"] for key, amount in vector.items()},

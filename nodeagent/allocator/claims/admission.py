@@ -1,4 +1,8 @@
-"""Admission of one request: refused, granted, reclaiming or pending (2.6 of the semantics)."""
+"""Admission of one request: refused, granted, reclaiming or pending (semantics 2.6).
+
+Borrowing is admission against what is free, not against the targets: a large pod that fits is
+granted though its consumer's ratio is smaller, and may be reclaimed later.
+"""
 
 from berth.base.quantity import minus, ordered, times
 from nodeagent.allocator.claims.choice import try_claim
@@ -13,7 +17,14 @@ from nodeagent.allocator.values.event import Answer, EventType, Verdict
 
 
 def admit(pool: Pool, transaction: Transaction, allocation: Allocation) -> Verdict:
-    """Decide on what an allocation asks for beyond what it holds; it is filed accordingly."""
+    """Decide on what an allocation asks for beyond what it holds, and file it accordingly."""
+    # The first of these that applies, for the least it can run with:
+    #
+    #    can never be served      REFUSED      a client may give up and tell its user
+    #    reclaimFirst and a claim RECLAIMING   though it may fit
+    #    fits now and later       GRANTED      what is above plan of it is borrowed
+    #    the plan gives it        RECLAIMING   others give back, by a deadline
+    #    neither                  PENDING      until somebody ends, or the plan changes
     portion, least, _ = allocation.portions()
     refusal = refused(pool, allocation, times(portion, least))
     if refusal:
@@ -21,13 +32,13 @@ def admit(pool: Pool, transaction: Transaction, allocation: Allocation) -> Verdi
     if pool.group.order is Order.RECLAIM_FIRST and try_claim(
         pool, transaction, allocation, first=True
     ):
-        return standing(pool, allocation)
+        return verdict_on(pool, allocation)
     if grant_free(pool, transaction, allocation) or try_claim(pool, transaction, allocation):
-        return standing(pool, allocation)
+        return verdict_on(pool, allocation)
     pool.refresh(allocation)
     reason = blocked_by(pool, allocation, times(portion, least))
     transaction.queue(allocation, reason, shortage(pool, allocation))
-    return standing(pool, allocation)
+    return verdict_on(pool, allocation)
 
 
 def _refuse(
@@ -46,23 +57,28 @@ def _refuse(
 def refused(pool: Pool, allocation: Allocation, vector: dict[str, int]) -> str:
     """Why a vector can never be admitted beside what its leaf uses; empty if it can.
 
-    A limit of an inner consumer does not refuse what fits below it once others have given back.
+    Only what can never be served is refused. A kubelet takes a refusal by admission for final: the
+    pod is Failed, and its controller makes another (semantics 2.6). So the limit of an inner
+    consumer refuses only what exceeds it alone: others below it may give back.
     """
     leaf = allocation.leaf
-    if leaf in pool.tree.departed:
+    if leaf in pool.tree.orphans:
         return f"the plan has no consumer {allocation.consumer}"
+    # By name, so that the reason given does not depend on the order of the request (I12).
     for name, amount in sorted(vector.items()):
         resource = pool.number.get(name)
+        # A name that no plan, capacity or allocation has: not 0 of it, but none at all.
         if resource is None or amount > pool.capacity[resource]:
             return f"{name}: more than the group has"
-        cap, usage = pool.entitlements[resource].cap, pool.booked
+        cap, usage = pool.entitlements[resource].cap, pool.projected
         if usage.weight[resource][leaf] + amount > cap[leaf]:
             return f"{name}: above the limit of {allocation.consumer}"
+        # Without leaf and root: those were compared above.
         for node in pool.tree.paths[leaf][1:-1]:
             if amount > cap[node]:
                 return f"{name}: above the limit of {pool.tree.consumers[node].name}"
         if allocation.firm and amount > pool.entitlements[resource].deserved[leaf]:
-            return f"{name}: firm, and more than {allocation.consumer} has by plan"
+            return f"{name}: non-preemptible, and more than {allocation.consumer} has by plan"
     return ""
 
 
@@ -73,8 +89,11 @@ def grant_free(pool: Pool, transaction: Transaction, allocation: Allocation) -> 
     if most == 1:
         count = 1 if admissible(pool, allocation, pairs) else 0
     else:
-        rooms = (pool.room(allocation.leaf, resource) // amount for resource, amount in pairs)
-        count = _most_admissible(pool, allocation, pairs, min(most, *rooms) if pairs else most)
+        headrooms = (
+            pool.headroom(allocation.leaf, resource) // amount for resource, amount in pairs
+        )
+        # Headroom bounds each resource alone; lending rules and being in plan are searched for.
+        count = _most_admissible(pool, allocation, pairs, min(most, *headrooms) if pairs else most)
     if count < least:
         return False
     pool.stop_waiting(allocation)
@@ -83,7 +102,7 @@ def grant_free(pool: Pool, transaction: Transaction, allocation: Allocation) -> 
 
 
 def _most_admissible(pool: Pool, allocation: Allocation, pairs: Pairs, high: int) -> int:
-    """The largest admissible count of a portion up to `high`; what is not, no larger one is."""
+    """The largest admissible count of a portion up to `high`: if one is not, no larger one is."""
     low = 0
     while low < high:
         middle = (low + high + 1) // 2
@@ -99,7 +118,10 @@ def _times(pairs: Pairs, count: int) -> Pairs:
 
 
 def admissible(pool: Pool, allocation: Allocation, pairs: Pairs) -> bool:
-    """Whether a vector fits now, is covered by permitted loans and, if firm, is in plan."""
+    """Whether a vector may be granted: it fits now and after every reclaim under way, permitted
+    loans cover it, and what is non-preemptible is in plan.
+    """
+    # Cheapest first: a walk of the path, sums over leaves, a flow.
     if not pool.fits(allocation.leaf, pairs):
         return False
     if allocation.firm and not in_plan_everywhere(pool, allocation.leaf, pairs):
@@ -108,9 +130,13 @@ def admissible(pool: Pool, allocation: Allocation, pairs: Pairs) -> bool:
 
 
 def in_plan_everywhere(pool: Pool, leaf: int, pairs: Pairs) -> bool:
-    """Whether the leaf and every consumer above it stay within their plan with this on top."""
+    """Whether the leaf and every consumer above it stay within their plan with this on top.
+
+    What is never taken back may not be borrowed at any level: else a sibling branch could not get
+    its plan. Summed over leaves, because the weight of an inner node counts unused reserves too.
+    """
     for resource, amount in pairs:
-        weight, deserved = pool.booked.weight[resource], pool.entitlements[resource].deserved
+        weight, deserved = pool.projected.weight[resource], pool.entitlements[resource].deserved
         for node in pool.tree.paths[leaf]:
             used = sum(weight[below] for below in pool.tree.under(node))
             if used + amount > deserved[node]:
@@ -123,45 +149,49 @@ def shortage(pool: Pool, allocation: Allocation) -> dict[str, int]:
     portion, least, _ = allocation.portions()
     short = {}
     for name, amount in times(portion, least).items():
-        missing = amount - pool.room(allocation.leaf, pool.number[name])
+        missing = amount - pool.headroom(allocation.leaf, pool.number[name])
         if missing > 0:
             short[name] = missing
     return short
 
 
 def _lacking(pool: Pool, claim: Claim, allocation: Allocation) -> dict[str, int]:
-    """What a claim still waits for: neither set aside for it nor free."""
+    """What a claim still waits for: neither set aside for it nor free; all of it if all is free."""
+    # Of `current`: what it gets next is what is free now, not what will be.
     open_part = minus(claim.vector, claim.earmark)
-    room = {name: pool.physical.room(allocation.leaf, pool.number[name]) for name in open_part}
-    return ordered(minus(open_part, room) or open_part)
+    headroom = {
+        name: pool.current.headroom(allocation.leaf, pool.number[name]) for name in open_part
+    }
+    return ordered(minus(open_part, headroom) or open_part)
 
 
 def blocked_by(pool: Pool, allocation: Allocation, vector: dict[str, int]) -> str:
-    """The words for why an allocation waits."""
+    """Why an allocation waits, as text."""
     pairs = pool.pairs(vector)
     leaf = allocation.leaf
-    for resource, nodes in pool.booked.crowded(leaf, pairs).items():
+    for resource, nodes in pool.projected.exceeded(leaf, pairs).items():
+        # Node 0 is the root: its cap is the capacity.
         limiting = [node for node in nodes if node]
         name = pool.resources[resource]
         if limiting:
             return f"{name}: the limit of {pool.tree.consumers[limiting[0]].name} is reached"
-        if _in_plan(pool, leaf, resource, 0):
+        if _below_plan(pool, leaf, resource):
             return f"{name}: no claim can free enough"
         return f"{name}: above plan and nothing is free"
     if allocation.firm and not in_plan_everywhere(pool, leaf, pairs):
         return "non-preemptible, and not in plan at every level"
-    if pool.physical is not pool.booked and not pool.physical.fits(leaf, pairs):
+    if pool.current is not pool.projected and not pool.current.fits(leaf, pairs):
         return "waits for units that others are giving back"
     return "no lender that permits it has units to lend"
 
 
-def _in_plan(pool: Pool, leaf: int, resource: int, more: int) -> bool:
-    used = pool.booked.weight[resource][leaf]
-    return used + more < pool.entitlements[resource].deserved[leaf]
+def _below_plan(pool: Pool, leaf: int, resource: int) -> bool:
+    used = pool.projected.weight[resource][leaf]
+    return used < pool.entitlements[resource].deserved[leaf]
 
 
-def standing(pool: Pool, allocation: Allocation) -> Verdict:
-    """Where an allocation stands now, as the answer to its client."""
+def verdict_on(pool: Pool, allocation: Allocation) -> Verdict:
+    """What its client is told about an allocation now."""
     state = allocation.state
     if state is State.STOPPING:
         reason = "it is being stopped: its units go back to their owner"
@@ -170,6 +200,7 @@ def standing(pool: Pool, allocation: Allocation) -> Verdict:
     if claim is not None:
         due = claim.deadline()
         if due is None:
+            # It waits only for what other claims' victims leave: the last of those is the bound.
             due = max((other.deadline() or 0 for other in pool.claims.values()), default=0) or None
         return Verdict(Answer.RECLAIMING, allocation.reason, _lacking(pool, claim, allocation), due)
     if state is State.PENDING:

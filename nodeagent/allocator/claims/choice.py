@@ -1,14 +1,20 @@
-"""Making a claim: whether the plan gives an allocation what others borrow, and who gives it."""
+"""Making a claim: whether the plan gives an allocation what others hold, and which of them it cuts.
 
-from collections.abc import Sequence
+The rule is semantics 2.7. A claim exists if the targets (2.4) with this demand on top give the
+claimant all of it in every resource that is short. Then victims are chosen among what lies above
+target, until the claim fits; if that takes a state that cannot be reached, nothing has changed.
+Semantics 2.7 also says what the rule does not guarantee, with several resources above all.
+"""
+
+from collections.abc import Collection
 
 from berth.base.quantity import times
-from nodeagent.allocator.plan.consumer import Order
+from nodeagent.allocator.claims.feasibility import claim_ruled_out, targets_cover
 from nodeagent.allocator.policy.victims import (
+    Bound,
     Candidate,
     Targets,
     Trial,
-    Watch,
     candidates,
     choose,
     claims_above,
@@ -18,7 +24,6 @@ from nodeagent.allocator.transaction import Transaction
 from nodeagent.allocator.tree.lending import loans
 from nodeagent.allocator.usage.allocation import Allocation, State
 from nodeagent.allocator.usage.claim import Claim
-from nodeagent.allocator.usage.feasibility import full_and_crowded, given
 from nodeagent.allocator.usage.pool import Pool
 from nodeagent.allocator.usage.usage import Pairs
 
@@ -29,46 +34,21 @@ def try_claim(
     """Open a claim for as much of what an allocation asks for as the plan gives it.
 
     `first`: even though it would fit, take back what its consumer has lent before using what is
-    free. False, and nothing has changed, if there is no claim to make.
+    free (`reclaimFirst`). False, and nothing has changed, if there is no claim to make.
     """
     leaf = allocation.leaf
     portion, least, most = allocation.portions()
-    if leaf in pool.tree.departed or hopeless(
+    if leaf in pool.tree.orphans or claim_ruled_out(
         pool, transaction, leaf, pool.pairs(times(portion, least))
     ):
         return False
     count = most if most == 1 else _claimable(pool, transaction, allocation, portion, least, most)
+    # What the targets give may still lack victims, such as where non-preemptible pods hold it; then
+    # the least it can run with.
     for tried in sorted({count, least}, reverse=True):
         if tried >= least and _claim(pool, transaction, allocation, times(portion, tried), first):
             return True
     return False
-
-
-def hopeless(pool: Pool, transaction: Transaction, leaf: int, pairs: Pairs) -> bool:
-    """Whether no claim of a vector can succeed, told without working out the targets.
-
-    Where nothing is above its cap and every consumer on the path has its plan already of something
-    short, a sticky tree leaves everybody what they hold.
-    """
-    tree = pool.tree
-    path = tree.paths[leaf]
-    if pool.over_cap or transaction.guard.built_in(pool) is None:
-        return False
-    if not all(tree.sticky[node] for node in path[1:]):
-        return False
-    return full_and_crowded(pool, leaf, pairs)
-
-
-def promising(pool: Pool, transaction: Transaction, allocation: Allocation) -> bool:
-    """Whether a claim of one who waits may succeed: False only if it would surely fail."""
-    policy = transaction.guard.built_in(pool)
-    leaf, pairs, _ = allocation.wish
-    if policy is None or allocation.elastic or pool.lending.restricted:
-        return True
-    if pool.group.order is Order.RECLAIM_FIRST or leaf in pool.tree.departed:
-        return True
-    short = sorted(pool.booked.crowded(leaf, pairs))
-    return given(pool, policy.divide(pool.tree), leaf, pairs, short)
 
 
 def _claimable(
@@ -82,13 +62,14 @@ def _claimable(
     """How many portions the targets would give an elastic allocation."""
     leaf = allocation.leaf
     pairs = pool.pairs(times(portion, most))
-    short = sorted(pool.booked.crowded(leaf, pairs))
+    short = sorted(pool.projected.exceeded(leaf, pairs))
+    # With all portions on top: what targets give of the most they also give if less is asked.
     targets = transaction.guard.targets(pool, leaf, pairs, short, allocation)
     count = most
     for name, amount in portion.items():
         resource = pool.number[name]
         if resource in targets:
-            used = pool.booked.weight[resource][leaf]
+            used = pool.projected.weight[resource][leaf]
             count = min(count, (targets[resource][leaf] - used) // amount)
     return max(count, 0)
 
@@ -101,39 +82,40 @@ def _claim(
     first: bool,
 ) -> bool:
     leaf, pairs = allocation.leaf, pool.pairs(vector)
-    crowded = pool.booked.crowded(leaf, pairs)
-    if any(leaf in nodes for nodes in crowded.values()):
+    exceeded = pool.projected.exceeded(leaf, pairs)
+    # The leaf's own cap is reached: nothing that others give back helps.
+    if any(leaf in nodes for nodes in exceeded.values()):
         return False
-    watches = [
-        Watch(resource, node, pool.booked.cap[resource][node])
-        for resource, nodes in crowded.items()
+    bounds = [
+        Bound(resource, node, pool.projected.cap[resource][node])
+        for resource, nodes in exceeded.items()
         for node in nodes
     ]
-    if first and not crowded:
-        watches = [Watch(each, 0, pool.booked.upward(each, 0)) for each, _ in pairs]
+    if first and not exceeded:
+        # Nothing is short. To take back all the same, the group must end with what it uses now.
+        bounds = [Bound(each, 0, pool.projected.upward(each, 0)) for each, _ in pairs]
+    # It may fit and still have no lender that permits it: then loans are what is short.
     unfunded = pool.unfunded(leaf, pairs)
-    short = sorted({watch.resource for watch in watches} | set(unfunded))
+    short = sorted({bound.resource for bound in bounds} | set(unfunded))
     if first and not short:
         return False
-    if allocation.firm and not _within_plan(pool, leaf, pairs, [each for each, _ in pairs]):
+    # Never above plan, not even for a moment: nobody could take it back.
+    if allocation.firm and not pool.in_plan(leaf, pairs):
         return False
-    spare = {watch.resource: watch.most for watch in watches} if first and not crowded else None
-    targets = _goals(pool, transaction, allocation, pairs, short, bool(unfunded), spare)
+    budgets = {bound.resource: bound.most for bound in bounds} if first and not exceeded else None
+    targets = _goals(pool, transaction, allocation, pairs, short, bool(unfunded), budgets)
     if targets is None:
         return False
-    chosen = _victims(pool, transaction, allocation, pairs, watches, targets)
+    chosen = _victims(pool, transaction, allocation, pairs, bounds, targets)
     if chosen is None:
         return False
     _open(pool, transaction, allocation, vector, short, chosen, targets, pinned=first)
     return True
 
 
-def _within_plan(pool: Pool, leaf: int, pairs: Pairs, short: Sequence[int]) -> bool:
-    return all(
-        pool.booked.weight[resource][leaf] + amount <= pool.entitlements[resource].deserved[leaf]
-        for resource, amount in pairs
-        if resource in short
-    )
+def _in_plan(pool: Pool, leaf: int, pairs: Pairs, resources: Collection[int]) -> bool:
+    """Whether a vector is in plan in these resources; the others do not matter."""
+    return pool.in_plan(leaf, [(each, amount) for each, amount in pairs if each in resources])
 
 
 def _goals(
@@ -145,25 +127,26 @@ def _goals(
     by_loans: bool,
     budgets: dict[int, int] | None,
 ) -> Targets | None:
-    """The targets of the short resources if they give the claimant what it asks for.
+    """The targets of the short resources if they give the claimant what it asks for, else None.
 
-    Where permitted loans are what is short, a claim needs the plan itself, and whoever is above
-    plan may have to give back.
+    Where permitted loans are what is short, a claim needs the plan itself, and everybody above
+    plan is a candidate: targets know nothing of permitted loans.
     """
     leaf = allocation.leaf
     if by_loans:
-        if not _within_plan(pool, leaf, pairs, short):
+        if not _in_plan(pool, leaf, pairs, short):
             return None
         return {resource: list(pool.entitlements[resource].deserved) for resource in short}
     policy = transaction.guard.built_in(pool)
     if policy is not None and budgets is None:
-        if not given(pool, policy.divide(pool.tree), leaf, pairs, short):
+        # One path first: most claims fail here, and all targets cost a pass over the tree.
+        if not targets_cover(pool, policy.divide(pool.tree), leaf, pairs, short):
             return None
         return transaction.guard.targets(pool, leaf, pairs, short, allocation)
     targets = transaction.guard.targets(pool, leaf, pairs, short, allocation, budgets)
     for resource, amount in pairs:
         if resource in targets:
-            wanted = pool.booked.weight[resource][leaf] + amount
+            wanted = pool.projected.weight[resource][leaf] + amount
             if targets[resource][leaf] < wanted:
                 return None
     return targets
@@ -174,21 +157,26 @@ def _victims(
     transaction: Transaction,
     allocation: Allocation,
     pairs: Pairs,
-    watches: list[Watch],
+    bounds: list[Bound],
     targets: Targets,
 ) -> list[Candidate] | None:
-    """Who gives back: claims under way before what runs; None if all together do not suffice."""
-    usage = pool.booked.copy()
+    """The victims: claims under way before what runs; None if all together do not suffice.
+
+    A claim that gives way costs nobody a running pod.
+    """
+    usage = pool.projected.copy()
     usage.post(allocation.leaf, pairs)
     restricted = [resource for resource, _ in pairs] if pool.lending.restricted else []
-    trial = Trial(pool, usage, watches, restricted)
+    # With lending restricted, cuts must leave loans that are permitted, in everything it asks for.
+    trial = Trial(pool, usage, bounds, restricted)
+    # It fits once what is under way has ended: only to be waited for.
     if not trial.short() and not restricted:
         return []
     waiting: list[Candidate] = []
-    if _within_plan(pool, allocation.leaf, pairs, list(targets)):
+    if _in_plan(pool, allocation.leaf, pairs, targets):
         waiting = claims_above(pool, transaction.allocations, targets)
     else:
-        targets = _sparing_claims(pool, transaction, targets)
+        targets = _targets_with_claims(pool, transaction, targets)
     found = candidates(pool, targets)
     order = transaction.guard.order_victims(pool, targets, found, allocation)
     if restricted:
@@ -196,11 +184,12 @@ def _victims(
     return choose(trial, waiting + order, targets)
 
 
-def _sparing_claims(pool: Pool, transaction: Transaction, targets: Targets) -> Targets:
+def _targets_with_claims(pool: Pool, transaction: Transaction, targets: Targets) -> Targets:
     """Targets with what each leaf is still claiming on top.
 
-    Who is above its plan itself may not make another claim give way: two such would take turns
-    for ever. Then what runs must not pay for what its leaf only claims.
+    A claimant above its own plan may not make another claim give way: two such would cancel each
+    other's claims for ever. A leaf's projected usage holds its claims; without raising its target
+    by them its running pods would be cut for units it has not got yet.
     """
     raised = {resource: list(goal) for resource, goal in targets.items()}
     for claim in pool.claims.values():
@@ -215,10 +204,13 @@ def _sparing_claims(pool: Pool, transaction: Transaction, targets: Targets) -> T
 def _funded_first(
     pool: Pool, allocation: Allocation, targets: Targets, order: list[Candidate]
 ) -> list[Candidate]:
-    """Those first whom the claimant's own units are lent to."""
+    """The same order, but first those to whom the claimant's own units are lent.
+
+    Their grace fits its `lendoutGrace`, or they could not have borrowed from it (semantics 2.9).
+    """
     mine = set()
     for resource in targets:
-        usage = pool.booked.weight[resource]
+        usage = pool.projected.weight[resource]
         found = loans(pool.tree, pool.lending, pool.entitlements[resource], usage)
         mine |= {borrower for borrower, lender, _ in found.pairs if lender == allocation.consumer}
     return sorted(order, key=lambda one: one.allocation.consumer not in mine)
@@ -245,9 +237,11 @@ def _open(
         transaction.now,
         pinned,
     )
+    # Out of the queue: the units are on their way, and it must not be served a second time.
     pool.stop_waiting(allocation)
     pool.open_claim(claim)
-    pool.booked.post(allocation.leaf, pool.pairs(vector))
+    # Before any notice is written: what is required of borrowers is measured with this on top.
+    pool.projected.post(allocation.leaf, pool.pairs(vector))
     allocation.claim = claim.id
     if allocation.state is State.PENDING:
         allocation.move(State.RECLAIMING)
@@ -255,12 +249,13 @@ def _open(
     for one in chosen:
         if one.claim:
             _give_way(pool, transaction, pool.claims[one.claim])
+    # Claims that gave way have none: what they would have got is simply not counted any more.
     cuts = [(one.allocation, one.vector) for one in chosen if not one.claim]
     give_notice(pool, transaction, claim, cuts, targets)
 
 
 def _give_way(pool: Pool, transaction: Transaction, claim: Claim) -> None:
-    """A claim is called off for one with a better right to its units; its client waits again."""
+    """Cancel a claim for one with a better right to its units; its allocation waits again."""
     allocation = transaction.allocations[claim.allocation]
     withdraw(pool, transaction, claim)
     pool.refresh(allocation)

@@ -1,7 +1,7 @@
-"""Release, cancel and modify: what an allocation gives back or no longer asks for."""
+"""Release, cancel and modify: what an allocation gives back or asks for no more."""
 
 from berth.base.quantity import Vector, minus, times
-from nodeagent.allocator.claims.admission import admit, refused, standing
+from nodeagent.allocator.claims.admission import admit, refused, verdict_on
 from nodeagent.allocator.grant import free
 from nodeagent.allocator.reclaim.notices import refresh_state, withdraw
 from nodeagent.allocator.transaction import ASK_TTL, Transaction
@@ -17,11 +17,13 @@ def release(
     vector: Vector | None,
     autoadjust: bool,
 ) -> dict[str, int]:
-    """Take units that are really free off an allocation; what was freed.
+    """Take units that are really free off an allocation; returns what was freed.
 
-    All of it with `autoadjust` forgets the allocation. Without, what was freed is asked for again
-    from now on, behind those who ask already.
+    `vector` None frees all of it. With `autoadjust` it asks for as much less, and ends when nothing
+    is left. Without, what was freed is asked for again, behind what waits already.
     """
+    # The usual end of a pod. With claims open, freed units may count towards a notice; one that
+    # waits and holds nothing is no member. Both go the long way below.
     if (
         vector is None
         and autoadjust
@@ -49,10 +51,11 @@ def release(
 
 
 def _end(pool: Pool, transaction: Transaction, allocation: Allocation) -> dict[str, int]:
-    """All of an allocation is free while nothing is being reclaimed: the common case."""
+    """End an allocation that holds something, while nothing is being reclaimed."""
     freed = allocation.held
-    pool.booked.post(allocation.leaf, allocation.pairs, -1)
+    pool.projected.post(allocation.leaf, allocation.pairs, -1)
     transaction.report(EventType.FREED, allocation, vector=freed)
+    # Without claims both usages are one, and `free` and `forget` come down to this.
     if allocation.missing:
         pool.stop_waiting(allocation)
     del pool.members[allocation.leaf][allocation.id]
@@ -72,7 +75,11 @@ def _lower(allocation: Allocation, target: dict[str, int]) -> None:
 
 
 def requeue(pool: Pool, transaction: Transaction, allocation: Allocation) -> None:
-    """An allocation that lost all it held waits again, without the claim it had for more."""
+    """Queue an allocation that has lost all it held, without the claim it had for more.
+
+    Its age starts anew: a victim that kept its place would be first in line for the very units it
+    was made to give back.
+    """
     if allocation.state not in (State.PENDING, State.RECLAIMING):
         if allocation.claim:
             withdraw(pool, transaction, pool.claims[allocation.claim])
@@ -83,7 +90,7 @@ def requeue(pool: Pool, transaction: Transaction, allocation: Allocation) -> Non
 
 
 def forget(pool: Pool, transaction: Transaction, allocation: Allocation) -> None:
-    """An allocation ends: nothing of it is held, asked for or claimed any more."""
+    """End an allocation: nothing of it is held, asked for or claimed any more."""
     if allocation.claim:
         withdraw(pool, transaction, pool.claims[allocation.claim])
     pool.stop_waiting(allocation)
@@ -94,7 +101,7 @@ def forget(pool: Pool, transaction: Transaction, allocation: Allocation) -> None
 
 
 def cancel(pool: Pool, transaction: Transaction, allocation: Allocation) -> None:
-    """Withdraw what is asked for and not held. One that holds nothing in use ends."""
+    """Withdraw what is asked for and not held; an allocation without units in use ends."""
     if allocation.claim:
         withdraw(pool, transaction, pool.claims[allocation.claim])
     if not allocation.held or allocation.state is State.EARMARKED:
@@ -113,11 +120,14 @@ def modify(
 ) -> Verdict:
     """Ask for another vector or count: what shrinks is free at once, what grows is admitted.
 
-    A growth that could never be admitted is refused, and the allocation stays as it was.
+    `counts` are the least and the most units. A growth that could never be admitted is refused, and
+    the allocation stays as it was.
     """
     before = (allocation.unit, allocation.minimum, allocation.maximum, allocation.target)
     grown = minus(times(unit, counts[1]), allocation.held)
     least = grown if counts[0] == counts[1] else times(unit, 1)
+    # With a claim open, usage has the claimed vector in it and the test would count that twice;
+    # the claim is withdrawn first, and `admit` below refuses.
     refusal = refused(pool, allocation, least) if grown and not allocation.claim else ""
     if refusal:
         return Verdict(Answer.REFUSED, refusal)
@@ -136,9 +146,10 @@ def modify(
     refresh_state(pool, allocation)
     if allocation.missing and not allocation.stopping:
         verdict = admit(pool, transaction, allocation)
+        # What shrank stays shrunk: it has been freed, and somebody may have it by now.
         if verdict.answer is Answer.REFUSED:
             allocation.unit, allocation.minimum, allocation.maximum, _ = before
             allocation.target = {**before[3], **allocation.held}
             pool.refresh(allocation)
         return verdict
-    return standing(pool, allocation)
+    return verdict_on(pool, allocation)

@@ -1,1 +1,1 @@
-"""The plan as a checked value: groups, windows, consumers; read whole or refused whole."""
+"""The plan as a checked value: groups, windows, consumers; read whole or refused whole (2.10)."""

@@ -1,4 +1,9 @@
-"""Which window is in force at an instant, and when the next begins; clock changes included."""
+"""Which window is in force at an instant, and when the next begins; clock changes included.
+
+Windows are written in wall-clock minutes of a time zone, instants are epoch seconds. The wall clock
+skips an hour in spring and repeats one in autumn, so a boundary cannot be computed by adding
+minutes: instants at which the window *may* change are collected and looked at.
+"""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
@@ -39,6 +44,8 @@ def next_boundary(windows: Sequence[Window], instant: int, zone: tzinfo) -> int 
     """
     if len(windows) == 1:
         return None
+    # Looked at one by one: in the repeated hour of autumn an edge on the wall clock comes twice,
+    # and the window changes back in between.
     now = window_at(windows, instant, zone)
     for candidate in sorted(_candidates(windows, instant, zone)):
         if window_at(windows, candidate, zone) != now:
@@ -48,6 +55,7 @@ def next_boundary(windows: Sequence[Window], instant: int, zone: tzinfo) -> int 
 
 def _candidates(windows: Sequence[Window], instant: int, zone: tzinfo) -> set[int]:
     """Instants at which a window may change: edges on the wall clock, and clock changes."""
+    # Starts suffice: the windows cover the week, so where one ends another starts.
     edges = {span.start for window in windows for span in window.spans}
     found: set[int] = set()
     start = instant - instant % _HOUR
@@ -57,6 +65,7 @@ def _candidates(windows: Sequence[Window], instant: int, zone: tzinfo) -> set[in
         later = _offset(here + _HOUR, zone)
         if later != offset:
             found.add(_change(here, here + _HOUR, zone))
+        # In the hour of a clock change both offsets are in force, one after the other.
         for shift in {offset, later}:
             found |= _edges_within(here, shift, edges)
         offset = later
@@ -64,7 +73,10 @@ def _candidates(windows: Sequence[Window], instant: int, zone: tzinfo) -> set[in
 
 
 def _edges_within(hour: int, offset: int, edges: set[int]) -> set[int]:
-    """The edges that fall in one hour if the zone is `offset` seconds ahead of UTC."""
+    """The instants of edges that fall in one hour if the zone is `offset` seconds ahead of UTC.
+
+    Some zones had offsets that are no whole minutes, so a minute may begin at an odd second.
+    """
     first = _wall_minute(hour, offset)
     begin = hour - (hour + offset) % 60
     return {begin + step * 60 for step in range(61) if (first + step) % WEEK in edges}
@@ -81,7 +93,7 @@ def _offset(instant: int, zone: tzinfo) -> int:
 
 
 def _change(low: int, high: int, zone: tzinfo) -> int:
-    """The first instant in (low, high] with another offset than at `low`."""
+    """The first instant in (low, high] with another offset than at `low`; there must be one."""
     before = _offset(low, zone)
     while high - low > 1:
         middle = (low + high) // 2

@@ -16,9 +16,10 @@ class Mode(Enum):
 
 
 class Rebalance(Enum):
-    """Whether a claim may cut what a sibling holds above plan down to its ratio.
+    """Whether a claim may cut what a sibling holds above plan down to its ratio (semantics 2.4).
 
-    STICKY: what was borrowed stays with its holder while it lasts. ADJUST: the ratio always rules.
+    STICKY: what is left above plan stays with its holder; a claim takes up to its own plan.
+    ADJUST: the ratio always rules, so a claim may take more than its plan from earlier borrowers.
     """
 
     STICKY = "sticky"
@@ -26,7 +27,7 @@ class Rebalance(Enum):
 
 
 class Order(Enum):
-    """Whether an owner takes free units first or takes back its own lent ones first."""
+    """Whether an owner uses free units first, or first takes back its own that are lent (2.6)."""
 
     BORROW_FIRST = "borrowFirst"
     RECLAIM_FIRST = "reclaimFirst"
@@ -52,7 +53,7 @@ Partners = Circle | frozenset[str]
 
 @dataclass(frozen=True, slots=True)
 class Consumer:
-    """One node of the consumer tree. Only leaves hold allocations.
+    """One node of the consumer tree (semantics 2.1). Only leaves hold allocations.
 
     Vectors are in base units. `limit` bounds usage, `borrow_limit` bounds usage above the plan,
     `reserve` is the part of `own` that is never lent. `rank` 1 is the highest. Times are in

@@ -1,4 +1,4 @@
-"""What must hold between the consumers of a plan: balance, order of bounds, references."""
+"""What must hold between the consumers of a plan: balance, order of bounds, references (2.10)."""
 
 from collections.abc import Mapping
 
@@ -17,6 +17,7 @@ def check_tree(
     leaf_names = {consumer.name for consumer in walk(consumers) if not consumer.children}
     for consumer in walk(consumers):
         path = paths[consumer.name]
+        # In share mode own and reserve count as nothing, so what stands there binds nobody.
         if mode is not Mode.SHARE:
             _check_bounds(findings, path, consumer)
             _check_balance(findings, path, consumer)
@@ -31,6 +32,7 @@ def _check_bounds(findings: Findings, path: str, consumer: Consumer) -> None:
             _too_much(findings, join(path, "reserve"), resource, amount, own, "own")
     for resource, amount in consumer.limit.items():
         own = consumer.own.get(resource, 0)
+        # Else D*, which holds at least own, would be above the limit for good.
         if amount < own:
             at_least = render_quantity(resource, own)
             fault = f"{render_quantity(resource, amount)} is below own"
@@ -41,6 +43,8 @@ def _check_bounds(findings: Findings, path: str, consumer: Consumer) -> None:
 def _check_balance(findings: Findings, path: str, consumer: Consumer) -> None:
     for resource, total in total_own(consumer.children).items():
         own = consumer.own.get(resource, 0)
+        # A child's guarantee above its parent's could not be kept: siblings of the parent own the
+        # rest. (At the top the capacity takes the parent's place: check_capacity.)
         if total > own:
             place = join(join(path, "own"), resource)
             fault = (
@@ -63,6 +67,7 @@ def _check_partners(
     partners = consumer.lend_to if key == "lendTo" else consumer.borrow_from
     if not isinstance(partners, frozenset):
         return
+    # Of this window: a list that is right by day may name nobody by night.
     for name in sorted(partners - leaf_names):
         fault = f"{name!r} is no leaf consumer of this window"
         findings.add(join(path, key), fault, "names of " + _some(leaf_names))

@@ -17,7 +17,7 @@ FIELDS = (
     *("namespaces", "consumers"),
 )
 DEPTH = 12
-"""Levels a tree may have; four are advised."""
+"""Levels a tree may have. Four are advised: people lose sight of who borrows from whom."""
 MOST = 5_000
 """Consumers one window may have."""
 MAX_SHARE = 1_000_000
@@ -64,6 +64,7 @@ class TreeReader:
             return ()
         if not rows:
             self.findings.add(path, "the list is empty", "at least one consumer")
+        # Before going deeper: the reader is recursive, and a document may be.
         if depth > DEPTH:
             self.findings.add(path, "the tree is too deep", f"at most {DEPTH} levels")
             return ()
@@ -82,6 +83,7 @@ class TreeReader:
         row = self.findings.mapping(path, value, "a consumer with at least a name")
         if row is None:
             return None
+        # A YAML alias can point at a mapping it stands in; without this the reader never returns.
         if id(value) in self._open:
             self.findings.add(path, "contains itself", "a tree without cycles")
             return None
@@ -96,10 +98,12 @@ class TreeReader:
         self, path: str, row: Mapping[str, Any], above: Inherited, depth: int
     ) -> Consumer | None:
         name = self._name(path, row)
-        own = self._handed_down(path, row, above)
+        inherited = self._inherited(path, row, above)
         children: tuple[Consumer, ...] = ()
         if "consumers" in row:
-            children = self.consumers(join(path, "consumers"), row["consumers"], own, depth + 1)
+            children = self.consumers(
+                join(path, "consumers"), row["consumers"], inherited, depth + 1
+            )
         if name is None:
             return None
         return Consumer(
@@ -109,19 +113,19 @@ class TreeReader:
             limit=self.vector(path, row, "limit"),
             borrow_limit=self.vector(path, row, "borrowLimit"),
             reserve=self.vector(path, row, "reserve"),
-            lend_to=own.lend_to,
-            borrow_from=own.borrow_from,
-            rank=own.rank,
-            grace=own.grace,
-            lendout_grace=own.lendout_grace,
-            borrow_min_runtime=own.borrow_min_runtime,
-            rebalance_on_window=own.rebalance_on_window,
+            lend_to=inherited.lend_to,
+            borrow_from=inherited.borrow_from,
+            rank=inherited.rank,
+            grace=inherited.grace,
+            lendout_grace=inherited.lendout_grace,
+            borrow_min_runtime=inherited.borrow_min_runtime,
+            rebalance_on_window=inherited.rebalance_on_window,
             rebalance=self._rebalance(path, row),
-            namespaces=own.namespaces,
+            namespaces=inherited.namespaces,
             children=children,
         )
 
-    def _handed_down(self, path: str, row: Mapping[str, Any], above: Inherited) -> Inherited:
+    def _inherited(self, path: str, row: Mapping[str, Any], above: Inherited) -> Inherited:
         return Inherited(
             grace=self._duration(path, row, "grace", above.grace) or 0,
             lendout_grace=self._duration(path, row, "lendoutGrace", above.lendout_grace),
@@ -149,9 +153,11 @@ class TreeReader:
             fault = f"{name!r} is already the name of {self.paths[name]}"
             self.findings.add(place, fault, "names that are unique in the tree")
             return None
+        # Its pods are always admitted (semantics 2.1), so a leaf of that name is never reached.
         if name == "system":
             self.findings.add(place, "'system' is built in", "another name")
             return None
+        # One name space for inner consumers and leaves: pods, lists and tables name them alike.
         self.paths[name] = path
         return name
 
@@ -169,6 +175,7 @@ class TreeReader:
         for child in children:
             for resource, amount in child.own.items():
                 total[resource] = total.get(resource, 0) + amount
+        # Written amounts win, even smaller ones: check_tree then says that the children own more.
         return {**total, **self.vector(path, row, "own")}
 
     def _whole(

@@ -14,7 +14,10 @@ DEFAULT = "default"
 
 
 def admits(consumer: Consumer, namespace: str) -> bool:
-    """Whether pods of a namespace may name a consumer; an empty namespace is the node's own."""
+    """Whether pods of a namespace may name a consumer; the empty namespace is the node's own.
+
+    A pod's labels are its user's to write, so this list is what keeps a team out of another's part.
+    """
     if consumer.namespaces is None or not namespace:
         return True
     return any(fnmatchcase(namespace, glob) for glob in consumer.namespaces)
@@ -27,14 +30,16 @@ def consumer_of(
     namespace: str,
     queues: Mapping[str, str] | None = None,
 ) -> str | None:
-    """The leaf that a pod names, first hit wins; None if it names none and there is no default.
+    """The leaf that a pod names; None if it names none and there is no default.
 
-    In order: the label, the path annotation (its last part), the Kueue queue by the map `queues`
-    (queue to leaf, the same name where it is not in the map), the Koordinator quota, the first
-    leaf that lists the pod's namespace, the leaf `default`. A name that is no leaf is returned as
-    it is, so that the refusal can say so.
+    The first that is there decides: the label, the path annotation (its last part), the Kueue queue
+    by the map `queues` (queue to leaf, the same name where it is not in the map), the Koordinator
+    quota, the first leaf that lists the pod's namespace, the leaf `default`. A name that is no leaf
+    is returned as it is, so that the refusal can say so.
     """
     queue = labels.get(KUEUE_LABEL, "")
+    # What a pod says of itself comes before its namespace, and ours before other systems' labels.
+    # The queue and quota are names those systems gave, so that a cluster can adopt a plan as it is.
     named = (
         labels.get(LABEL, ""),
         annotations.get(PATH_ANNOTATION, "").rstrip("/").rpartition("/")[2],
@@ -44,6 +49,7 @@ def consumer_of(
     for name in named:
         if name:
             return name
+    # Only leaves that list namespaces: the others admit every pod, and would take all of them.
     for leaf in leaves(consumers):
         if leaf.namespaces is not None and admits(leaf, namespace) and namespace:
             return leaf.name

@@ -31,6 +31,7 @@ class Window:
 class Group:
     """A disjoint slice of the node and its plan; the windows cover the week exactly once."""
 
+    # `policy` is a name and not the policy: the plan is a value, and plug-ins belong to the node.
     name: str
     windows: tuple[Window, ...]
     mode: Mode = Mode.HYBRID
@@ -45,6 +46,8 @@ class Group:
 class Plan:
     """A whole valid plan. `document` is what it was read from, JSON-able, for the journal."""
 
+    # The document is journaled and not the value read from it: a later release reads it by its own
+    # rules, and refuses at its start what it cannot read.
     name: str
     zone_name: str
     zone: tzinfo

@@ -80,7 +80,10 @@ _HEADER = {"apiVersion": API_VERSION, "kind": KIND}
 
 
 def _plain(value: Any) -> Any:
-    """A deep copy made of dicts, lists and scalars only."""
+    """A deep copy made of dicts, lists and scalars only.
+
+    It goes into the journal, and the caller may change what it passed in.
+    """
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -96,7 +99,8 @@ def _zone(findings: Findings, path: str, name: object, zones: Zones) -> tzinfo |
     try:
         return zones(name)
     except (KeyError, ValueError, OSError):
-        # zoneinfo answers KeyError for unknown names and ValueError or OSError for odd ones.
+        # zoneinfo raises KeyError for unknown names, ValueError for ones that leave its directory
+        # and OSError for ones that name a directory.
         findings.found(path, name, accepted)
         return None
 
@@ -105,6 +109,7 @@ def _groups(findings: Findings, path: str, value: object) -> tuple[Group, ...]:
     rows = findings.sequence(path, value, "a list of resource groups")
     if rows is not None and not 0 < len(rows) <= _MOST_GROUPS:
         findings.add(path, f"has {len(rows)} groups", f"1 to {_MOST_GROUPS}")
+        # Read on with some, so that their problems are reported too.
         rows = rows[:_MOST_GROUPS]
     groups: list[Group] = []
     for number, row in enumerate(rows or ()):
@@ -121,6 +126,7 @@ def _group(findings: Findings, path: str, value: object) -> Group | None:
     row = findings.mapping(path, value, "a group with name and windows")
     if row is None:
         return None
+    # An unknown field is refused, not ignored: a misspelled `reserve` would be lent away.
     findings.known_keys(path, row, _GROUP_FIELDS)
     name, policy = (row.get(key, default) for key, default in (("name", None), ("policy", "")))
     for key, text in (("name", name), ("policy", policy)):
@@ -135,6 +141,7 @@ def _group(findings: Findings, path: str, value: object) -> Group | None:
         rebalance=_choice(findings, path, row, "rebalance", Rebalance.STICKY),
         order=_choice(findings, path, row, "order", Order.BORROW_FIRST),
         cut=_choice(findings, path, row, "cut", Cut.WATERFILL),
+        # The mode names the built-in policy that goes with it (semantics 2.5).
         policy=policy if isinstance(policy, str) and policy else mode.value,
         over_allocate=over,
     )
@@ -150,6 +157,7 @@ def _windows(findings: Findings, path: str, value: object, mode: Mode) -> tuple[
     windows = []
     for number, row in enumerate(rows):
         windows.append(_window(findings, f"{path}[{number}]", row, mode))
+    # Gaps would be reported for every window that could not be read.
     if not any(problem.path.startswith(path) for problem in findings.problems):
         check_cover(findings, path, [window.spans for window in windows])
     return tuple(windows)
@@ -162,6 +170,7 @@ def _window(findings: Findings, path: str, value: object, mode: Mode) -> Window:
     findings.known_keys(path, row, ("when", "consumers"))
     spans = read_when(findings, join(path, "when"), row.get("when"))
     reader = TreeReader(findings)
+    # In ownership mode lending is to be written down; the other modes share by default.
     circle = Circle.NONE if mode is Mode.OWNERSHIP else Circle.ANY
     above = Inherited(lend_to=circle, borrow_from=circle)
     consumers = reader.consumers(join(path, "consumers"), row.get("consumers"), above)
@@ -183,8 +192,8 @@ def check_capacity(plan: Plan, capacity: Mapping[str, Vector]) -> None:
     findings = Findings()
     for number, group in enumerate(plan.groups):
         have = capacity.get(group.name, {})
-        for transaction, window in enumerate(group.windows):
-            path = f"spec.groups[{number}].windows[{transaction}].consumers"
+        for index, window in enumerate(group.windows):
+            path = f"spec.groups[{number}].windows[{index}].consumers"
             if group.over_allocate or group.mode is Mode.SHARE:
                 continue
             for resource, total in sorted(total_own(window.consumers).items()):

@@ -37,6 +37,7 @@ def shown(value: object) -> str:
         return "a list"
     if value is None:
         return "nothing"
+    # `repr` of an int of more than 4,300 digits raises ValueError (CVE-2020-10735).
     if isinstance(value, int) and abs(value) >= 10**_LONGEST:
         return "a very large number"
     text = repr(value)
@@ -51,6 +52,7 @@ class Findings:
 
     def add(self, path: str, fault: str, accepted: str) -> None:
         """Keep one problem; nothing is raised before the whole document has been read."""
+        # A generated plan may be wrong in every line; nobody reads the thousandth problem.
         if len(self.problems) < MOST:
             self.problems.append(Problem(path, fault, accepted))
 
@@ -63,10 +65,10 @@ class Findings:
         if not isinstance(value, Mapping):
             self.found(path, value, accepted)
             return None
-        strangers = [key for key in value if not isinstance(key, str)]
-        for key in strangers:
+        odd = [key for key in value if not isinstance(key, str)]
+        for key in odd:
             self.found(path, key, "keys that are text")
-        return None if strangers else value
+        return None if odd else value
 
     def sequence(self, path: str, value: object, accepted: str) -> list[Any] | None:
         """The value if it is a list."""
@@ -91,6 +93,7 @@ class Findings:
 
     def integer(self, path: str, value: object, lowest: int, highest: int) -> int:
         """The value if it is a whole number in range; else a problem and `lowest`."""
+        # YAML's `yes` is True, and True is an int in Python.
         whole = isinstance(value, int) and not isinstance(value, bool)
         if not whole or not isinstance(value, int) or not lowest <= value <= highest:
             self.found(path, value, f"a whole number from {lowest} to {highest}")

@@ -19,6 +19,7 @@ def read_when(findings: Findings, path: str, value: object) -> tuple[Span, ...]:
     """The minutes of the week that a `when` names, in order, without overlap within itself."""
     if value == "always":
         return (Span(0, WEEK),)
+    # One entry may stand without a list, which is how most plans are written.
     entries = value if isinstance(value, list | tuple) and value else [value]
     spans: list[Span] = []
     for number, entry in enumerate(entries):
@@ -37,6 +38,7 @@ def _read_entry(findings: Findings, path: str, value: object) -> list[Span]:
     end = _read_time(findings, join(path, "to"), entry.get("to", "24:00"))
     if start is None or end is None:
         return []
+    # `from` = `to` could mean nothing or a whole day; "00:00" to "24:00" says the latter.
     if start in (end, _DAY):
         findings.add(path, "covers no time", "a `from` that differs from `to`")
         return []
@@ -73,12 +75,16 @@ def _day_range(findings: Findings, path: str, value: object) -> list[int]:
     if not 1 <= len(names) <= 2 or any(name not in DAYS for name in names):
         findings.found(path, value, _DAYS_ACCEPTED)
         return []
+    # `fri-mon` goes over the weekend, so days are counted modulo 7.
     first, last = DAYS.index(names[0]), DAYS.index(names[-1])
     return [(first + step) % 7 for step in range((last - first) % 7 + 1)]
 
 
 def _read_time(findings: Findings, path: str, value: object) -> int | None:
-    """Minutes of the day. YAML reads a bare 20:00 as the number 1200; quotes are asked for."""
+    """Minutes of the day, None if it is no time.
+
+    YAML 1.1 reads a bare 20:00 as the sexagesimal number 1200, so quotes are asked for.
+    """
     if not isinstance(value, str) or not _TIME.fullmatch(value):
         findings.found(path, value, _TIME_ACCEPTED)
         return None
@@ -91,6 +97,8 @@ def check_cover(findings: Findings, path: str, windows: Sequence[tuple[Span, ...
     spans = sorted(
         (span.start, span.end, number) for number, spans in enumerate(windows) for span in spans
     )
+    # In one pass over spans sorted by start; `reached` is the end of what is covered so far, `last`
+    # the window that reaches it.
     reached, last = 0, 0
     for start, end, number in spans:
         if start > reached:

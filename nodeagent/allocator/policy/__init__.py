@@ -1,1 +1,1 @@
-"""Who is served first and who gives back: the frame, the built-in policies, their re-check."""
+"""What is served first and what is given back: the frame, the built-in policies, their check."""

@@ -1,5 +1,7 @@
-"""The sharing policies that are built in. They differ in three places and in nothing else:
-how a surplus is divided, who of those waiting comes next, and who gives back first.
+"""The sharing policies that are built in, as switches (semantics 2.5).
+
+They differ in three places and in nothing else: how a surplus is divided, what
+waits first in line, and what is given back first. So they are rows of a table, not classes.
 """
 
 from collections.abc import Callable
@@ -11,9 +13,8 @@ from nodeagent.allocator.policy.victims import Candidate, Targets
 from nodeagent.allocator.tree.division import by_tier
 from nodeagent.allocator.tree.targets import Divide, by_share
 from nodeagent.allocator.tree.tree import Tree
-from nodeagent.allocator.usage.allocation import Allocation, Wish
+from nodeagent.allocator.usage.allocation import Allocation, Shape
 from nodeagent.allocator.usage.pool import Pool
-from nodeagent.allocator.usage.usage import Pairs
 
 Key = tuple[int, ...]
 Measure = Callable[[Pool, int, int], int]
@@ -22,12 +23,14 @@ Measure = Callable[[Pool, int, int], int]
 
 def above_plan(pool: Pool, resource: int, node: int) -> int:
     """What a consumer weighs above its plan."""
-    return max(0, pool.booked.upward(resource, node) - pool.entitlements[resource].deserved[node])
+    return max(
+        0, pool.projected.upward(resource, node) - pool.entitlements[resource].deserved[node]
+    )
 
 
 def all_of_it(pool: Pool, resource: int, node: int) -> int:
     """All that a consumer weighs: the measure of dominant resource fairness."""
-    return pool.booked.upward(resource, node)
+    return pool.projected.upward(resource, node)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,24 +50,37 @@ class BuiltIn:
         """How a surplus is divided among siblings."""
         return _by_rank(tree) if self.ranked else by_share(tree)
 
+    # Keys of the queue, with D* of 6 for A and 4 for B (B1 and B2 2 each); A holds 8, B1 3, B2 0:
+    #
+    #             at A, B             in B              key (above plan ÷ share·C, rank, node)
+    #    A        2 above plan        –                 (2 …)
+    #    B1       0                   1 above plan      (0 …, 1 …)
+    #    B2       0                   0                 (0 …, 0 …)      first, then B1, then A
+    #
+    # B2 comes before B1 only because both are in B; against A their branch decides.
+
     def order_waiting(self, pool: Pool, waiting: list[Allocation]) -> list[Allocation]:
-        """Those waiting, in plan first, then by the lowest part of each level from the root down,
-        rank, tree order and age.
+        """Those waiting: in plan first, then by the lowest part at each level from the root down,
+        rank and tree order, then by age (the queue order of semantics 2.6).
+
+        Level by level, as budgets are split: the first difference decides between two branches,
+        however the leaves inside them compare.
         """
         if self.arrival:
             return sorted(waiting, key=lambda one: (one.seq, one.id))
         scale = _Scale(pool, range(len(pool.resources)))
         levels: dict[int, Key] = {0: ()}
-        first: dict[Wish, tuple[bool, Key]] = {}
+        first: dict[Shape, tuple[bool, Key]] = {}
         for one in waiting:
-            if one.wish not in first:
-                leaf, asked, _ = one.wish
+            if one.shape not in first:
+                leaf, asked, _ = one.shape
                 key = self._levels(pool, leaf, scale, levels)
-                first[one.wish] = (not _within_plan(pool, leaf, asked), key)
-        return sorted(waiting, key=lambda one: (first[one.wish], one.seq, one.id))
+                first[one.shape] = (not pool.in_plan(leaf, asked), key)
+        return sorted(waiting, key=lambda one: (first[one.shape], one.seq, one.id))
 
     def _levels(self, pool: Pool, node: int, scale: "_Scale", known: dict[int, Key]) -> Key:
-        """The parts from the root down to a node; `known` are those worked out before."""
+        """The sort key of a node, from the root down; `known` are those worked out before."""
+        # Worked out once for each node: siblings share all but the last part of their keys.
         key = known.get(node)
         if key is None:
             above = self._levels(pool, pool.tree.parents[node], scale, known)
@@ -80,7 +96,11 @@ class BuiltIn:
     def order_victims(
         self, pool: Pool, targets: Targets, holdings: list[Candidate]
     ) -> list[Candidate]:
-        """Most over target first, lowest rank, lowest priority, newest."""
+        """The order in which borrowers give back (semantics 2.7).
+
+        Most over target first, then lowest rank, lowest priority, newest. The id comes last, so
+        that the order is total (I12).
+        """
         if self.arrival:
             return sorted(holdings, key=lambda one: (-one.allocation.seq, one.allocation.id))
         scale = _Scale(pool, targets)
@@ -97,7 +117,7 @@ class BuiltIn:
         )
 
     def _excess(self, pool: Pool, leaf: int, targets: Targets, scale: "_Scale") -> Key:
-        weight = pool.booked.weight
+        weight = pool.projected.weight
         excess = max(
             scale.of(self._counted(pool, weight[each][leaf], each, goal[leaf]), leaf, each)
             for each, goal in targets.items()
@@ -110,20 +130,26 @@ class BuiltIn:
 
 
 class _Scale:
-    """Turns amounts into whole numbers that compare as amount / (share · capacity) do."""
+    """Turns amounts into whole numbers that compare as amount / (share · capacity) do.
+
+    Multiplied out by the least common multiples: between quotients kept as floats, rounding would
+    decide which of two consumers gives back.
+    """
 
     __slots__ = ("_capacity", "_shares", "_unit", "resources")
 
     def __init__(self, pool: Pool, resources: "range | Targets") -> None:
         self.resources = [each for each in resources if pool.capacity[each]]
         self._shares = pool.tree.shares
+        # Two consumers of shares 2 and 3 on 10 GPUs and 64 cores: a part of 1 GPU is 1/(2·10) and
+        # 1/(3·10). With lcm(2, 3) = 6 and lcm(10, 64) = 320 they are 1·32·3 = 96 and 1·32·2 = 64.
         unit = lcm(*(share for share in set(self._shares) if share))
         whole = lcm(*(pool.capacity[each] for each in self.resources))
         self._unit = unit
         self._capacity = {each: whole // pool.capacity[each] for each in self.resources}
 
     def of(self, amount: int, node: int, resource: int) -> int:
-        """The scaled amount; a share of 0 makes any amount larger than all others."""
+        """The scaled amount. Share 0 deserves no part, so with it any amount exceeds all others."""
         scaled = amount * self._capacity.get(resource, 1)
         share = self._shares[node]
         return scaled * (self._unit // share) if share else scaled * (self._unit << 128)
@@ -132,14 +158,7 @@ class _Scale:
 def in_plan(pool: Pool, allocation: Allocation) -> bool:
     """Whether the least an allocation asks for lies within its leaf's plan."""
     portion, least, _ = allocation.portions()
-    return _within_plan(pool, allocation.leaf, pool.pairs(times(portion, least)))
-
-
-def _within_plan(pool: Pool, leaf: int, pairs: Pairs) -> bool:
-    return all(
-        pool.booked.weight[resource][leaf] + amount <= pool.entitlements[resource].deserved[leaf]
-        for resource, amount in pairs
-    )
+    return pool.in_plan(allocation.leaf, pool.pairs(times(portion, least)))
 
 
 def _by_rank(tree: Tree) -> Divide:

@@ -1,4 +1,4 @@
-"""Re-checking what a sharing policy answered against the invariants, before it is used."""
+"""Checking what a policy plug-in returns against the invariants, before it is used (2.13)."""
 
 from collections.abc import Hashable, Iterable, Mapping
 from typing import Any, TypeVar
@@ -11,11 +11,11 @@ Item = TypeVar("Item", bound=Hashable)
 
 
 class AnswerRefused(ValueError):
-    """An answer outside the invariants; the text says which."""
+    """A plug-in returned something outside the invariants; the text says what."""
 
 
 def check_order(answer: Iterable[Item], expected: Mapping[Item, object]) -> list[Item]:
-    """The answer if it names everything expected once. Raises AnswerRefused."""
+    """What a plug-in returned, if it names everything expected once. Raises AnswerRefused."""
     order = list(answer)
     if len(order) != len(expected) or set(order) != set(expected):
         raise AnswerRefused("does not name everything once")
@@ -25,7 +25,7 @@ def check_order(answer: Iterable[Item], expected: Mapping[Item, object]) -> list
 def check_targets(
     pool: Pool, demands: Mapping[int, Demand], answer: Mapping[str, Mapping[str, Any]]
 ) -> Targets:
-    """The answer as targets by node, if every invariant holds. Raises AnswerRefused.
+    """What a plug-in returned as targets by node, if every invariant holds. Raises AnswerRefused.
 
     Checked: a leaf gets no more than it asks for, nothing is negative (I1); sums stay within caps
     and capacity with reserves standing (I3, I5); every consumer gets at least the smaller of its
@@ -46,6 +46,7 @@ def _leaf_goals(
     for leaf in pool.tree.leaves:
         name = pool.tree.consumers[leaf].name
         goal = answer.get(name, {}).get(pool.resources[resource], 0)
+        # Foreign data: a float or a bool would spread through all sums from here.
         if goal.__class__ is not int or not 0 <= goal <= demand.capped[leaf]:
             raise AnswerRefused(f"I1: gives {name} what it did not ask for")
         goals[leaf] = goal
@@ -56,6 +57,8 @@ def _check_tree(pool: Pool, resource: int, demand: Demand, goals: list[int]) -> 
     entitlement, tree = pool.entitlements[resource], pool.tree
     size = len(goals)
     asked, weight = [0] * size, [0] * size
+    # Bottom-up, as the roll-up does: a plug-in names leaves only, and what it gives inner consumers
+    # is the sum, with reserves standing.
     for node in range(size - 1, -1, -1):
         if not tree.children[node]:
             asked[node], weight[node] = demand.capped[node], goals[node]

@@ -1,9 +1,9 @@
 """The frame for sharing policies: what one is asked, and what it sees of a group.
 
-A policy is found by the entry point group `berth.sharing_policies` (the daemon looks; this room
-reads no files) and named by a group's `policy` in the plan. It must be pure: its answers follow
-from the view alone. The allocator re-checks each answer and falls back to `hybrid` where a policy
-raises, takes longer than its deadline or answers outside the invariants.
+A policy is found by the entry point group `berth.sharing_policies` (the daemon looks; this package
+reads no files) and named by a group's `policy` in the plan. It must be pure: what it returns
+follows from the view alone. The allocator checks all of it and falls back to `hybrid` where a
+policy raises, takes longer than its deadline or breaks an invariant (semantics 2.13).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,14 +15,18 @@ from nodeagent.allocator.plan.plan import Group
 
 ENTRY_POINTS = "berth.sharing_policies"
 DEADLINE = 50
-"""Milliseconds of the clock passed in that one call of a policy may take."""
+"""Milliseconds one call of a policy may take, by the clock passed in."""
 
 
 class PolicyTooSlow(BaseException):
     """Raised out of a view, or into a policy that hangs, when its deadline has passed.
 
-    No Exception, so that a policy that catches those lets it through.
+    A BaseException, because a policy may well catch Exception around its loop.
     """
+
+
+# What a policy sees are copies, by name and in base units: nothing in them leads back into the
+# allocator, whose numbering of nodes and resources may change.
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +73,10 @@ class Holding:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What a policy sees. Reading it checks the deadline, so that a loop over it ends."""
+    """What a policy sees.
+
+    Reading it checks the deadline, so that a policy that loops over the view comes to an end.
+    """
 
     group: str
     capacity: Vector
@@ -104,7 +111,7 @@ class SharingPolicy(Protocol):
         """The name by which a plan's group asks for it."""
 
     def validate(self, group: Group) -> Sequence[str]:
-        """What this policy cannot do of a group's plan, in words; empty if it can do all."""
+        """What of a group's plan this policy cannot do, as texts; empty if it can do all."""
 
     def targets(
         self, view: View, claim: Ask, short: Sequence[str]
@@ -112,7 +119,7 @@ class SharingPolicy(Protocol):
         """Per leaf and short resource what it would hold if the claim were served."""
 
     def order_pending(self, view: View) -> Sequence[str]:
-        """The ids of `view.pending`, each once, who is served first standing first."""
+        """The ids of `view.pending`, each once, in the order in which they are served."""
 
     def order_victims(self, view: View, claim: Ask, holdings: Sequence[Holding]) -> Sequence[int]:
-        """The keys of `holdings`, each once, who gives back first standing first."""
+        """The keys of `holdings`, each once, in the order in which they give back."""

@@ -1,4 +1,8 @@
-"""Asks the sharing policies and re-checks their answers; `hybrid` answers where a plug-in fails."""
+"""Asks the sharing policies and checks what they return; `hybrid` decides where a plug-in fails.
+
+One node must not stop because of foreign code, and a replay must decide as the log did though a
+plug-in was slow then and is not now: failed calls are numbered and recorded (semantics 2.13).
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -45,6 +49,14 @@ class PolicyGuard:
     with these numbers fall back without being asked, as they did when the log was written.
     """
 
+    # What a replay needs to decide as the log did, though a plug-in that was late then is not now:
+    #
+    #    live      call 0 asked   call 1 asked, late → hybrid     journal: fallbacks [1]
+    #    replay    call 0 asked   call 1 not asked   → hybrid
+    #
+    # It holds only for a pure plug-in of the same version; one that changed since may decide
+    # otherwise, as another release of the built-in rules may.
+
     plugins: Mapping[str, SharingPolicy] = field(default_factory=dict)
     clock: Callable[[], int] = _no_time
     replayed: frozenset[int] | None = None
@@ -55,15 +67,15 @@ class PolicyGuard:
     def begin(self, replayed: frozenset[int] | None) -> None:
         """Begin another operation."""
         self.replayed, self._calls = replayed, 0
+        # Only when needed: this runs for every operation.
         if self.failed:
             self.fallbacks, self.failed = [], []
 
-    def knows(self, name: str) -> bool:
-        """Whether a policy of that name is built in or plugged in."""
-        return name in BUILT_IN or name in self.plugins
-
     def built_in(self, pool: Pool) -> BuiltIn | None:
-        """The built-in policy of a group, None if a plug-in decides."""
+        """The built-in policy of a group, None if a plug-in decides.
+
+        A plug-in that is not installed any more (an old journal is replayed) gives way to `hybrid`.
+        """
         name = pool.group.policy
         return BUILT_IN.get(name) or (None if name in self.plugins else HYBRID)
 
@@ -78,7 +90,7 @@ class PolicyGuard:
     ) -> Targets:
         """G of the short resources, with `more` on top of what the leaf uses (leaf -1: nobody).
 
-        `budgets` by resource divide less than the capacity; that is not a plug-in's to decide.
+        `budgets` by resource take the place of the capacity; a plug-in is not asked for those.
         """
         demands = demands_of(pool, leaf, more, short)
         built_in = self.built_in(pool)
@@ -93,14 +105,15 @@ class PolicyGuard:
         return self._call(pool, "targets", ask, lambda: _split(pool, HYBRID, demands))
 
     def order_waiting(self, pool: Pool, some: list[Allocation]) -> list[Allocation]:
-        """Some of those who wait, who is served first standing first.
+        """The allocations given, in the order in which they are served.
 
-        A plug-in orders everybody who waits, so that its answer does not depend on the caller.
+        A plug-in orders everything that waits, so that the result does not depend on the caller.
         """
         built_in = self.built_in(pool)
         if built_in is not None:
             return built_in.order_waiting(pool, some)
         waiting = [one for queue in pool.waiting.values() for one in queue.values()]
+        # There is nothing to order, so no call that could fail and no number for it.
         if len(waiting) < 2:
             return waiting
 
@@ -113,7 +126,7 @@ class PolicyGuard:
     def order_victims(
         self, pool: Pool, targets: Targets, found: list[Candidate], allocation: Allocation | None
     ) -> list[Candidate]:
-        """The candidates, who gives back first standing first."""
+        """The candidates in the order in which they give back."""
         built_in = self.built_in(pool)
         if built_in is not None or allocation is None:
             return (built_in or HYBRID).order_victims(pool, targets, found)
@@ -136,6 +149,7 @@ class PolicyGuard:
         ask: Callable[[SharingPolicy, View], Result],
         hybrid: Callable[[], Result],
     ) -> Result:
+        # Counted whether it fails or not: the numbers are how a replay knows which calls failed.
         number, self._calls = self._calls, self._calls + 1
         policy = self.plugins[pool.group.policy]
         if self.replayed is not None and number in self.replayed:
@@ -157,6 +171,8 @@ class PolicyGuard:
         except Exception as error:  # whatever foreign code raises must not stop the node
             reason = f"raised {type(error).__name__}"
         else:
+            # A right result that came late counts as failed: the writer was held up all the same,
+            # and a plug-in that never looks at its view is found out only here.
             if not expired():
                 return answer
             reason = f"took longer than {DEADLINE} ms"
@@ -175,8 +191,8 @@ def demands_of(pool: Pool, leaf: int, more: Pairs, short: Sequence[int]) -> dict
         resource: roll_up(
             pool.tree,
             pool.entitlements[resource],
-            pool.booked.weight[resource],
-            {leaf: pool.booked.weight[resource][leaf] + extra.get(resource, 0)}
+            pool.projected.weight[resource],
+            {leaf: pool.projected.weight[resource][leaf] + extra.get(resource, 0)}
             if leaf >= 0
             else {},
         )
@@ -205,7 +221,11 @@ def _split(
 
 
 def parts_in_order(found: list[Candidate]) -> list[Candidate]:
-    """The same order of allocations, but what each cannot run without after its other parts."""
+    """The same order of allocations, but the part each cannot run without after its other parts.
+
+    A plug-in may order parts as it likes; an allocation that lost its last part first would be
+    stopped for a unit it could have run without.
+    """
     waiting: dict[str, list[Candidate]] = {}
     for one in found:
         waiting.setdefault(one.allocation.id, []).append(one)
@@ -215,7 +235,7 @@ def parts_in_order(found: list[Candidate]) -> list[Candidate]:
 
 
 def ask_of(pool: Pool, allocation: Allocation, vector: Mapping[str, int]) -> Ask:
-    """An allocation's wish as a policy sees it."""
+    """What an allocation asks for, as a policy sees it."""
     return Ask(
         allocation.id,
         allocation.consumer,
@@ -254,5 +274,5 @@ def _node(pool: Pool, number: int) -> Node:
         },
         hold={name: row.hold[number] for name, row in zip(names, pool.entitlements, strict=True)},
         cap={name: row.cap[number] for name, row in zip(names, pool.entitlements, strict=True)},
-        used={name: pool.booked.upward(each, number) for each, name in enumerate(names)},
+        used={name: pool.projected.upward(each, number) for each, name in enumerate(names)},
     )

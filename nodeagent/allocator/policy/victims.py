@@ -1,8 +1,13 @@
-"""Choosing what borrowers give back for a claim: the fewest allocations in order, filled back.
+"""Choosing what borrowers give back for a claim: taken in order, then filled back (semantics 2.7).
 
 Candidates come from leaves above their target; they are taken in order while something is short
-and the leaf is still above target, then put back latest first while the claim still fits. So each
-one that stays is necessary, and none comes from a leaf within its plan.
+and the leaf is still above target, then put back latest first while the claim still fits.
+
+- Nobody within plan is a victim (I7): a target is at least the smaller of demand and D*.
+- No victim could be left out (I8): each one that stays was tried.
+- Putting one back only raises its own leaf's usage, so the other choices stay right.
+- In one resource, cutting every leaf to its target frees enough, so a claim that the targets give
+  finds its victims unless allocations that are non-preemptible stand in the way.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,9 +25,9 @@ Targets = dict[int, list[int]]
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A part of an allocation that may be taken back; `last` is the part it cannot run without.
+    """A part of an allocation that may be taken back; `last`: it cannot run without this one.
 
-    With a `claim` it is not running yet: units that its consumer is still claiming.
+    With a `claim`, the id of an open one, it is not running yet: the units of that claim.
     """
 
     allocation: Allocation
@@ -33,8 +38,8 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True)
-class Watch:
-    """A bound that must hold for the claim to fit: a node's weight of one resource."""
+class Bound:
+    """What must hold for a claim to fit: U of a node in one resource is `most` at most."""
 
     resource: int
     node: int
@@ -43,20 +48,23 @@ class Watch:
 
 @dataclass(slots=True)
 class Trial:
-    """The usage as they would be; `loans_of` are the resources whose loans must be permitted."""
+    """The usage as it would be after the cuts so far, a copy to try on.
+
+    `loans_of` are the resources in which permitted loans must cover all borrowing.
+    """
 
     pool: Pool
     usage: Usage
-    watches: Sequence[Watch]
+    bounds: Sequence[Bound]
     loans_of: Sequence[int] = ()
     _path_of: dict[int, frozenset[int]] = field(default_factory=dict)
 
-    def short(self) -> list[Watch]:
+    def short(self) -> list[Bound]:
         """The bounds that do not hold yet."""
         return [
-            watch
-            for watch in self.watches
-            if self.usage.upward(watch.resource, watch.node) > watch.most
+            bound
+            for bound in self.bounds
+            if self.usage.upward(bound.resource, bound.node) > bound.most
         ]
 
     def unfunded(self) -> list[int]:
@@ -80,7 +88,7 @@ class Trial:
 
 def candidates(pool: Pool, targets: Targets) -> list[Candidate]:
     """What may be taken back from leaves above target, allocation by allocation, unordered."""
-    weight = pool.booked.weight
+    weight = pool.projected.weight
     found: list[Candidate] = []
     for leaf in pool.tree.leaves:
         if any(weight[resource][leaf] > goal[leaf] for resource, goal in targets.items()):
@@ -92,8 +100,8 @@ def candidates(pool: Pool, targets: Targets) -> list[Candidate]:
 def claims_above(
     pool: Pool, allocations: Mapping[str, Allocation], targets: Targets
 ) -> list[Candidate]:
-    """Claims of leaves above target, newest first: they give way before anything that runs."""
-    weight = pool.booked.weight
+    """Claims of leaves above target, newest first; to give one up stops nothing that runs."""
+    weight = pool.projected.weight
     found = []
     for claim in reversed(pool.claims.values()):
         if not claim.allocation:
@@ -109,7 +117,7 @@ def claims_above(
 def parts_of(pool: Pool, allocation: Allocation, targets: Iterable[int]) -> list[Candidate]:
     """The parts in which an allocation can be taken back: surplus units one by one, then the rest.
 
-    Only what holds one of the resources at hand helps.
+    None for what is non-preemptible, or holds none of the resources at hand and so cannot help.
     """
     if allocation.firm:
         return []
@@ -118,8 +126,10 @@ def parts_of(pool: Pool, allocation: Allocation, targets: Iterable[int]) -> list
     if not any(left.get(name) for name in names):
         return []
     vectors: list[tuple[dict[str, int], bool]] = []
+    # An elastic allocation shrinks unit by unit and runs on, down to its minimum; what is below
+    # that it cannot run with, so it is one part.
     if allocation.elastic:
-        surplus = minus(left, allocation.floor())
+        surplus = minus(left, allocation.least_vector())
         steps = [
             surplus.get(name, 0) // amount for name, amount in allocation.unit.items() if amount
         ]
@@ -135,10 +145,24 @@ def parts_of(pool: Pool, allocation: Allocation, targets: Iterable[int]) -> list
     ]
 
 
+# Taking and filling back, in one resource. A claim is short of 4; x and y are above target:
+#
+#    order               x1 (size 1)   y1 (size 2)   y2 (size 4)
+#    taken               x1  frees 1   y1  frees 3   y2  frees 7, enough
+#    filled back, from   y2: short of 1 without it, stays    y1: 5 is enough, put back
+#    the last on         x1: 4 is enough, put back           victims: y2 alone
+#
+# The order decides who is looked at first, need decides who stays.
+
+
 def choose(
     trial: Trial, ordered_candidates: Sequence[Candidate], targets: Targets
 ) -> list[Candidate] | None:
-    """The candidates that must go for the trial to fit; None if all of them do not suffice."""
+    """The candidates that must go for the trial to fit; None if all of them do not suffice.
+
+    The last one taken may bring its leaf below target: an allocation is not divisible, and any
+    borrowed part makes all of it revocable.
+    """
     taken: list[Candidate] = []
     for candidate in ordered_candidates:
         short = trial.short()
@@ -152,16 +176,18 @@ def choose(
     return _fill_back(trial, taken)
 
 
-def _helps(trial: Trial, candidate: Candidate, short: list[Watch], targets: Targets) -> bool:
+def _helps(trial: Trial, candidate: Candidate, short: list[Bound], targets: Targets) -> bool:
     """Whether its leaf is above target in something short, under a node where it is short."""
     leaf, weight = candidate.allocation.leaf, trial.usage.weight
     path = trial.pool.tree.paths[leaf]
     held = {resource for resource, _ in candidate.pairs}
-    for watch in short:
-        resource = watch.resource
+    for bound in short:
+        resource = bound.resource
         above = weight[resource][leaf] > targets[resource][leaf]
-        if above and resource in held and watch.node in path:
+        if above and resource in held and bound.node in path:
             return True
+    # Bounds first, loans after: cutting for loans alone while a bound is exceeded would take units
+    # that the cuts for the bound may free anyway.
     if short:
         return False
     return any(
@@ -171,10 +197,15 @@ def _helps(trial: Trial, candidate: Candidate, short: list[Watch], targets: Targ
 
 
 def _fill_back(trial: Trial, taken: list[Candidate]) -> list[Candidate]:
+    """Put back what turned out not to be needed, latest first; the rest in the order taken.
+
+    A small victim taken early may be made needless by a large one taken later.
+    """
     gone: set[str] = set()
     kept: list[Candidate] = []
     for candidate in reversed(taken):
         allocation = candidate.allocation
+        # A surplus unit cannot stay with an allocation whose last part goes.
         if candidate.claim or allocation.id not in gone:
             trial.usage.post(allocation.leaf, candidate.pairs)
             if trial.relieved():

@@ -1,1 +1,1 @@
-"""Notices to borrowers, and the offers they answer with."""
+"""Notices to borrowers, and the offers with which they respond (semantics 2.8)."""

@@ -1,4 +1,4 @@
-"""Notices to borrowers: given, answered, called off, run out (2.8 of the semantics)."""
+"""Notices to borrowers: given, cancelled, forced at the deadline (semantics 2.8)."""
 
 from collections.abc import Iterable
 
@@ -11,27 +11,30 @@ from nodeagent.allocator.usage.pool import Pool
 from nodeagent.allocator.values.event import EventType
 
 Cuts = Iterable[tuple[Allocation, dict[str, int]]]
-"""Parts of allocations that are to be given back."""
+"""Allocations and the part of each that is to be given back."""
 
 
 def give_notice(
     pool: Pool, transaction: Transaction, claim: Claim, cuts: Cuts, targets: Targets
 ) -> None:
-    """Tell every borrower what it must give back by when, and take it off the usage of after."""
+    """Tell every borrower what to give back and by when, and take that off the projected usage."""
     claimant = transaction.allocations.get(claim.allocation)
     for allocation, vector in cuts:
         notice = _notice_for(pool, transaction, claim, allocation, claimant)
         kept = notice.cuts.get(allocation.id, {})
         notice.cuts[allocation.id] = ordered(plus(kept, vector))
-        pool.booked.post(allocation.leaf, pool.pairs(vector), -1)
+        pool.projected.post(allocation.leaf, pool.pairs(vector), -1)
+        # What gives back asks for nothing more meanwhile, or it would claim its own units.
         if allocation.claim:
             withdraw(pool, transaction, pool.claims[allocation.claim])
         pool.stop_waiting(allocation)
         if allocation.state is not State.STOPPING:
             allocation.move(State.NOTICED)
+    # Described after all cuts are off the usage: what is required depends on their sum.
     for notice in claim.notices.values():
         _describe(pool, claim, notice, claimant, targets)
         _announce(transaction, claim, notice, claimant)
+    # Grace 0: forced in the operation that gave the notice, without waiting for a tick.
     for notice in list(claim.notices.values()):
         if notice.deadline <= transaction.now:
             force(pool, transaction, notice)
@@ -54,27 +57,43 @@ def _notice_for(
     return notice
 
 
+# Deadlines, for a borrower with grace 30 s that was granted at 0 s with borrowMinRuntime 60 s:
+#
+#    claimed at   claimant's lendoutGrace   deadline
+#      10 s              none                 60 s    it was promised to run that long
+#      50 s              none                 80 s    30 s from now is later
+#      10 s              20 s                 30 s    it borrowed from a lender that waits no longer
+#
+# Pods are to be gone at the deadline: the time a pod takes to stop lies inside its grace.
+
+
 def _deadline(
     pool: Pool, transaction: Transaction, allocation: Allocation, claimant: Allocation | None
 ) -> int:
     """Now and the borrower's grace, at least its promised runtime; never beyond what the claimant
-    is willing to wait, nor beyond an earlier notice about the same allocation.
+    is willing to wait, nor beyond an earlier notice about the same allocation (semantics 2.8).
+
+    The claimant's `lendoutGrace` wins over `borrowMinRuntime`: it lent on that condition.
     """
     borrower = pool.tree.consumers[allocation.leaf]
     deadline = max(
         transaction.now + borrower.grace, allocation.granted_at + borrower.borrow_min_runtime
     )
     if claimant is not None:
-        patience = pool.tree.consumers[claimant.leaf].lendout_grace
-        if patience is not None:
-            deadline = min(deadline, transaction.now + patience)
+        longest = pool.tree.consumers[claimant.leaf].lendout_grace
+        if longest is not None:
+            deadline = min(deadline, transaction.now + longest)
     return min(deadline, transaction.earlier.get(allocation.id, deadline))
 
 
 def _describe(
     pool: Pool, claim: Claim, notice: Notice, claimant: Allocation | None, targets: Targets
 ) -> None:
-    """What is required at least, and what the borrower may offer instead."""
+    """Fill in what is required at least, and what the borrower may offer instead.
+
+    Allocations are not divisible, so the strict set often gives more than the claim needs; what
+    would be left over on the claimant's path is not required of an offer.
+    """
     total: dict[str, int] = {}
     for cut in notice.cuts.values():
         total = plus(total, cut)
@@ -82,11 +101,12 @@ def _describe(
     for name in claim.short:
         resource = pool.number[name]
         leaf = 0 if claimant is None else claimant.leaf
-        spare = min(
-            pool.booked.cap[resource][node] - pool.booked.upward(resource, node)
+        left_over = min(
+            pool.projected.cap[resource][node] - pool.projected.upward(resource, node)
             for node in pool.tree.paths[leaf]
         )
-        amount = total.get(name, 0) - max(0, spare)
+        # Where the strict set frees 5 and the claim needs 3, 2 are left over: an offer of 3 does.
+        amount = total.get(name, 0) - max(0, left_over)
         if amount > 0:
             notice.required[name] = amount
     leaf = pool.tree.index[notice.consumer]
@@ -123,8 +143,12 @@ def listed(parts: dict[str, dict[str, int]]) -> list[dict[str, object]]:
 
 
 def force(pool: Pool, transaction: Transaction, notice: Notice) -> None:
-    """The deadline has passed: what is still under notice is to be stopped now."""
+    """Have what is still under notice stopped now.
+
+    An allocation that keeps a part runs on, smaller; it is not STOPPING.
+    """
     notice.forced = True
+    # Across all claims: two of them may each take a part, and together all of it.
     for key in notice.cuts:
         allocation = transaction.allocations[key]
         if not minus(allocation.held, pool.leaving(key)):
@@ -138,8 +162,8 @@ def force(pool: Pool, transaction: Transaction, notice: Notice) -> None:
     )
 
 
-def run_out(pool: Pool, transaction: Transaction) -> None:
-    """Force the notices whose deadline has come, and report those that outlast the leeway."""
+def force_overdue(pool: Pool, transaction: Transaction) -> None:
+    """Force the notices whose deadline has come; report those that are open LATE_AFTER it."""
     for claim in list(pool.claims.values()):
         for notice in list(claim.notices.values()):
             if not notice.forced and notice.deadline <= transaction.now:
@@ -156,15 +180,23 @@ def run_out(pool: Pool, transaction: Transaction) -> None:
 
 
 def cancel_needless(pool: Pool, transaction: Transaction, claim: Claim) -> None:
-    """Call off, latest first, what a claim does not need any more."""
+    """Cancel, latest first, the cuts that fit again without the claim suffering (I8).
+
+    The latest cut was the least deserved one: victims were chosen in order.
+    """
+    # After the deadline pods are being killed: units a cut does not need any more will come free
+    # and be borrowed again, but there is nothing left to cancel.
     for notice in reversed(list(claim.notices.values())):
         if notice.forced or claim.pinned:
             continue
-        spared = [
-            key for key in reversed(list(notice.cuts)) if _spare(pool, transaction, notice, key)
+        cancelled = [
+            key
+            for key in reversed(list(notice.cuts))
+            if _cancel_cut(pool, transaction, notice, key)
         ]
-        if spared:
-            report_cancelled(transaction, notice, spared)
+        if cancelled:
+            report_cancelled(transaction, notice, cancelled)
+            # Each cut that is left is needed now, so an offer must cover them all.
             notice.required = {}
             for cut in notice.cuts.values():
                 notice.required = plus(notice.required, cut)
@@ -172,32 +204,34 @@ def cancel_needless(pool: Pool, transaction: Transaction, claim: Claim) -> None:
             del claim.notices[notice.id]
 
 
-def report_cancelled(transaction: Transaction, notice: Notice, spared: list[str]) -> None:
+def report_cancelled(transaction: Transaction, notice: Notice, cancelled: list[str]) -> None:
     """Tell a borrower which allocations it may keep after all."""
     transaction.emit(
         EventType.RECLAIM_CANCELLED,
         notice=notice.id,
         consumer=notice.consumer,
         group=notice.group,
-        ids=sorted(spared),
+        ids=sorted(cancelled),
     )
 
 
-def _spare(pool: Pool, transaction: Transaction, notice: Notice, key: str) -> bool:
+def _cancel_cut(pool: Pool, transaction: Transaction, notice: Notice, key: str) -> bool:
+    """Take an allocation out of a notice if its units fit again; whether they did."""
     allocation = transaction.allocations[key]
     pairs = pool.pairs(notice.cuts[key])
-    if allocation.state is State.STOPPING or not pool.booked.fits(allocation.leaf, pairs):
+    if allocation.state is State.STOPPING or not pool.projected.fits(allocation.leaf, pairs):
         return False
+    # It fits, but what it is borrowed from may be what the claim takes back.
     if pool.unfunded(allocation.leaf, pairs):
         return False
-    pool.booked.post(allocation.leaf, pairs)
+    pool.projected.post(allocation.leaf, pairs)
     del notice.cuts[key]
     refresh_state(pool, allocation)
     return True
 
 
 def refresh_state(pool: Pool, allocation: Allocation) -> None:
-    """Where an allocation stands that holds something, once a notice about it has ended."""
+    """Put an allocation of which nothing is under notice any more into its state at rest."""
     if not pool.leaving(allocation.id):
         if allocation.held:
             allocation.move(_at_rest(allocation))
@@ -205,24 +239,25 @@ def refresh_state(pool: Pool, allocation: Allocation) -> None:
 
 
 def _at_rest(allocation: Allocation) -> State:
+    # It was set aside before the notice, and its client has still not come back.
     if allocation.expires is not None:
         return State.EARMARKED
     return State.SQUEEZED if allocation.missing and not allocation.elastic else State.GRANTED
 
 
 def withdraw(pool: Pool, transaction: Transaction, claim: Claim) -> None:
-    """Nobody wants a claim any more: give up its units and call off what can be called off.
+    """Give up a claim that nobody wants any more, and cancel the notices that can be cancelled.
 
     What is being stopped already goes on under the claim, for nobody.
     """
     allocation = transaction.allocations.get(claim.allocation)
     if allocation is not None:
-        pool.booked.post(allocation.leaf, pool.pairs(claim.vector), -1)
-        pool.physical.post(allocation.leaf, pool.pairs(claim.earmark), -1)
+        pool.projected.post(allocation.leaf, pool.pairs(claim.vector), -1)
+        pool.current.post(allocation.leaf, pool.pairs(claim.earmark), -1)
         allocation.claim = ""
         if allocation.state is State.RECLAIMING:
             allocation.move(State.PENDING)
-    claim.allocation, claim.vector, claim.earmark, claim.pinned = "", {}, {}, False
+    claim.abandon()
     cancel_needless(pool, transaction, claim)
     if not claim.notices:
         pool.close_claim(claim)

@@ -1,4 +1,4 @@
-"""The requirement language: text to syntax tree, and what a tree says of units with attributes.
+"""The requirement language (semantics 2.12): text to syntax tree, tree to the units it accepts.
 
 `select(expr) order(keys) rusage(phases) affinity(key) antiaffinity(key) span(n) same(key)`.
 Here: tokens, parser, tree, evaluation, choosing units. Not here: how much a consumer may hold

@@ -22,6 +22,7 @@ class Topology:
 
     def within(self, outer: "Topology") -> bool:
         """Whether this place is `outer` or lies inside it."""
+        # Part by part, not as texts: numa1 is no outer part of numa10.
         return self.path[: len(outer.path)] == outer.path
 
     def __str__(self) -> str:
@@ -33,7 +34,7 @@ Value = int | bool | str | Address | Topology
 
 
 class Source(Enum):
-    """Who says so."""
+    """Where a value comes from."""
 
     BUILTIN = "builtin"
     USER = "user"
@@ -70,8 +71,9 @@ def known(attributes: Attributes, name: str) -> Value | None:
 
 
 def type_name(value: Value) -> str:
-    """Type of a value in the words of the language."""
+    """The language's name for the type of a value."""
     match value:
+        # A bool is an int in Python, so it is looked for first.
         case bool():
             return "bool"
         case int():

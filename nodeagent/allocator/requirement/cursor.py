@@ -3,8 +3,7 @@
 from typing import NoReturn
 
 from nodeagent.allocator.requirement.errors import RequirementError
-from nodeagent.allocator.requirement.names import RESERVED
-from nodeagent.allocator.requirement.tokens import Kind, Token, tokens
+from nodeagent.allocator.requirement.tokens import RESERVED, Kind, Token, tokens
 
 MAX_NUMBER = 2**63 - 1
 _MAX_DIGITS = len(str(MAX_NUMBER))
@@ -79,6 +78,8 @@ class Cursor:
         suffix = token.text[len(digits) :]
         if token.kind is not Kind.NUMBER or suffix not in suffixes:
             self.refuse(expected)
+        # Leading zeros off, and the length compared before `int`: converting thousands of digits
+        # takes quadratic time (CVE-2020-10735).
         significant = digits.lstrip("0") or "0"
         if len(significant) > _MAX_DIGITS or int(significant) * suffixes[suffix] > MAX_NUMBER:
             raise RequirementError(f"{token} is too large", token.position, f"at most {MAX_NUMBER}")
@@ -93,6 +94,8 @@ class Cursor:
         if first.kind is not Kind.NAME:
             self.refuse(expected)
         name, end = self.take().text, first.end
+        # Tokens are split at `/` and `-`, which are operators in an expression. Here they belong to
+        # the name if nothing stands between.
         while (self.at("/") or self.at("-")) and self._joined(end):
             name += self.take().text + self.token.text
             end = self.take().end

@@ -1,6 +1,7 @@
-"""What a requirement says of one unit, and in which order it puts several.
+"""Which units a requirement selects, and in which order it puts them (semantics 2.12).
 
-An attribute that is missing or stale is *unknown*. Unknown spreads as in Kleene's logic
+An attribute that is missing or stale is *unknown*, not an error: one failed reading must not turn
+every request that mentions the attribute into an error. Unknown spreads as in Kleene's logic
 (`unknown || true` is true, `!unknown` is unknown), and a unit is selected only by true.
 """
 
@@ -59,6 +60,8 @@ def ordered(
     Units where a key is unknown come last under that key, whatever its direction.
     """
     result = list(units)
+    # Sorted by the last key first: sorting is stable, so the first key decides in the end. A
+    # descending sort keeps the order of equal ones too, which reversing would not.
     for key in reversed(keys):
         having = [unit for unit in result if known(attributes(unit), key.name) is not None]
         lacking = [unit for unit in result if known(attributes(unit), key.name) is None]
@@ -163,6 +166,7 @@ def _arithmetic(node: Arithmetic, attributes: Attributes) -> int | None:
         case Operation.MULTIPLY:
             return left * right
         case Operation.DIVIDE:
+            # Unknown, not an error: whether a divisor is 0 depends on the unit.
             return left // right if right else None
 
 
@@ -181,6 +185,7 @@ def _compare(node: Compare, attributes: Attributes) -> bool | None:
 
 
 def _in_order(node: Compare, left: Value, right: Value) -> bool:
+    # Places have no order, and true is not more than false, though Python thinks so.
     if isinstance(left, bool | Topology):
         raise _mismatch(node.left, left, "an int, a string or an ip on both sides")
     low, high = _rank(left), _rank(right)
@@ -196,7 +201,7 @@ def _in_order(node: Compare, left: Value, right: Value) -> bool:
 
 
 def _alike(node: Compare, left: Value, right: Value) -> tuple[Value, Value]:
-    """Both sides in one type; a string beside an ip or a topology is read as one."""
+    """Both sides in one type: a string beside an ip or a topology is read as such."""
     left, right = _read_as(node.left, left, right), _read_as(node.right, right, left)
     if type_name(left) != type_name(right):
         raise _mismatch(node.right, right, f"a value of type {type_name(left)}")

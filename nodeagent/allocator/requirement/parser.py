@@ -7,9 +7,8 @@ from nodeagent.allocator.requirement import rusage
 from nodeagent.allocator.requirement.cursor import SECONDS, SUFFIXES, Cursor
 from nodeagent.allocator.requirement.errors import RequirementError
 from nodeagent.allocator.requirement.expressions import expression
-from nodeagent.allocator.requirement.names import SECTIONS
 from nodeagent.allocator.requirement.sections import Key, OrderKey, Phase, Requirement, Usage
-from nodeagent.allocator.requirement.tokens import Kind
+from nodeagent.allocator.requirement.tokens import SECTIONS, Kind
 
 MAX_SPAN = 1_000_000
 _NEXT = "an operator, one of the sections " + ", ".join(SECTIONS) + ", or the end"
@@ -23,6 +22,7 @@ def parse(text: str) -> Requirement:
     """
     cursor = Cursor(text)
     found = Requirement()
+    # As in LSF, a requirement that begins without the name of a section begins with select.
     if cursor.token.kind is not Kind.END and not _at_section(cursor):
         found = Requirement(select=expression(cursor))
     seen = {"select"} if found.select is not None else set()
@@ -32,6 +32,7 @@ def parse(text: str) -> Requirement:
 
 
 def _at_section(cursor: Cursor) -> bool:
+    # Only with a parenthesis: an attribute may be named as a section is.
     opens = cursor.after.kind is Kind.SIGN and cursor.after.text == "("
     return cursor.token.kind is Kind.NAME and cursor.token.text in SECTIONS and opens
 
@@ -44,6 +45,7 @@ def _section(cursor: Cursor, found: Requirement, seen: set[str]) -> Requirement:
         raise RequirementError(f"a second {token.text}", token.position, "each section once")
     if token.text == "select" and seen:
         raise RequirementError("select comes late", token.position, "select before all others")
+    # LSF asks for select first too: what the other sections order or count is what it selected.
     seen.add(token.text)
     cursor.expect("(")
     found = _READERS[token.text](cursor, found)

@@ -9,7 +9,10 @@ from nodeagent.allocator.requirement.evaluate import ordered, selects
 from nodeagent.allocator.requirement.sections import Key, Requirement
 
 MAX_TRIES = 64
-"""Sets of places tried for one span section; beyond it the request counts as not placeable."""
+"""Sets of places tried for one span section; beyond it the request counts as not placeable.
+
+The number of sets grows as a binomial: 8 places in 16 are 12,870 sets.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,7 @@ def choose(
     fitting = [unit for unit in units if selects(requirement, unit.attributes)]
     fitting = list(_beside(requirement.affinity, fitting, held))
     fitting = list(_apart(requirement.antiaffinity, fitting, held))
+    # Filtered before sorting, grouped after: within each group the requirement's order holds.
     fitting = ordered(requirement.order, fitting, lambda unit: unit.attributes)
     for alike in _alike(requirement.same, fitting):
         for near in _near(requirement.span, alike):
@@ -92,6 +96,8 @@ def _near(span: int | None, units: list[Unit]) -> Iterator[list[Unit]]:
         return
     counts = {place: sum(unit.place == place for unit in units) for place in places}
     fullest = tuple(sorted(places, key=lambda place: -counts[place])[:span])
+    # Combinations come in the order of the best units. The fullest places are tried last, in case
+    # the bound cut off every set with enough units.
     tries = islice(combinations(places, span), MAX_TRIES)
     for chosen in (*tries, fullest):
         yield [unit for unit in units if unit.place in chosen]

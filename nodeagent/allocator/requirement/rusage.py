@@ -37,6 +37,7 @@ def _check_step(phase: Phase, following: Phase) -> None:
     before = {usage.resource: usage.thousandths for usage in phase.usages}
     for usage in following.usages:
         if usage.thousandths > before.get(usage.resource, 0):
+            # Units given back are somebody else's by then; there is no way to promise them again.
             raise RequirementError(
                 f"{usage.resource} increases from one phase to the next",
                 usage.position,
@@ -89,6 +90,7 @@ def _within(
         return amounts
     floor = _amounts(following, scale) if following else {}
     return {
+        # Rounded down is what comes back, so what is still planned is rounded up.
         name: amount - (amount - floor.get(name, 0)) * elapsed // phase.duration
         for name, amount in amounts.items()
     }

@@ -5,8 +5,8 @@
 
 from dataclasses import dataclass
 
-from nodeagent.allocator.requirement.names import written_key
 from nodeagent.allocator.requirement.syntax import Expression, position_field
+from nodeagent.allocator.requirement.tokens import written_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +68,8 @@ class Key:
 class Requirement:
     """A whole requirement; an absent section is None or empty."""
 
+    # None is "not written", which an empty text round-trips to; `select(true)` is another value,
+    # though it selects the same.
     select: Expression | None = None
     order: tuple[OrderKey, ...] = ()
     rusage: tuple[Phase, ...] = ()

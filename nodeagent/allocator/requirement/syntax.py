@@ -6,7 +6,7 @@
 from dataclasses import dataclass, field
 from enum import Enum
 
-from nodeagent.allocator.requirement.names import written
+from nodeagent.allocator.requirement.tokens import written
 
 
 class Comparison(Enum):
@@ -123,6 +123,8 @@ class Arithmetic:
 
     def __str__(self) -> str:
         level = _level(self)
+        # Operators of one level group to the left; on the right the same level needs parentheses,
+        # as in `a - (b - c)`.
         left, right = _wrapped(self.left, level), _wrapped(self.right, level + 1)
         return f"{left} {self.operation.value} {right}"
 
@@ -232,6 +234,8 @@ def children(node: Expression) -> tuple[Expression, ...]:
 
 def too_deep(root: Expression) -> Expression | None:
     """A node below MAX_DEPTH levels, None if there is none; takes no stack itself."""
+    # `a + b + c + …` nests to the left without a parenthesis, so the reader's own bound on nesting
+    # does not see it; a recursive check would be the first to overflow.
     pending = [(root, 1)]
     while pending:
         node, depth = pending.pop()

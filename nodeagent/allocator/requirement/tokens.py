@@ -1,4 +1,4 @@
-"""Text of a requirement to tokens; bounded in length, every token knows its position."""
+"""Text of a requirement to tokens, bounded in length; and how names are written in it."""
 
 import re
 from dataclasses import dataclass
@@ -6,9 +6,16 @@ from enum import Enum
 
 from nodeagent.allocator.requirement.errors import RequirementError
 
+SECTIONS = ("select", "order", "rusage", "affinity", "antiaffinity", "span", "same")
+RESERVED = frozenset((*SECTIONS, "in", "true", "false", "defined", "duration", "decay"))
+"""What means something by itself; as a name of an attribute it stands in backquotes."""
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*\Z")
+_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*(?:[/-](?:[A-Za-z_][A-Za-z0-9_.]*|[0-9]+[A-Za-z]*))*\Z")
 MAX_TEXT = 4096
-"""Longest requirement in characters."""
+"""Longest requirement in characters, so that reading one takes a bounded time."""
 SHOWN = 24
+"""Longest part of a token that an error quotes."""
 
 
 class Kind(Enum):
@@ -40,6 +47,8 @@ class Token:
                 return repr(shown)
 
 
+# A number keeps its suffix (`8Gi`, `500m`, `90s`): which ones are right depends on the section that
+# reads it. No alternative can match the empty text, so every step goes on.
 _TOKEN = re.compile(
     r"""(?P<space>[ \t\r\n]+)
       | (?P<name>[A-Za-z_][A-Za-z0-9_.]*)
@@ -99,3 +108,13 @@ def _unreadable(text: str, position: int) -> RequirementError:
     return RequirementError(
         f"unexpected {text[position]!r}", position, "a name, a number, a string or an operator"
     )
+
+
+def written(name: str) -> str:
+    """A name inside an expression, where `/` and `-` are operators."""
+    return name if _NAME.match(name) and name not in RESERVED else f"`{name}`"
+
+
+def written_key(name: str) -> str:
+    """A name inside another section, as in `nvidia.com/gpu`."""
+    return name if _KEY.match(name) and name not in RESERVED else f"`{name}`"

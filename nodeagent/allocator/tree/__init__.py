@@ -1,1 +1,1 @@
-"""What the plan gives: D*, the targets G and the loan graph, over a tree laid out in arrays."""
+"""What the plan gives: D*, the targets G and the loan graph (semantics 2.2 to 2.4 and 2.9)."""

@@ -1,7 +1,11 @@
 """Dividing whole units among claimants: by weight, in proportion, or by tier. Exact integers.
 
-Every function takes the total `T`, one entry per claimant in tree order, and returns one whole
-amount per claimant. Leftover units go to the largest remainder, ties to the earlier claimant.
+Every function takes the total, one entry per claimant in tree order, and returns one whole amount
+per claimant. Leftover units go to the largest remainder, ties to the earlier claimant: the first of
+three equal consumers gets the only slot (semantics 2.2 and 2.15).
+
+No floats: memory in bytes times a weight exceeds 2^53, and a quotient rounded the wrong way is a
+unit too many.
 """
 
 from collections.abc import Sequence
@@ -12,10 +16,14 @@ def waterfill(total: int, weights: Sequence[int], caps: Sequence[int]) -> list[i
 
     A claimant of weight 0 gets nothing.
     """
+    # 12 by weights 1:1:2 with caps 2, 9, 9. λ would be 3: the first is filled at 2 and leaves 10
+    # for 1:2, so λ is 3⅓ for the others: 3 and 6, and the unit left goes to the larger remainder.
     shares = [0] * len(caps)
     hungry = [index for index, cap in enumerate(caps) if cap > 0 and weights[index] > 0]
     while hungry:
         weight = sum(weights[index] for index in hungry)
+        # Compared without dividing: cap_i ≤ T·w_i/Σw. A claimant filled here stays so, because
+        # taking it out only raises the level for the others.
         full = [index for index in hungry if caps[index] * weight <= total * weights[index]]
         if not full:
             _by_remainder(total, weight, weights, hungry, shares)
@@ -30,7 +38,7 @@ def waterfill(total: int, weights: Sequence[int], caps: Sequence[int]) -> list[i
 def _by_remainder(
     total: int, weight: int, weights: Sequence[int], claimants: list[int], shares: list[int]
 ) -> None:
-    """Proportional parts of a total that is too small to fill any claimant, into `shares`."""
+    """Write proportional parts of a total too small to fill any claimant into `shares`."""
     rests = []
     left = total
     for index in claimants:
@@ -67,7 +75,7 @@ def waterfill_all(total: int, weights: Sequence[int], caps: Sequence[int]) -> li
 def by_tier(
     total: int, tiers: Sequence[int], weights: Sequence[int], caps: Sequence[int]
 ) -> list[int]:
-    """The lowest tier number is served first in full; within a tier the weights decide."""
+    """Serve the lowest tier number first, in full; within a tier the weights decide."""
     shares = [0] * len(caps)
     for tier in sorted(set(tiers)):
         inside = [cap if tiers[index] == tier else 0 for index, cap in enumerate(caps)]

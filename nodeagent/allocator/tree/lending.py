@@ -1,7 +1,9 @@
-"""Who may lend to whom, and whether a state of usage is covered by permitted loans.
+"""Who may lend to whom, and whether permitted loans cover a usage (semantics 2.9).
 
-Without restrictions that is the same as fitting in the capacity, so the loan graph is asked only
-where a restriction exists: a list, a closed circle, or a lender that cannot wait so long.
+Without restrictions that is the same as fitting in the capacity: Σ borrowed ≤ Σ idle is then a
+comparison of sums. So the loan graph is asked only where a restriction exists: a list, a closed
+circle, or a lender that does not wait as long as the borrower's grace. A whole flow for every
+admission costs many times the admission itself.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,7 +20,8 @@ class Lending:
     """The permitted loans of a tree: `lenders[b]` are the leaves that leaf b may borrow from.
 
     The rules treat leaves of one class alike: `borrowing` and `lending` have the class of each
-    leaf, `circles` the classes of lenders that a class of borrowers may use.
+    leaf, `circles` the classes of lenders that a class of borrowers may use. A plan has few
+    classes, which makes the graph small however many leaves there are.
     """
 
     restricted: bool
@@ -31,7 +34,7 @@ class Lending:
 def lending_of(tree: Tree) -> Lending:
     """The permitted loans of every leaf, lenders in tree order."""
     consumers = tree.consumers
-    if all(_open(consumers[leaf], consumers, tree.leaves) for leaf in tree.leaves):
+    if all(_open(consumers[leaf]) for leaf in tree.leaves):
         return Lending(False, {})
     permitted = {
         borrower: tuple(
@@ -43,6 +46,7 @@ def lending_of(tree: Tree) -> Lending:
         borrower: tuple(lender for lender in row if lender != borrower)
         for borrower, row in permitted.items()
     }
+    # Lists may permit everything after all, such as a list of all other leaves.
     every = len(tree.leaves) - 1
     restricted = any(len(rows) < every for rows in lenders.values())
     return Lending(restricted, lenders, *_classes(permitted))
@@ -51,9 +55,10 @@ def lending_of(tree: Tree) -> Lending:
 def _classes(
     permitted: Mapping[int, tuple[int, ...]],
 ) -> tuple[dict[int, int], dict[int, int], dict[int, tuple[int, ...]]]:
-    """Leaves alike: with the same lenders, with the same borrowers; and who may use whom.
+    """The class of each leaf as a borrower and as a lender, and which classes may use which.
 
-    Nobody who borrows has anything to lend, so whether a leaf may lend to itself is no matter.
+    A leaf that borrows has nothing to lend, so whether it may lend to itself does not matter;
+    counting it among its own lenders makes leaves alike that differ in nothing else.
     """
     borrowers: dict[int, list[int]] = {leaf: [] for leaf in permitted}
     for borrower, row in permitted.items():
@@ -70,7 +75,7 @@ def _classes(
     return borrowing, lending, circles
 
 
-def _open(consumer: Consumer, consumers: Sequence[Consumer], leaves: Sequence[int]) -> bool:
+def _open(consumer: Consumer) -> bool:
     """Whether a leaf lends to and borrows from everybody, whatever their grace."""
     anybody = consumer.lend_to is Circle.ANY and consumer.borrow_from is Circle.ANY
     return anybody and consumer.lendout_grace is None
@@ -88,34 +93,56 @@ def _names(partners: Partners, name: str) -> bool:
     return name in partners
 
 
+# The graph for one resource, and the same by classes. `a` and `b` may borrow from everybody, `c`
+# from `l` alone; p is an ancestor of `a` with a private pool.
+#
+#    a ──► pool p                      {a} ────► pool p
+#    a, b ──► l, m        becomes      {a},{b} ► {l}, {m}      `a` and `b` differ in the pools
+#    c ──► l                           {c} ────► {l}           above them, `l` and `m` in who
+#                                                              may use them
+#
+# On a plan of 125 leaves with one list in it that is a handful of nodes instead of 125.
+
+
 def covered(tree: Tree, lending: Lending, entitlement: Entitlement, usage: Sequence[int]) -> bool:
-    """Whether permitted loans cover all borrowing: what `loans` calls legal, found out sooner.
+    """Whether permitted loans cover all borrowing: the same as `loans(…).legal`, found out sooner.
 
     Leaves that the rules treat alike are one node of the graph, which changes no greatest flow.
     """
-    deserved, hold, spare = entitlement.deserved, entitlement.hold, entitlement.spare
+    deserved, hold, private_pools = (
+        entitlement.deserved,
+        entitlement.hold,
+        entitlement.private_pools,
+    )
+    # Sums by class: a leaf's rights do not depend on which of its class has borrowed, and a flow
+    # between sums exists exactly if one between the leaves does.
     sources: dict[tuple[int, tuple[int, ...]], int] = {}
     idle: dict[int, int] = {}
     for leaf in tree.leaves:
         plan, used = deserved[leaf], usage[leaf]
         if used > plan:
-            pools = tuple(node for node in tree.paths[leaf][1:] if node in spare) if spare else ()
+            pools = (
+                tuple(node for node in tree.paths[leaf][1:] if node in private_pools)
+                if private_pools
+                else ()
+            )
             key = (lending.borrowing[leaf], pools)
             sources[key] = sources.get(key, 0) + used - plan
+        # A leaf lends what it does not use of its plan, but never its reserve.
         elif plan > used and plan > hold[leaf]:
             circle = lending.lending[leaf]
             idle[circle] = idle.get(circle, 0) + plan - max(used, hold[leaf])
-    return not sources or _flows(lending, sources, idle, spare)
+    return not sources or _flows(lending, sources, idle, private_pools)
 
 
 def _flows(
     lending: Lending,
     sources: Mapping[tuple[int, tuple[int, ...]], int],
     idle: Mapping[int, int],
-    spare: Mapping[int, int],
+    private_pools: Mapping[int, int],
 ) -> bool:
-    """Whether classes of borrowers (class, pools above) can have what they use from lenders."""
-    sinks = {f"pool {node}": amount for node, amount in spare.items()}
+    """Whether lenders have what these borrowers, keyed by (class, pools above), use above plan."""
+    sinks = {f"pool {node}": amount for node, amount in private_pools.items()}
     sinks |= {f"lender {circle}": amount for circle, amount in idle.items()}
     edges = {
         str(key): [f"pool {node}" for node in key[1]]
@@ -140,14 +167,16 @@ def loans(tree: Tree, lending: Lending, entitlement: Entitlement, usage: Sequenc
         idle = deserved[leaf] - max(usage[leaf], hold[leaf])
         if idle > 0:
             sinks[name] = idle
-    for node, spare in entitlement.spare.items():
-        sinks[tree.consumers[node].name] = spare
+    for node, amount in entitlement.private_pools.items():
+        sinks[tree.consumers[node].name] = amount
     edges: dict[str, list[str]] = {}
     alike: dict[tuple[int, tuple[int, ...]], list[str]] = {}
     for leaf in tree.leaves:
         name = tree.consumers[leaf].name
         if name in sources:
-            pools = tuple(node for node in tree.paths[leaf][1:] if node in entitlement.spare)
+            pools = tuple(
+                node for node in tree.paths[leaf][1:] if node in entitlement.private_pools
+            )
             key = (lending.borrowing.get(leaf, 0), pools)
             if key not in alike:
                 alike[key] = _edges(tree, lending, leaf, sinks)
@@ -158,7 +187,8 @@ def loans(tree: Tree, lending: Lending, entitlement: Entitlement, usage: Sequenc
 def _edges(tree: Tree, lending: Lending, leaf: int, sinks: Mapping[str, int]) -> list[str]:
     """The lenders a borrower may use: its ancestors' pools first, then leaves in tree order.
 
-    The same for all borrowers alike with the same pools above: who borrows is no lender.
+    A pool first, because what it lends is taken from nobody. The same list for all borrowers of one
+    class with the same pools above, as none of them is a lender now.
     """
     pools = [tree.consumers[node].name for node in tree.paths[leaf][1:]]
     permitted = lending.lenders[leaf] if lending.restricted else tree.leaves

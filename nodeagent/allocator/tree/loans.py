@@ -1,8 +1,11 @@
 """The flow in the loan graph: whether all loans can be funded, and by whom they are.
 
-Sources are leaves above plan, sinks are leaves and private pools below it; a state is legal when
-the maximum flow carries everything that is borrowed. Without restrictions that is only a
-comparison of two sums, so the flow is needed only where there are some (`lending`).
+Sources are leaves above plan, sinks are leaves and private pools below it (semantics 2.9); a state
+is legal when the maximum flow carries everything that is borrowed. Greedy lending alone would not
+find it: a borrower with one lender may find that lender taken by one that has others.
+
+This is Edmonds and Karp's method, shortest augmenting paths by breadth first search, so the number
+of steps depends on the number of leaves and not on the amounts, which are bytes.
 """
 
 from collections import deque
@@ -32,10 +35,10 @@ class Loans:
 
 
 def saturable(sources: Mapping[str, int], sinks: Mapping[str, int], edges: Edges) -> Loans:
-    """Fund the sources' amounts from the sinks' along the edges, as far as it goes.
+    """Fund the sources' amounts from the sinks' along the edges, as far as possible.
 
     Amounts are base units, not negative. Deterministic: it depends on the order of the mappings
-    and of the edges and on nothing else. Lenders without an amount are passed over.
+    and of the edges and on nothing else. Lenders without an amount lend nothing.
     """
     flow = _Flow(sources, sinks, edges)
     for borrower in sources:
@@ -46,13 +49,21 @@ def saturable(sources: Mapping[str, int], sinks: Mapping[str, int], edges: Edges
     return flow.loans()
 
 
+# Why lending greedily is not enough: x may use l and m, y only l; each borrows 1, l and m have 1.
+#
+#      x ──► l        x is asked first and takes l. y finds l taken. A way from y: to l, over to x
+#      │ ╲  ╱         who holds it, and from x on to m, which has 1 left. Pushing 1 along it makes
+#      ▼   y          x use m and y use l: `_way` finds such ways, `_push` takes the loans over.
+#      m
+
+
 class _Flow:
-    """A flow being improved; borrowers and lenders have name spaces of their own."""
+    """A flow being improved. A leaf may be named as a borrower and as a lender: two nodes here."""
 
     def __init__(self, sources: Mapping[str, int], sinks: Mapping[str, int], edges: Edges) -> None:
         self.wanted = dict(sources)
         self.left = dict(sinks)
-        # Borrowers alike share one row of lenders; it is looked through once.
+        # Borrowers of one class share one row object; it is filtered once.
         rows = {id(row): row for row in edges.values()}
         open_rows = {
             key: [lender for lender in row if sinks.get(lender, 0)] for key, row in rows.items()
@@ -64,6 +75,7 @@ class _Flow:
         self.lent: dict[str, dict[str, int]] = {lender: {} for lender in sinks}
 
     def fund_directly(self, borrower: str) -> None:
+        """Lend in the order of the edges while there is something: nearly all of the flow."""
         for lender in self.lenders[borrower]:
             if not self.wanted[borrower]:
                 return

@@ -7,14 +7,17 @@ from nodeagent.allocator.plan.consumer import Consumer, Rebalance
 
 ROOT = "/"
 UNLIMITED = 1 << 200
-"""Stands for "no bound"; larger than any sum of quantities."""
+"""Stands for "no bound": larger than any sum of quantities, and still a whole number."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """Node 0 is the root. `paths[i]` goes from node i up to the root, both included.
+    """Everything is by node number; node 0 is the root, parents come before children.
 
-    `sticky[i]`: what children of node i hold above plan stays with them.
+    `paths[i]` goes from node i up to the root, both included. `sticky[i]`: what children of node i
+    hold above plan stays with them. `inner` and `leaves` are in tree order. `index` finds a node by
+    its consumer's name. `orphans` are leaves that hold something though the plan in force does not
+    name them as leaves.
     """
 
     consumers: tuple[Consumer, ...]
@@ -27,7 +30,7 @@ class Tree:
     leaves: tuple[int, ...]
     inner: tuple[int, ...]
     index: dict[str, int]
-    departed: frozenset[int]
+    orphans: frozenset[int]
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -35,9 +38,9 @@ class Tree:
         return tuple(consumer.name for consumer in self.consumers)
 
     def leaf(self, name: str) -> int | None:
-        """The node of the leaf of that name; None for inner, departed or unknown names."""
+        """The node of the leaf of that name; None for inner, orphaned and unknown consumers."""
         node = self.index.get(name)
-        return None if node is None or self.children[node] or node in self.departed else node
+        return None if node is None or self.children[node] or node in self.orphans else node
 
     def under(self, node: int) -> tuple[int, ...]:
         """The leaves under a node, itself if it is one."""
@@ -45,18 +48,20 @@ class Tree:
 
 
 def grow(
-    consumers: tuple[Consumer, ...], rebalance: Rebalance, departed: Iterable[str] = ()
+    consumers: tuple[Consumer, ...], rebalance: Rebalance, orphans: Iterable[str] = ()
 ) -> Tree:
     """Lay out a consumer tree.
 
-    `departed` are leaves that still hold something though the plan names them no more: they hang
-    at the root, own and share nothing, and are the first to give back.
+    `orphans` are consumers whose allocations outlived the plan that named them (semantics 2.1).
+    They hang at the root, own and share nothing, and are the first to give back.
     """
     rows: list[tuple[Consumer, int, bool]] = []
     root = Consumer(name=ROOT, children=consumers)
     _lay(root, -1, rebalance is Rebalance.STICKY, rows)
     planned = len(rows)
-    rows += [(Consumer(name=name, share=0), 0, True) for name in sorted(departed)]
+    # Behind all planned nodes, whose numbers and order among equals they must not change. With
+    # share 0 any excess of theirs compares as larger than everybody else's.
+    rows += [(Consumer(name=name, share=0), 0, True) for name in sorted(orphans)]
     parents = tuple(row[1] for row in rows)
     children = _children(parents)
     return Tree(
@@ -70,7 +75,7 @@ def grow(
         leaves=tuple(node for node, below in enumerate(children) if not below),
         inner=tuple(node for node, below in enumerate(children) if below),
         index={row[0].name: node for node, row in enumerate(rows)},
-        departed=frozenset(range(planned, len(rows))),
+        orphans=frozenset(range(planned, len(rows))),
     )
 
 

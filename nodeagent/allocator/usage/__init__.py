@@ -1,1 +1,1 @@
-"""Who holds what: allocations, open claims, and usage rolled up along the tree."""
+"""Who holds what: allocations, open claims, and usage rolled up along the tree (semantics 2.3)."""

@@ -1,16 +1,4 @@
-"""An allocation: what a pod asked for, what it holds, and where it stands.
-
-    PENDING ──────────► GRANTED ◄────► NOTICED ◄──► SQUEEZED
-      │  ▲                ▲               │             │
-      ▼  │                │               ▼             ▼
-    RECLAIMING ──► EARMARKED           STOPPING ─────► FREED
-
-    (whoever holds something may fall back to PENDING when it is requeued)
-
-PENDING waits, RECLAIMING waits for units that are being taken back, EARMARKED has units set aside
-until its client comes back. NOTICED has been asked to give back; SQUEEZED has given back a part
-and waits to regrow; STOPPING can be spared no more and counts as used until its units are free.
-"""
+"""An allocation: what a pod asked for, what it holds, and in which state it is."""
 
 from dataclasses import dataclass, field
 from enum import Enum
@@ -21,18 +9,43 @@ from nodeagent.allocator.usage.usage import Pairs
 
 
 class State(Enum):
-    """Where an allocation stands; the drawing above says what follows what."""
+    """The states of an allocation; which may follow which is in MOVES."""
 
     PENDING = "PENDING"
+    """Holds nothing and waits."""
     RECLAIMING = "RECLAIMING"
+    """Holds nothing and has a claim: others are giving back for it."""
     EARMARKED = "EARMARKED"
+    """Units are set aside until its client asks again."""
     GRANTED = "GRANTED"
+    """Runs with all it asks for; an elastic one with at least its minimum."""
     NOTICED = "NOTICED"
+    """Runs and has been asked to give back; the notice may still be cancelled."""
     SQUEEZED = "SQUEEZED"
+    """Runs with a part of what it asks for and waits for the rest."""
     STOPPING = "STOPPING"
+    """Is being stopped, which nothing cancels; counts as used until its units are free."""
     FREED = "FREED"
+    """Has ended; nothing refers to it."""
 
 
+# What may follow what (semantics 2.8):
+#
+#    waits                           holds                          gives back
+#
+#    PENDING ──────── fits ────────► GRANTED ◄───── asked ────────► NOTICED ────► STOPPING
+#     │   ▲                           ▲   │        cancelled          ▲ ▲   deadline,  │
+#     │   │ claim                fits │   │ a part                    │ │   or it is   │ its units
+#     ▼   │ withdrawn                 │   ▼ freed                     │ │   stopped    ▼ are free
+#    RECLAIMING                      SQUEEZED ◄───────────────────────┘ │           FREED
+#     │                                                                 │
+#     └───── others gave back ─────► EARMARKED ◄────────────────────────┘
+#                                     (then GRANTED, when its client asks again)
+#
+# Not drawn, because it may follow everything: FREED, for what is released or given up; and
+# PENDING, for what held something, lost all of it and is still asked for (a requeue: no client
+# has to ask again). STOPPING returns to a state that holds only when the part under notice has
+# been freed and the rest is kept.
 _ENDS = frozenset({State.PENDING, State.STOPPING, State.FREED})
 MOVES: dict[State, frozenset[State]] = {
     State.PENDING: frozenset(
@@ -46,21 +59,26 @@ MOVES: dict[State, frozenset[State]] = {
     State.STOPPING: _ENDS | {State.GRANTED, State.SQUEEZED, State.EARMARKED},
     State.FREED: frozenset(),
 }
-"""What may follow what. Whoever holds something may lose it and wait again: a requeue."""
 
 
-Wish = tuple[int, tuple[tuple[int, int], ...], bool]
-"""What decides whether a wish can be served: leaf, least vector by resource index, whether firm."""
+Shape = tuple[int, tuple[tuple[int, int], ...], bool]
+"""All that decides whether something waiting can be served: its leaf, the least vector it takes by
+resource index, and whether it is non-preemptible. Those of one shape are served or not alike.
+"""
 
 
 @dataclass(slots=True)
 class Allocation:
-    """`unit` is the vector of one unit; `target` all it asks for; `held` what it holds.
+    """One pod's or job's part of a group (semantics 2.1).
 
-    `leaf` is the consumer's node in the tree in force, `pairs` the held vector by resource index.
-    `seq` orders by age: the operation that asked last. `granted_at` is when it first held
-    something, `expires` when a client that must come back is given up (both milliseconds). `wish`
-    is what it asks for at least, while it waits: equal wishes are served or not alike.
+    `unit` is the vector of one unit, of which it asks for `minimum` to `maximum`; `target` is all
+    it asks for, `held` what it holds. `firm`: non-preemptible, never taken back. `retry`: its
+    client asks again by itself. `seq` orders by age: the operation that asked, first gave it
+    something or queued it again. `granted_at` is when it first held something, `expires` when it is
+    given up unless its client comes back (milliseconds). `claim` is the id of its open claim.
+
+    The rest follows from the plan in force and is not saved: `leaf`, its consumer's node in the
+    tree; `pairs`, what it holds by resource index; `shape`, while it waits.
     """
 
     id: str
@@ -82,7 +100,7 @@ class Allocation:
     claim: str = ""
     reason: str = ""
     pairs: Pairs = ()
-    wish: "Wish" = (0, (), False)
+    shape: Shape = (0, (), False)
 
     @property
     def elastic(self) -> bool:
@@ -96,27 +114,31 @@ class Allocation:
 
     @property
     def stopping(self) -> bool:
-        """Whether it is on its way out and asks for nothing more."""
+        """Whether it is under notice; meanwhile it does not wait for what it lacks."""
         return self.state is State.STOPPING or self.state is State.NOTICED
 
     def move(self, state: State) -> None:
-        """Go to another state; only along the drawing above."""
+        """Go to another state, as MOVES permits."""
         if state is not self.state:
             assert state in MOVES[self.state], f"{self.id}: {self.state} to {state}"
             self.state = state
 
     def portions(self) -> tuple[dict[str, int], int, int]:
-        """What it still asks for: a portion, and the least and the most portions of it."""
+        """What it still asks for: a portion, and the least and the most portions of it.
+
+        An elastic allocation asks in units; one that lacks less than a unit, in one piece.
+        """
         missing = self.missing
         if not self.elastic:
             return missing, 1, 1
         steps = [missing.get(name, 0) // amount for name, amount in self.unit.items() if amount]
         count = min(steps, default=0)
+        # Less than a unit is missing, as after a squeeze: asked for in one piece.
         if count == 0:
             return missing, 1, 1
         return dict(self.unit), 1 if self.held else min(self.minimum, count), count
 
-    def floor(self) -> dict[str, int]:
+    def least_vector(self) -> dict[str, int]:
         """The least it can run with."""
         return times(self.unit, self.minimum) if self.elastic else dict(self.target)
 

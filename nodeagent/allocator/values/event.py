@@ -1,4 +1,4 @@
-"""What a allocator answers: events for everybody who watches, a verdict for the one who asked."""
+"""What an allocator returns: events for everybody who watches, a verdict for the one who asked."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -42,6 +42,8 @@ class EventType(Enum):
 class Event:
     """One thing that happened at a time; `fields` are JSON-able and in a fixed order."""
 
+    # Not one class for each kind: the history keeps events as documents, old ones included, and
+    # gives them out as they are.
     type: EventType
     at: int
     fields: Mapping[str, Any]
@@ -65,11 +67,11 @@ class Answer(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The answer to the one who asked.
+    """What the one who asked is told.
 
-    `shortage` is what is missing now, by resource: neither held, nor set aside, nor free. What is
-    being stopped is PENDING, with all it asks for. `deadline` is the time (milliseconds) by which a
-    reclaim under way ends, None where none is known.
+    `shortage` is what is missing now, by resource: neither held, nor set aside, nor free. An
+    allocation that is being stopped is PENDING, with all it asks for. `deadline` is the time
+    (milliseconds) by which a reclaim under way ends, None where none is known.
     """
 
     answer: Answer

@@ -1,4 +1,4 @@
-"""The operations a allocator accepts, and their documents for the journal.
+"""The operations an allocator accepts, and their documents for the journal.
 
 Vectors are in base units. Every constructor refuses values of the wrong type or range with
 OperationRefused, so that an operation that exists can be journaled and replayed.
@@ -10,6 +10,9 @@ from typing import Any
 
 from berth.base.quantity import Vector, ordered
 
+# Amounts travel as int64 in the agent's messages. The other bounds keep one operation from
+# costing the writer, and everybody behind it, more than a moment: a surplus unit of an elastic
+# allocation is a candidate of its own.
 _MAX = 1 << 63
 _MAX_TEXT = 512
 _MAX_UNITS = 1_000_000
@@ -45,9 +48,10 @@ def _flag(name: str, value: object) -> None:
 
 
 def _plain_vector(value: object) -> bool:
-    """Whether a vector is beyond doubt right; what is not is looked at again to say why."""
+    """Whether a vector is right at first sight; if not, `_vector` looks again to say why."""
     if not isinstance(value, dict):
         return False
+    # By class and not isinstance: True is an int in Python, and no amount.
     for resource, amount in value.items():
         if resource.__class__ is not str or not 0 < len(resource) <= _MAX_TEXT:
             return False
@@ -72,9 +76,9 @@ def _vector(name: str, value: object, *, signed: bool = False) -> None:
 class Request:
     """Ask for `minimum` to `maximum` times `vector` for a leaf consumer.
 
-    Idempotent by `id`. `firm`: never revoked, so admitted only in plan at every level. `retry`:
+    Idempotent by `id`. `firm`: non-preemptible, so admitted only in plan at every level. `retry`:
     the client asks again by itself; a grant made meanwhile is set aside until it comes back or
-    the time for that runs out, and a request that is asked no more is forgotten.
+    the time for that runs out, and a request that is asked no more is given up (semantics 2.6).
     `group` empty: the first group of the plan that has the leaf. The consumer `system` is always
     admitted and lessens the capacity.
     """
@@ -96,6 +100,7 @@ class Request:
         _text("group", self.group, empty=True)
         _text("namespace", self.namespace, empty=True)
         _vector("vector", self.vector)
+        # Nearly every request asks for one unit; admission is counted in microseconds.
         if self.maximum != 1 or self.minimum != 1:
             _whole("minimum", self.minimum, 1, _MAX_UNITS)
             _whole("maximum", self.maximum, self.minimum, _MAX_UNITS)
@@ -163,7 +168,7 @@ class Cancel:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """A borrower's answer to a notice: the allocations it will give back instead, or parts.
+    """A borrower's response to a notice: allocations, or parts, that it gives back instead.
 
     `entries` are (allocation id, vector or None for all of it).
     """
@@ -219,7 +224,7 @@ class Unblock:
 
 @dataclass(frozen=True, slots=True)
 class SetCapacity:
-    """What a group of the node has, before system consumers and blocked units are taken off."""
+    """Set what a group of the node has, before system pods and blocked units are taken off."""
 
     vector: Vector
     group: str = ""
@@ -237,6 +242,7 @@ class ApplyPlan:
     named keeps what it has, a new one has nothing.
     """
 
+    # Mappings cannot be hashed, and a frozen dataclass hashes its fields.
     document: Mapping[str, Any] = field(hash=False)
     capacity: Mapping[str, Vector] = field(default_factory=dict, hash=False)
 
@@ -313,6 +319,7 @@ def operation_from_document(document: Mapping[str, Any]) -> Operation:
             rest["entries"] = tuple((identity, vector) for identity, vector in rest["entries"])
         return kind(**rest)
     except (TypeError, ValueError) as error:
+        # It is a ValueError itself, and says more than one made of it would.
         if isinstance(error, OperationRefused):
             raise
         raise OperationRefused("op", str(error), "the fields of the operation") from error

@@ -1,4 +1,4 @@
-"""The invariants of the specification, checked on a allocator at rest."""
+"""The invariants of docs/semantics.md (2.14), checked on an allocator at rest."""
 
 from berth.base.quantity import times
 from nodeagent.allocator.allocator import Allocator
@@ -9,7 +9,7 @@ from nodeagent.allocator.values.event import Decision, EventType
 
 
 def check_all(allocator: Allocator) -> None:
-    """I1, I2, I3, I5, I8, I9 and that the usage are what a recount gives."""
+    """I1, I2, I3, I5, I8, I9 and that both usages are what a recount gives."""
     for pool in allocator.pools.values():
         check_plan(pool)
         check_capacity(allocator, pool)
@@ -38,17 +38,17 @@ def check_capacity(allocator: Allocator, pool: Pool) -> None:
             if row.group == pool.group.name
         )
         capacity = pool.capacity[resource]
-        firm = any(row.firm for row in allocator.allocations.values())
+        fixed = any(row.firm for row in allocator.allocations.values())
         leaving = sum(pool.leaving(key).get(name, 0) for key in allocator.allocations)
-        assert used - leaving <= capacity or firm
-        if not firm:
-            assert pool.booked.upward(resource, 0) <= capacity
+        assert used - leaving <= capacity or fixed
+        if not fixed:
+            assert pool.projected.upward(resource, 0) <= capacity
 
 
 def check_recount(allocator: Allocator, pool: Pool) -> None:
-    """I2 and I14: both usage are what entering everything anew gives."""
-    booked = [list(row) for row in pool.booked.weight]
-    physical = [list(row) for row in pool.physical.weight]
+    """I2 and I14: both usages are what entering everything anew gives."""
+    projected = [list(row) for row in pool.projected.weight]
+    current = [list(row) for row in pool.current.weight]
     members = [sorted(row) for row in pool.members]
     waiting = {leaf: sorted(row) for leaf, row in pool.waiting.items()}
     names = pool.resources
@@ -57,10 +57,10 @@ def check_recount(allocator: Allocator, pool: Pool) -> None:
     assert {leaf: sorted(row) for leaf, row in pool.waiting.items()} == waiting
     for number, name in enumerate(names):
         if name in pool.number:
-            assert pool.booked.weight[pool.number[name]] == booked[number]
-            assert pool.physical.weight[pool.number[name]] == physical[number]
+            assert pool.projected.weight[pool.number[name]] == projected[number]
+            assert pool.current.weight[pool.number[name]] == current[number]
         else:
-            assert not any(physical[number])
+            assert not any(current[number])
 
 
 def check_work_conserved(pool: Pool) -> None:
@@ -73,7 +73,7 @@ def check_work_conserved(pool: Pool) -> None:
 
 
 def check_necessary(allocator: Allocator, pool: Pool) -> None:
-    """I8: every notice that can still be called off is needed."""
+    """I8: every notice that can still be cancelled is needed."""
     for claim in pool.claims.values():
         for notice in claim.notices.values():
             for key, cut in notice.cuts.items():
@@ -81,7 +81,7 @@ def check_necessary(allocator: Allocator, pool: Pool) -> None:
                 if notice.forced or claim.pinned or allocation.state is State.STOPPING:
                     continue
                 pairs = pool.pairs(cut)
-                fits = pool.booked.fits(allocation.leaf, pairs)
+                fits = pool.projected.fits(allocation.leaf, pairs)
                 assert not fits or pool.unfunded(allocation.leaf, pairs)
 
 
@@ -122,6 +122,6 @@ def check_protection(allocator: Allocator, decision: Decision) -> None:
                 if notice.consumer == event.fields["consumer"]
                 for cut in notice.cuts.values()
             )
-            used = pool.booked.weight[resource][leaf] + returned
+            used = pool.projected.weight[resource][leaf] + returned
             above = above or used > pool.entitlements[resource].deserved[leaf]
         assert above, event

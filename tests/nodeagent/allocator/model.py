@@ -1,4 +1,4 @@
-"""The same decisions computed slowly and plainly, from the words of the specification alone.
+"""The same decisions computed slowly and plainly, from the rules of docs/semantics.md alone.
 
 One resource, plain dictionaries, fractions instead of remainder tricks, recursion instead of
 arrays, and every subset of victims instead of a clever order. Shares no code with the allocator.
@@ -111,9 +111,9 @@ def deserve(node: Leaf, total: int) -> None:
         return
     own = {child.name: child.own for child in node.children}
     base = scaled(total, names, {name: float(amount) for name, amount in own.items()})
-    room = {child.name: child.limit - base[child.name] for child in node.children}
+    headroom = {child.name: child.limit - base[child.name] for child in node.children}
     weights = {child.name: child.share for child in node.children}
-    pool = fill(total - sum(base.values()), names, weights, room)
+    pool = fill(total - sum(base.values()), names, weights, headroom)
     for child in node.children:
         deserve(child, base[child.name] + pool[child.name])
 

@@ -32,7 +32,7 @@ def document(consumers: list[dict[str, Any]], **group: Any) -> dict[str, Any]:
 
 
 class Bench:
-    """A allocator with its clock and numbers, for tests that talk to it step by step."""
+    """An allocator with its clock and numbers, for tests that talk to it step by step."""
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class Bench:
         return self.decision
 
     def ask(self, identity: str, consumer: str, amount: int = 1, **more: Any) -> str:
-        """Request slots; the answer's name."""
+        """Request slots; returns what the verdict is called."""
         operation = Request(identity, consumer, {"slots": amount}, **more)
         return self.do(operation).verdict.answer.value
 

@@ -15,7 +15,7 @@ from nodeagent.allocator.values.operation import (
     operation_from_document,
 )
 from tests.nodeagent.allocator.invariants import check_all, check_protection
-from tests.nodeagent.allocator.trees import random_ledger, random_operation
+from tests.nodeagent.allocator.trees import random_allocator, random_operation
 
 MOST_ROUNDS = 3_000
 """More reclaims than this from one operation would be a loop (I11)."""
@@ -34,11 +34,11 @@ def check_run(seed: int, steps: int) -> int:
 
 
 class Run:
-    """A allocator, its twin if there is one, and the dice."""
+    """An allocator, its twin if there is one, and the dice."""
 
     def __init__(self, seed: int) -> None:
         self.random = Random(seed)
-        self.allocator = random_ledger(self.random, self.random.choice([1, 2]))
+        self.allocator = random_allocator(self.random, self.random.choice([1, 2]))
         self.twin: Allocator | None = None
         self.now = 0
         self.seq = 0
@@ -73,7 +73,7 @@ class Run:
         check_protection(self.allocator, decision)
         if owed:
             served = (Answer.GRANTED, Answer.PARTIAL, Answer.RECLAIMING)
-            # Its claim may spare a notice to its own consumer, which then has its plan already.
+            # Its claim may cancel a notice to its own consumer, which then has its plan already.
             kept = not self._in_plan(operation)
             assert decision.verdict.answer in served or kept, "I6: an owner was not served"
         return decision
@@ -101,7 +101,7 @@ class Run:
         pool = self.allocator.pools["default"]
         leaf = pool.tree.leaf(operation.consumer)
         return leaf is not None and all(
-            pool.booked.weight[pool.number[name]][leaf] + amount * operation.minimum
+            pool.projected.weight[pool.number[name]][leaf] + amount * operation.minimum
             <= pool.entitlements[pool.number[name]].deserved[leaf]
             for name, amount in operation.vector.items()
         )

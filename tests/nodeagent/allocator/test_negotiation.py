@@ -162,7 +162,7 @@ def test_units_that_turn_up_elsewhere_spare_the_victims() -> None:
     assert (bench.state("g4"), bench.state("o")) == ("GRANTED", "GRANTED")
 
 
-def test_what_is_being_stopped_is_not_spared() -> None:
+def test_what_is_being_stopped_is_not_cancelled() -> None:
     bench = lent()
     bench.ask("o", "owner", 2)
     bench.do(Stopping("g4"))
@@ -186,7 +186,7 @@ def test_nobody_borrows_what_is_set_aside() -> None:
     assert bench.state("late") == "PENDING"
 
 
-def test_the_claimants_patience_shortens_the_grace() -> None:
+def test_the_claimants_lendout_grace_shortens_the_grace() -> None:
     bench = lent(owner={"lendoutGrace": "60s"}, guest={"grace": "30s"})
     bench.ask("o", "owner", 2)
     assert notice(bench)["deadline"] == 30_000
@@ -301,6 +301,51 @@ def test_system_pods_enter_and_lessen_the_capacity() -> None:
     assert bench.held() == {"guest": 10}
 
 
+@pytest.mark.parametrize("again", [3, 5])
+def test_a_system_pod_asked_again_takes_nothing_more(again: int) -> None:
+    bench = lent()
+    assert bench.ask("kube-proxy", "system", 3) == "GRANTED"
+    assert bench.events(EventType.RECLAIM_NOTICE)
+    before = bench.allocator.to_document()
+    assert bench.ask("kube-proxy", "system", again) == "GRANTED"
+    assert bench.decision is not None
+    assert bench.decision.events == ()
+    assert bench.allocator.to_document() == {**before, "seq": bench.seq}
+
+
+def test_what_is_being_stopped_is_not_granted_to_a_client_that_comes_back() -> None:
+    bench = lent()
+    assert bench.ask("late", "guest", 2, retry=True) == "PENDING"
+    bench.do(Release("g0"))
+    assert bench.state("late") == "EARMARKED"
+    bench.ask("o", "owner", 1)
+    bench.do(Tick(), at=30)
+    assert bench.state("late") == "STOPPING"
+    assert bench.ask("late", "guest", 2, retry=True) == "PENDING"
+    assert not bench.events(EventType.GRANTED)
+
+
+def test_a_victim_waits_behind_those_that_waited_before_it() -> None:
+    bench = lent(guest={"grace": "0s"})
+    bench.ask("w", "guest", 2)
+    bench.ask("o", "owner", 1)
+    victim = bench.events(EventType.FORCED)[0].fields["strict"][0]["id"]
+    bench.obey()
+    bench.do(Release("o"))
+    assert (bench.state("w"), bench.state(victim)) == ("GRANTED", "PENDING")
+
+
+def test_a_late_reclaim_is_not_reported_again_when_something_else_falls_due() -> None:
+    bench = lent()
+    bench.ask("o", "owner", 1)
+    bench.ask("w", "guest", 1, retry=True)
+    bench.do(Tick(), at=40)
+    assert len(bench.events(EventType.RECLAIM_LATE)) == 1
+    bench.do(Tick(), at=200)
+    assert bench.events(EventType.EXPIRED)
+    assert not bench.events(EventType.RECLAIM_LATE)
+
+
 def test_a_loss_of_capacity_is_repaired_by_reclaim_only() -> None:
     bench = lent()
     bench.do(SetCapacity({"slots": 7}))
@@ -311,7 +356,7 @@ def test_a_loss_of_capacity_is_repaired_by_reclaim_only() -> None:
     assert bench.events(EventType.RECLAIM_CANCELLED)
 
 
-def test_a_firm_allocation_is_in_plan_and_never_a_victim() -> None:
+def test_a_non_preemptible_allocation_is_in_plan_and_never_a_victim() -> None:
     bench = Bench(TWO, {"slots": 10})
     assert bench.ask("f", "guest", 4, firm=True) == "GRANTED"
     assert bench.ask("f2", "guest", 1, firm=True) == "PENDING"

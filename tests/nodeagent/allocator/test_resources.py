@@ -22,7 +22,7 @@ def allocator(consumers: list[dict[str, Any]], capacity: dict[str, int] | None =
 def ask(
     found: Allocator, seq: int, consumer: str, vector: dict[str, int], **more: Any
 ) -> tuple[str, list[str]]:
-    """The answer, and who is forced to stop."""
+    """The verdict, and what is forced to stop."""
     decision = found.apply(Request(f"{consumer}{seq}", consumer, vector, **more), 0, seq)
     forced = [
         row["id"]

@@ -57,7 +57,7 @@ def trees(draw: st.DrawFn) -> list[dict[str, Any]]:
     return [row("a", 3), group, row("c", 3)]
 
 
-class LedgerMachine(RuleBasedStateMachine):
+class AllocatorMachine(RuleBasedStateMachine):
     """Requests, releases, negotiation, capacity and plans in any order."""
 
     @initialize(rows=trees(), rebalance=st.sampled_from(["sticky", "adjust"]))
@@ -160,11 +160,11 @@ class LedgerMachine(RuleBasedStateMachine):
             check_all(self.allocator)
 
 
-LedgerMachine.TestCase.settings = settings(
+AllocatorMachine.TestCase.settings = settings(
     max_examples=60,
     stateful_step_count=30,
     deadline=None,
     derandomize=True,
     suppress_health_check=list(HealthCheck),
 )
-TestLedger = LedgerMachine.TestCase
+TestAllocator = AllocatorMachine.TestCase

@@ -102,8 +102,8 @@ def _bounds(random: Random, row: dict[str, Any], own: dict[str, int]) -> None:
         row["rebalance"] = random.choice(["sticky", "adjust"])
 
 
-def random_ledger(random: Random, resources: int = 2, **settings: Any) -> Allocator:
-    """A allocator on a random tree of one group."""
+def random_allocator(random: Random, resources: int = 2, **settings: Any) -> Allocator:
+    """An allocator on a random tree of one group."""
     capacity = {name: random.randint(1, 24) for name in RESOURCES[:resources]}
     group = group_document(random, capacity, **settings)
     plan = parse_spec({"groups": [group]}, ZoneInfo)

@@ -1,17 +1,17 @@
-"""The quick answers about claims are the slow ones: one path walked, or all targets worked out."""
+"""What is told quickly about a claim, by one path, is what all targets worked out say."""
 
 from random import Random
 
 import pytest
 
+from nodeagent.allocator.claims.feasibility import short_where_plan_is_met, targets_cover
 from nodeagent.allocator.policy.builtin import BUILT_IN
 from nodeagent.allocator.policy.guard import _split, demands_of
-from nodeagent.allocator.usage.feasibility import full_and_crowded, given
 from tests.nodeagent.allocator.runs import Run
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_prospects_are_what_the_targets_say(seed: int) -> None:
+def test_feasibility_is_what_the_targets_say(seed: int) -> None:
     run, random = Run(seed), Random(seed)
     for number in range(20):
         run.step(number)
@@ -22,14 +22,14 @@ def test_prospects_are_what_the_targets_say(seed: int) -> None:
                 short = [each for each, _ in pairs]
                 policy = BUILT_IN[pool.group.policy]
                 goals = _split(pool, policy, demands_of(pool, leaf, pairs, short))
-                weight = pool.booked.weight
+                weight = pool.projected.weight
                 slow = all(goals[each][leaf] >= weight[each][leaf] + more for each, more in pairs)
-                assert given(pool, policy.divide(pool.tree), leaf, pairs, short) == slow
-                crowded = any(
+                assert targets_cover(pool, policy.divide(pool.tree), leaf, pairs, short) == slow
+                met_and_short = any(
                     all(
-                        pool.booked.upward(each, node) >= pool.entitlements[each].deserved[node]
+                        pool.projected.upward(each, node) >= pool.entitlements[each].deserved[node]
                         for node in pool.tree.paths[leaf][:-1]
                     )
-                    for each in pool.booked.crowded(leaf, pairs)
+                    for each in pool.projected.exceeded(leaf, pairs)
                 )
-                assert full_and_crowded(pool, leaf, pairs) == crowded
+                assert short_where_plan_is_met(pool, leaf, pairs) == met_and_short
