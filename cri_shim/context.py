@@ -8,6 +8,7 @@ from berth.linux.cgroups.hierarchy import Cgroups
 from berth.linux.cgroups.naming import Driver
 from berth.linux.tasks import Tasks
 from cri_shim.admission.contract import Admission
+from cri_shim.images.locks import NamedLocks
 from cri_shim.images.service import Images
 from cri_shim.model.ids import ContainerId, SandboxId
 from cri_shim.network.pod import PodNetwork
@@ -55,5 +56,11 @@ class Context:
     clock: Callable[[], int]
     """Unix nanoseconds."""
     process_documents: ProcessDocuments
+    locks: NamedLocks
+    """By id of a pod or container: one call at a time makes, changes or takes away what it names.
+
+    A call looks at the record only once it has the lock: who held it may have done the work. Order:
+    a pod's lock before those of its containers, and theirs before that of a grant.
+    """
     sandbox_operations: Operations[SandboxId]
     container_operations: Operations[ContainerId]

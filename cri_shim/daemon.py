@@ -35,6 +35,7 @@ from cri_shim.api.stream_service import StreamService
 from cri_shim.api.usage_service import UsageService
 from cri_shim.config import Config
 from cri_shim.context import Context, Settings
+from cri_shim.images.locks import NamedLocks
 from cri_shim.images.service import Images
 from cri_shim.images.service import Settings as ImageSettings
 from cri_shim.network import choice
@@ -150,6 +151,7 @@ async def build(config: Config, stack: contextlib.AsyncExitStack) -> Context:
         boot=boot_id(),
         clock=time.time_ns,
         process_documents=ProcessDocuments(),
+        locks=NamedLocks(),
         sandbox_operations=Operations(tasks),
         container_operations=Operations(tasks),
     )

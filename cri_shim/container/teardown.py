@@ -1,7 +1,7 @@
 """Take away what a container has on the host: one idempotent teardown from the record alone.
 
 It serves removal, the undo of a create that failed at any step, and recovery. Logs stay: they are
-the kubelet's.
+the kubelet's. Whoever calls holds the container's lock (`ctx.locks`).
 """
 
 import asyncio

@@ -3,6 +3,11 @@
 Same boot: a container runs on without the daemon; its exit, if it ended meanwhile, is in the exit
 file. Creates and removals cut off by `kill -9` are undone or finished from their intent records.
 Another boot: nothing runs. Containers are EXITED, pods NOTREADY, and their addresses go back.
+
+The order: containers before pods, since a pod's namespaces and cgroup are busy until its
+containers are gone; records before directories without one, since a record that is dropped here
+makes some; the network after both, which gives back the addresses of pods that have no record;
+and the agent last, which then hears of exactly the pods that are left.
 """
 
 import asyncio
@@ -22,7 +27,7 @@ from cri_shim.runtime.exits import Exit
 from cri_shim.sandbox import teardown as sandbox_teardown
 from cri_shim.sandbox.admission import admit_request
 from cri_shim.verbs.stop_container import stop_container
-from cri_shim.verbs.stop_sandbox import stopped
+from cri_shim.verbs.stop_sandbox import stop_sandbox
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +51,10 @@ async def recover(ctx: Context) -> None:
     ctx.admission.announce(
         admit_request(s) for s in ctx.store.view.sandboxes.values() if s.admitted
     )
+    for sandbox in ctx.store.view.sandboxes.values():
+        if sandbox.state is SandboxState.STOPPING:
+            # Not waited for: a process that does not die would keep the daemon from serving.
+            ctx.tasks.start(stop_sandbox(ctx, sandbox.id), f"stop of pod {sandbox.name}")
 
 
 async def _guard(work: Awaitable[None], what: str) -> None:
@@ -93,20 +102,10 @@ async def _sandbox(ctx: Context, sandbox: Sandbox) -> None:
     match sandbox.state:
         case SandboxState.CREATING | SandboxState.REMOVING:
             await sandbox_teardown.undo(ctx, sandbox, RuntimeError("interrupted"))
-        case SandboxState.READY if sandbox.boot != ctx.boot:
-            stopping = ctx.store.update_sandbox(
-                sandbox.id, lambda now: dataclasses.replace(now, state=SandboxState.STOPPING)
-            )
-            await _finish_stop(ctx, stopping)
-        case SandboxState.STOPPING:
-            await _finish_stop(ctx, sandbox)
-        case SandboxState.READY | SandboxState.NOTREADY:
+        case SandboxState.READY | SandboxState.STOPPING if sandbox.boot != ctx.boot:
+            await stop_sandbox(ctx, sandbox.id)
+        case SandboxState.READY | SandboxState.STOPPING | SandboxState.NOTREADY:
             return
-
-
-async def _finish_stop(ctx: Context, sandbox: Sandbox) -> None:
-    await sandbox_teardown.release(ctx, sandbox)
-    ctx.store.update_sandbox(sandbox.id, stopped)
 
 
 async def _forget_broken(ctx: Context) -> None:

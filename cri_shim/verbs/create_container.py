@@ -93,17 +93,22 @@ async def _make(
     stage: Stage,
 ) -> ContainerId:
     container = _intent(ctx, sandbox, image, spec, config)
-    ctx.store.add_container(container)
-    try:
-        with held(ctx, container):
-            container = await _steps(ctx, sandbox, image, container, restored, stage)
-    except BaseException as error:
-        stage.enter("undo")
-        await undo(ctx, ctx.store.view.containers[container.id], error)
-        raise
-    ctx.store.update_container(
-        container.id, lambda now: dataclasses.replace(now, state=ContainerState.CREATED)
-    )
+    async with ctx.locks.hold(container.id):
+        ctx.store.add_container(container)
+        try:
+            with held(ctx, container):
+                container = await _steps(ctx, sandbox, image, container, restored, stage)
+            _ready_sandbox(ctx, sandbox.id)
+        except BaseException as error:
+            stage.enter("undo")
+            await undo(ctx, container, error)
+            if isinstance(error, Exception):
+                # Where a step failed for want of the pod's parts: that the pod goes says more.
+                _ready_sandbox(ctx, sandbox.id)
+            raise
+        ctx.store.update_container(
+            container.id, lambda now: dataclasses.replace(now, state=ContainerState.CREATED)
+        )
     ctx.events.publish(container.id, container.sandbox_id, EventType.CREATED)
     if restored is not None:
         running(ctx, container.id)

@@ -39,13 +39,14 @@ async def run_sandbox(ctx: Context, spec: SandboxSpec, config: bytes) -> Sandbox
 
 async def _make(ctx: Context, spec: SandboxSpec, config: bytes, stage: Stage) -> SandboxId:
     sandbox = _intent(ctx, spec, config)
-    ctx.store.add_sandbox(sandbox)
-    try:
-        await _steps(ctx, sandbox, stage)
-    except BaseException as error:
-        stage.enter("undo")
-        await undo(ctx, ctx.store.view.sandboxes[sandbox.id], error)
-        raise
+    async with ctx.locks.hold(sandbox.id):
+        ctx.store.add_sandbox(sandbox)
+        try:
+            await _steps(ctx, sandbox, stage)
+        except BaseException as error:
+            stage.enter("undo")
+            await undo(ctx, sandbox, error)
+            raise
     ctx.store.update_sandbox(
         sandbox.id, lambda now: dataclasses.replace(now, state=SandboxState.READY)
     )

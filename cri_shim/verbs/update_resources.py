@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from berth.base.errors import FailedPrecondition, InvalidArgument
+from berth.base.errors import FailedPrecondition, InvalidArgument, RuntimeFailure
 from berth.linux.cgroups import naming
 from cri_shim.container import limits, resource_checks
 from cri_shim.context import Context
@@ -21,23 +21,37 @@ async def update_container(ctx: Context, id_: str, wanted: LinuxResources) -> No
     limit that the pod's own rules out. After a failure the kernel has what it had before.
     """
     container = queries.container(ctx.store.view, id_)
+    async with ctx.locks.hold(container.id):
+        # One after the other: each writes all limits, its own over those of the record. Two at
+        # once would write over each other's, and the record would have what the kernel has not.
+        await _update(ctx, queries.container(ctx.store.view, container.id), wanted)
+
+
+async def _update(ctx: Context, container: Container, wanted: LinuxResources) -> None:
+    _check_living(container)
+    resources = merged(container.resources, wanted)
+    _check_within_pod(ctx, container, wanted, resources)
+    _check_memory(ctx, container, wanted)
+    try:
+        await limits.write(ctx, container, resources)
+    except RuntimeFailure:
+        # Its cgroup goes when it ends: what failed is then this call, and not the host.
+        _check_living(ctx.store.view.containers[container.id])
+        raise
+    ctx.store.update_container(
+        container.id, lambda now: dataclasses.replace(now, resources=resources)
+    )
+
+
+def _check_living(container: Container) -> None:
     if container.state not in (ContainerState.CREATED, ContainerState.RUNNING):
         raise FailedPrecondition(
             f"container {container.name} is {container.state.value}: "
             "only a created or running one can be updated"
         )
-    resources = merged(container.resources, wanted)
-    _check_room(ctx, container, wanted, resources)
-    _check_memory(ctx, container, wanted)
-    await limits.write(ctx, container, resources)
-    # What another update has changed meanwhile stays: only what was asked for here is entered.
-    ctx.store.update_container(
-        container.id,
-        lambda now: dataclasses.replace(now, resources=merged(now.resources, wanted)),
-    )
 
 
-def _check_room(
+def _check_within_pod(
     ctx: Context, container: Container, wanted: LinuxResources, after: LinuxResources
 ) -> None:
     """Within what the pod has; a quota and its period count together."""
