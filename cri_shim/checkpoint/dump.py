@@ -21,8 +21,8 @@ from berth.linux import files, processes
 from cri_shim.checkpoint import archive
 from cri_shim.context import Context
 from cri_shim.model.container import Container
+from cri_shim.model.ids import check_path
 from cri_shim.model.lifecycle import ContainerState, SandboxState
-from cri_shim.model.paths import check_path
 from cri_shim.model.sandbox import Sandbox
 from cri_shim.runtime import commands, words
 from cri_shim.runtime.handler import ENVIRONMENT, Handler

@@ -13,7 +13,7 @@ from typing import Any
 from berth.base.errors import InvalidArgument
 from berth.linux import files
 from cri_shim.checkpoint.archive import IMAGES
-from cri_shim.model.paths import check_path
+from cri_shim.model.ids import check_path
 
 FIELD = "checkpoint_path"
 _PARTS = ("config.dump", "spec.dump", "rootfs-diff.tar", "deleted.files")

@@ -17,8 +17,7 @@ from cri_shim.checkpoint.archive import IMAGES
 from cri_shim.checkpoint.reading import FIELD
 from cri_shim.context import Context
 from cri_shim.model.container import ContainerSpec
-from cri_shim.model.ids import ContainerId, SandboxId
-from cri_shim.model.paths import check_path
+from cri_shim.model.ids import ContainerId, SandboxId, check_path
 from cri_shim.model.sandbox import SandboxSpec
 from cri_shim.verbs.create_container import Restored, create_container
 from cri_shim.verbs.remove_sandbox import remove_sandbox

@@ -32,7 +32,7 @@ from cri_shim.oci.facts import (
     SeccompFacts,
 )
 from cri_shim.runtime import host_facts
-from cri_shim.sandbox.cgroup_path import container_cgroup
+from cri_shim.sandbox.cgroup import container_cgroup
 from cri_shim.sandbox.files import shm_source
 from cri_shim.sandbox.init import pid_namespace
 from cri_shim.sandbox.labels import pod_labels

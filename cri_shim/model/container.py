@@ -7,12 +7,10 @@ from types import MappingProxyType
 
 from berth.base.errors import InvalidArgument
 from berth.pb import runtime_v1_pb2 as cri
-from cri_shim.model.ids import ContainerId, ImageId, SandboxId
+from cri_shim.model.ids import ContainerId, ImageId, SandboxId, check_path, check_text
 from cri_shim.model.lifecycle import ContainerState
 from cri_shim.model.namespaces import IdMapping, mapping_from_cri
-from cri_shim.model.paths import check_path
 from cri_shim.model.resources import EMPTY, LinuxResources
-from cri_shim.model.sandbox import check_text
 from cri_shim.model.security import ContainerSecurity
 
 

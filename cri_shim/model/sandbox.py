@@ -9,9 +9,8 @@ from types import MappingProxyType
 
 from berth.base.errors import InvalidArgument
 from berth.pb import runtime_v1_pb2 as cri
-from cri_shim.model.ids import SandboxId
+from cri_shim.model.ids import SandboxId, check_path, check_text
 from cri_shim.model.lifecycle import SandboxState
-from cri_shim.model.paths import check_path
 from cri_shim.model.resources import EMPTY, LinuxResources
 from cri_shim.model.security import PodSecurity
 
@@ -161,13 +160,6 @@ class SandboxSpec:
             security=PodSecurity.from_cri(linux.security_context, "config.linux.security_context"),
             handler=handler,
         )
-
-
-def check_text(text: str, where: str) -> str:
-    """Refuse NUL bytes, which no kernel path or argument can carry."""
-    if "\0" in text:
-        raise InvalidArgument(f"{where} has a NUL byte")
-    return text
 
 
 def _cgroup_parent(text: str) -> str:

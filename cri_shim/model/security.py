@@ -6,8 +6,8 @@ from enum import Enum
 
 from berth.base.errors import InvalidArgument
 from berth.pb import runtime_v1_pb2 as cri
+from cri_shim.model.ids import check_path
 from cri_shim.model.namespaces import NamespaceOptions
-from cri_shim.model.paths import check_path
 
 
 class ProfileKind(Enum):

@@ -1,4 +1,4 @@
-"""The pod's cgroup: the kubelet's where it made one, else our own."""
+"""The cgroups of a pod and of what runs in it: the kubelet's where it made one, else our own."""
 
 import dataclasses
 
@@ -33,4 +33,13 @@ def place(ctx: Context, sandbox: Sandbox) -> Sandbox:
     made = driver is Driver.CGROUPFS and ours
     return ctx.store.update_sandbox(
         sandbox.id, lambda now: dataclasses.replace(now, cgroup=parent, cgroup_made=made)
+    )
+
+
+def container_cgroup(ctx: Context, sandbox: Sandbox, id_: str) -> tuple[str, str]:
+    """The path below the hierarchy roots, and the form the OCI document wants."""
+    driver = ctx.settings.driver
+    return (
+        naming.filesystem_path(driver, sandbox.cgroup, id_),
+        naming.container_path(driver, sandbox.cgroup, id_),
     )

@@ -5,9 +5,10 @@ from cri_shim.model.namespaces import NamespaceMode
 from cri_shim.model.sandbox import SandboxSpec
 from cri_shim.oci.labels import check_label
 from cri_shim.runtime.handler import Handler
-from cri_shim.sandbox.namespaces import check_sysctls
 
 WHERE = "config.linux.security_context"
+
+IPC_SYSCTLS = ("kernel.shm", "kernel.msg", "kernel.sem", "fs.mqueue.")
 
 
 def check(spec: SandboxSpec, handler: Handler) -> None:
@@ -24,3 +25,25 @@ def check(spec: SandboxSpec, handler: Handler) -> None:
         )
     check_label(spec.security.selinux)
     check_sysctls(spec)
+
+
+def check_sysctls(spec: SandboxSpec) -> None:
+    """A sysctl must belong to a namespace that the pod has of its own (KEP-34)."""
+    options = spec.security.namespaces
+    for key in spec.sysctls:
+        name = key.replace("/", ".")
+        if name.startswith("net."):
+            own, needed = options.network is NamespaceMode.POD, "network"
+        elif name.startswith(IPC_SYSCTLS):
+            own, needed = options.ipc is NamespaceMode.POD, "IPC"
+        elif name in ("kernel.hostname", "kernel.domainname"):
+            own, needed = options.network is NamespaceMode.POD, "UTS"
+        else:
+            raise InvalidArgument(
+                f"config.linux.sysctls {key} is not namespaced: it would change the whole host"
+            )
+        if not own:
+            raise InvalidArgument(
+                f"config.linux.sysctls {key} needs a {needed} namespace of the pod, "
+                "which shares the host's"
+            )

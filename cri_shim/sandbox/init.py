@@ -16,7 +16,7 @@ from cri_shim.oci.document import render
 from cri_shim.oci.init import init_document
 from cri_shim.runtime import commands, conmon
 from cri_shim.runtime.probe import known_init
-from cri_shim.sandbox.cgroup_path import container_cgroup
+from cri_shim.sandbox.cgroup import container_cgroup
 from cri_shim.sandbox.namespaces import own_kinds
 
 

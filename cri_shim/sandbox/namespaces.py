@@ -12,30 +12,6 @@ from cri_shim.model.namespaces import NamespaceMode, NamespaceOptions, UserNames
 from cri_shim.model.sandbox import Sandbox, SandboxSpec
 from cri_shim.sandbox.network import host_name
 
-IPC_SYSCTLS = ("kernel.shm", "kernel.msg", "kernel.sem", "fs.mqueue.")
-
-
-def check_sysctls(spec: SandboxSpec) -> None:
-    """A sysctl must belong to a namespace that the pod has of its own (KEP-34)."""
-    options = spec.security.namespaces
-    for key in spec.sysctls:
-        name = key.replace("/", ".")
-        if name.startswith("net."):
-            own, needed = options.network is NamespaceMode.POD, "network"
-        elif name.startswith(IPC_SYSCTLS):
-            own, needed = options.ipc is NamespaceMode.POD, "IPC"
-        elif name in ("kernel.hostname", "kernel.domainname"):
-            own, needed = options.network is NamespaceMode.POD, "UTS"
-        else:
-            raise InvalidArgument(
-                f"config.linux.sysctls {key} is not namespaced: it would change the whole host"
-            )
-        if not own:
-            raise InvalidArgument(
-                f"config.linux.sysctls {key} needs a {needed} namespace of the pod, "
-                "which shares the host's"
-            )
-
 
 def _write_sysctls(spec: SandboxSpec) -> None:
     namespaces.write_sysctls(default_sysctls(spec.security.namespaces))

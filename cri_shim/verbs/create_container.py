@@ -10,8 +10,8 @@ from berth.base.errors import FailedPrecondition, NotFound
 from berth.base.operations import Stage
 from berth.linux import files
 from berth.linux.cgroups import naming
-from cri_shim.container import mounts, resource_checks
-from cri_shim.container.checks import in_pod
+from cri_shim.container import mounts
+from cri_shim.container.checks import check_least_memory, check_limits, in_pod
 from cri_shim.container.facts import gather
 from cri_shim.container.target import held
 from cri_shim.container.teardown import undo
@@ -26,7 +26,7 @@ from cri_shim.oci import document
 from cri_shim.oci.signals import stop_signal
 from cri_shim.runtime import conmon
 from cri_shim.sandbox.admission import check_grant
-from cri_shim.sandbox.cgroup_path import container_cgroup
+from cri_shim.sandbox.cgroup import container_cgroup
 from cri_shim.sandbox.labels import relabel
 from cri_shim.sandbox.namespaces import user_namespace
 from cri_shim.verbs.start_container import running
@@ -58,8 +58,8 @@ async def create_container(
     spec = in_pod(spec, sandbox, ctx.handlers.get(sandbox.handler))
     parent = naming.pod_path(ctx.settings.driver, sandbox.cgroup)
     kind = ctx.handlers.get(sandbox.handler).kind
-    resource_checks.check_start(spec.resources, kind, "config.linux.resources")
-    resource_checks.check(ctx.cgroups, spec.resources, parent, "config.linux.resources")
+    check_least_memory(spec.resources, kind, "config.linux.resources")
+    check_limits(ctx.cgroups, spec.resources, parent, "config.linux.resources")
     image = ctx.images.get(spec.image)
     if image is None:
         raise NotFound(f"image {spec.image!r} is not on this node: pull it first")

@@ -4,7 +4,8 @@ import dataclasses
 
 from berth.base.errors import FailedPrecondition, InvalidArgument, RuntimeFailure
 from berth.linux.cgroups import naming
-from cri_shim.container import limits, resource_checks
+from cri_shim.container import limits
+from cri_shim.container.checks import check_limits
 from cri_shim.context import Context
 from cri_shim.model.container import Container
 from cri_shim.model.lifecycle import ContainerState
@@ -61,7 +62,7 @@ def _check_within_pod(
         quota, period = after.cpu_quota, after.cpu_period
         changed = dataclasses.replace(wanted, cpu_quota=quota, cpu_period=period)
     parent = naming.pod_path(ctx.settings.driver, sandbox.cgroup)
-    resource_checks.check(ctx.cgroups, changed, parent, "linux")
+    check_limits(ctx.cgroups, changed, parent, "linux")
 
 
 def _check_memory(ctx: Context, container: Container, wanted: LinuxResources) -> None:
