@@ -14,10 +14,10 @@ INTERVAL = 30.0
 """Seconds between attempts."""
 
 
-async def finish_teardowns(ctx: Context, interval: float = INTERVAL) -> None:
-    """Run as long as the daemon does; `interval` in seconds."""
+async def finish_teardowns(ctx: Context) -> None:
+    """Run as long as the daemon does."""
     while True:
-        await asyncio.sleep(interval)
+        await asyncio.sleep(INTERVAL)
         await try_again(ctx)
 
 
