@@ -1,6 +1,6 @@
 """Usage to CRI messages."""
 
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 
 from berth.linux.cgroups.readings import Stall, Stalls
 from berth.pb import runtime_v1_pb2 as cri
@@ -171,6 +171,14 @@ def sandbox_stats(
     )
 
 
+def sandbox_stats_entry(
+    sandbox: Sandbox, usage: PodUsage, containers: Sequence[tuple[Container, ContainerUsage]]
+) -> bytes:
+    """One entry of ListPodSandboxStats, encoded."""
+    stats = sandbox_stats(sandbox, usage, containers)
+    return bytes(cri.ListPodSandboxStatsResponse(stats=[stats]).SerializeToString())
+
+
 def _network(usage: NetworkUsage | None) -> cri.NetworkUsage | None:
     if usage is None:
         return None
@@ -197,7 +205,24 @@ def descriptor(descriptor: Descriptor) -> cri.MetricDescriptor:
     )
 
 
-def metric(sample: Sample) -> cri.Metric:
+def metrics_entry(
+    sandbox: Sandbox,
+    containers: Iterable[ContainerId],
+    samples: Mapping[str, Sequence[Sample]],
+) -> bytes:
+    """One entry of ListPodSandboxMetrics, encoded; `samples` by the id of pod or container."""
+    pod = cri.PodSandboxMetrics(
+        pod_sandbox_id=sandbox.id,
+        metrics=[_metric(s) for s in samples.get(sandbox.id, ())],
+        container_metrics=[
+            cri.ContainerMetrics(container_id=id_, metrics=[_metric(s) for s in samples[id_]])
+            for id_ in containers
+        ],
+    )
+    return bytes(cri.ListPodSandboxMetricsResponse(pod_metrics=[pod]).SerializeToString())
+
+
+def _metric(sample: Sample) -> cri.Metric:
     return cri.Metric(
         name=sample.name,
         timestamp=sample.at,

@@ -43,7 +43,7 @@ async def checkpoint_container(ctx: Context, id_: str, location: str, timeout: i
     and the container runs on.
     """
     container = running_container(ctx, id_, "a checkpoint")
-    target = _target(location, "location")
+    target = await asyncio.to_thread(_target, location, "location")
     if timeout < 0:
         raise InvalidArgument(f"timeout {timeout} is negative: use 0 for the default")
     async with working_directory(ctx) as directory:
@@ -58,7 +58,7 @@ async def checkpoint_pod(
     sandbox = queries.sandbox(ctx.store.view, id_)
     if sandbox.state is not SandboxState.READY:
         raise FailedPrecondition(f"pod {sandbox.name} is not ready: nothing of it runs")
-    target = _target(output, "output_path")
+    target = await asyncio.to_thread(_target, output, "output_path")
     if options:
         raise InvalidArgument(f"options {sorted(options)} are not known: give none")
     containers = _of_pod(ctx, sandbox, chosen)
@@ -85,6 +85,7 @@ def _of_pod(ctx: Context, sandbox: Sandbox, chosen: Sequence[str]) -> list[Conta
 
 
 def _target(text: str, field: str) -> Path:
+    """Blocks: the path may lie on any file system, one whose server is gone included."""
     path = Path(check_path(text, field))
     if not path.is_absolute() or ".." in path.parts:
         raise InvalidArgument(f"{field} {text!r} is not an absolute path of a file to write")

@@ -47,7 +47,7 @@ async def restore_pod(
     if spec.security.namespaces.user is not None:
         raise Unimplemented("pods with a user namespace are not restored: their ids are others")
     archive = Path(check_path(path, FIELD))
-    if not archive.is_absolute() or not archive.is_file():
+    if not archive.is_absolute() or not await asyncio.to_thread(archive.is_file):
         raise InvalidArgument(f"{FIELD} {path!r} is not the absolute path of a file")
 
     async def make(stage: Stage) -> SandboxId:

@@ -33,7 +33,8 @@ async def write(ctx: Context, container: Container, wanted: LinuxResources) -> N
         case Driver.SYSTEMD:
             await _ask_runtime(ctx, container, document)
     if wanted.oom_score_adj != container.resources.oom_score_adj:
-        _write_oom_score(ctx, container, max(wanted.oom_score_adj, ctx.host.oom_floor))
+        score = max(wanted.oom_score_adj, ctx.host.oom_floor)
+        await asyncio.to_thread(_write_oom_score, ctx, container, score)
 
 
 def _write_oom_score(ctx: Context, container: Container, score: int) -> None:

@@ -148,9 +148,9 @@ async def find_source(
     if not path.startswith("/"):
         raise InvalidArgument(f"{where}.host_path {path!r} is not absolute")
     try:
-        source = resolve_beside(path, table.hanging)
-        if source is not None:
-            return source, mount_table.mount_of(source, table.text)
+        found = await asyncio.to_thread(_look_beside, path, table)
+        if found is not None:
+            return found
         source = await _look_from_outside(path, where, timeout)
     except FileNotFoundError:
         raise NotFound(
@@ -159,6 +159,11 @@ async def find_source(
     except OSError as error:
         raise InvalidArgument(f"{where}: host path {path!r}: {error.strerror}") from error
     return source, mount_table.mount_by_name(source, mount_table.parse(table.text))
+
+
+def _look_beside(path: str, table: MountTable) -> tuple[str, MountPoint] | None:
+    source = resolve_beside(path, table.hanging)
+    return None if source is None else (source, mount_table.mount_of(source, table.text))
 
 
 def resolve_beside(path: str, hanging: Iterable[str]) -> str | None:

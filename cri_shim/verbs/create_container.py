@@ -23,6 +23,7 @@ from cri_shim.model.image import Image
 from cri_shim.model.lifecycle import ContainerState, SandboxState
 from cri_shim.model.sandbox import Sandbox
 from cri_shim.oci import document
+from cri_shim.oci.facts import Facts
 from cri_shim.oci.signals import stop_signal
 from cri_shim.runtime import conmon
 from cri_shim.sandbox.admission import check_grant
@@ -175,9 +176,7 @@ async def _steps(
         await asyncio.to_thread(relabel, spec, facts)
         stage.enter("document")
     bundle = ctx.directories.bundle(container.id)
-    await asyncio.to_thread(
-        _write, bundle, document.render(document.compose(spec, facts)), container
-    )
+    await asyncio.to_thread(_write, bundle, container, facts)
     stage.enter("runtime")
     launch = _launch(ctx, container, bundle, restored.images if restored else None)
     created = await conmon.create(launch, ctx.settings.create_timeout)
@@ -194,7 +193,8 @@ async def _steps(
     )
 
 
-def _write(bundle: Path, config: bytes, container: Container) -> None:
+def _write(bundle: Path, container: Container, facts: Facts) -> None:
+    config = document.render(document.compose(container.spec, facts))
     bundle.mkdir(parents=True, exist_ok=True, mode=0o700)
     files.atomic_write(bundle / "config.json", config, durable=False)
     if container.log_path:
