@@ -131,7 +131,7 @@ async def build(config: Config, stack: contextlib.AsyncExitStack) -> Context:
     network = choice.build(table, lease, attachment, tasks, cluster)
     stack.push_async_callback(network.close)
     handlers = await _handlers(config, directories, await asyncio.to_thread(images.maps_ids))
-    events = Events(time.time_ns, lambda: store.view)
+    events = Events(time.time_ns, store)
     exits = Exits(store, watcher, tasks, events, cgroups, handlers, directories)
     return Context(
         store=store,

@@ -26,6 +26,8 @@ _CONTAINER_FIELDS = (
     "stop_signal", "image_mounts", "boot", "stopping_since", "oom_kills",
 )  # fmt: skip
 
+_NOTHING_SET = LinuxResources()
+
 
 def sandbox_document(sandbox: Sandbox) -> str:
     document = {name: getattr(sandbox, name) for name in _SANDBOX_FIELDS}
@@ -83,6 +85,8 @@ def container_from(
 
 
 def _resources_text(resources: LinuxResources) -> str:
+    if resources == _NOTHING_SET:
+        return ""  # as an empty message is encoded; most pods have no overhead
     return base64.b64encode(resources.to_cri().SerializeToString()).decode()
 
 

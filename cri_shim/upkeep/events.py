@@ -11,7 +11,8 @@ from types import TracebackType
 from cri_shim.model.events import Event, EventType
 from cri_shim.model.ids import SandboxId
 from cri_shim.model.sandbox import Sandbox
-from cri_shim.store.view import View, shown_container
+from cri_shim.store.store import Store
+from cri_shim.store.view import shown_container
 
 QUEUE = 1024
 """Events one slow subscriber may be behind before its oldest are dropped."""
@@ -20,9 +21,9 @@ QUEUE = 1024
 class Events:
     """One publisher, many subscribers; publishing never waits."""
 
-    def __init__(self, clock: Callable[[], int], view: Callable[[], View]) -> None:
+    def __init__(self, clock: Callable[[], int], store: Store) -> None:
         self._clock = clock
-        self._view = view
+        self._store = store
         self._last = 0
         self._subscriptions: set[Subscription] = set()
         self.dropped = 0
@@ -37,7 +38,7 @@ class Events:
     ) -> None:
         """Tell every subscriber; `gone` is a pod whose record has just been deleted."""
         self._last = max(self._last + 1, self._clock())
-        view = self._view()
+        view = self._store.view
         sandbox = gone or view.sandboxes.get(SandboxId(sandbox_id))
         if sandbox is None or not self._subscriptions:
             return

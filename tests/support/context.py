@@ -247,7 +247,7 @@ async def host(directory: Path) -> AsyncIterator[Host]:
     clock = itertools.count(1000).__next__
     async with Tasks() as tasks:
         watcher = ExitWatcher(tasks)
-        events = Events(clock, lambda: store.view)
+        events = Events(clock, store)
         exits = Exits(store, watcher, tasks, events, cgroups, handlers, directories)
         ctx = Context(
             store=store,
