@@ -30,7 +30,7 @@ class Settings:
     create_timeout: float
     """Seconds for the OCI runtime to make a container."""
     mount_timeout: float
-    """Seconds for the file system of a mount's source to answer."""
+    """Seconds for the file system of a mount's source to respond."""
     apparmor_profile: str
     """RuntimeDefault where the host has AppArmor; empty for none."""
     cdi_dirs: tuple[str, ...]

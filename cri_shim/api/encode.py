@@ -46,8 +46,10 @@ def sandbox_entry(sandbox: Sandbox) -> cri.PodSandbox:
 
 
 def sandbox_status(sandbox: Sandbox) -> cri.PodSandboxStatus:
+    # From the message as it came: kubelet compares these with what it asked for.
     config = cri.PodSandboxConfig.FromString(sandbox.config)
     options = config.linux.security_context.namespace_options
+    # A pod on the host's network has no addresses here: kubelet fills in the node's own.
     network = None
     if sandbox.ips:
         more = [cri.PodIP(ip=ip) for ip in sandbox.ips[1:]]
@@ -176,6 +178,7 @@ class Cache:
             self._entries = {k: v for k, v in self._entries.items() if k in alive}
 
     def _entry(self, id_: str, record: R, encode: Callable[[R], bytes]) -> bytes:
+        # By identity: a record is immutable, and a change makes another object.
         kept = self._entries.get(id_)
         if kept is not None and kept[0] is record:
             return kept[1]

@@ -133,9 +133,10 @@ class Entries:
             attributes = self._known[container.id] = message.SerializeToString()
         # Encodings of a message's parts, one after another, are an encoding of the message.
         data = attributes + _numbers(usage).SerializeToString()
-        return b"\x0a" + _varint(len(data)) + data
+        return b"\x0a" + _varint(len(data)) + data  # field 1, wire type 2: length-delimited
 
 
+# Encoding by hand, in three lines, what protobuf would only encode as a part of its message.
 def _varint(number: int) -> bytes:
     found = bytearray()
     while number > 0x7F:

@@ -28,7 +28,7 @@ from cri_shim.verbs.update_resources import update_container, update_sandbox
 
 
 class RuntimeService:
-    """Method names are the protocol's; a method that is absent is answered UNIMPLEMENTED."""
+    """Method names are the protocol's; gRPC returns UNIMPLEMENTED for one that is absent."""
 
     def __init__(self, ctx: Context, status: Status) -> None:
         self._ctx = ctx
@@ -39,7 +39,7 @@ class RuntimeService:
         return self._status.version()
 
     async def Status(self, request: cri.StatusRequest) -> cri.StatusResponse:
-        return await self._status.answer(request.verbose)
+        return self._status.status(request.verbose)
 
     async def RuntimeConfig(self, request: cri.RuntimeConfigRequest) -> cri.RuntimeConfigResponse:
         return self._status.runtime_config()

@@ -18,9 +18,9 @@ MAX_MESSAGE = 80 << 20
 """Bytes of one message; a list of a crowded node may be large (cri-o serves the same)."""
 
 
-def serialize(answer: Any) -> bytes:
+def serialize(response: Any) -> bytes:
     """Lists come encoded already."""
-    return answer if isinstance(answer, bytes) else bytes(answer.SerializeToString())
+    return response if isinstance(response, bytes) else bytes(response.SerializeToString())
 
 
 def _decode(kind: Descriptor, data: bytes) -> Any:
@@ -46,7 +46,7 @@ def _handler(method: MethodDescriptor, verb: Any) -> "grpc.RpcMethodHandler[Any,
 def handlers(
     service: ServiceDescriptor, *implementations: object
 ) -> "grpc.GenericRpcHandler[Any, Any]":
-    """The methods that the implementations have; others are answered UNIMPLEMENTED."""
+    """The methods that the implementations have; gRPC returns UNIMPLEMENTED for others."""
     table: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
         method.name: _handler(method, getattr(implementation, method.name))
         for implementation in implementations
@@ -65,6 +65,7 @@ class Server:
             options=[
                 ("grpc.max_receive_message_length", MAX_MESSAGE),
                 ("grpc.max_send_message_length", MAX_MESSAGE),
+                # Two daemons on one socket would each get some of the calls.
                 ("grpc.so_reuseport", 0),
             ]
         )
@@ -75,7 +76,9 @@ class Server:
         self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         if in_use(self._path):
             raise FailedPrecondition(f"another daemon serves on {self._path}: stop it first")
+        # One that was killed leaves its socket behind, and bind(2) refuses a name that is there.
         self._path.unlink(missing_ok=True)
+        # The mode at birth: a chmod(2) after the bind leaves a moment in which anybody may connect.
         before = os.umask(0o177)
         try:
             self._server.add_insecure_port(f"unix:{self._path}")
@@ -90,7 +93,7 @@ class Server:
 
 
 def in_use(path: Path) -> bool:
-    """Whether somebody answers on a unix socket."""
+    """Whether somebody listens on a unix socket."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         try:
             probe.connect(str(path))

@@ -1,6 +1,6 @@
 """CheckpointContainer and CheckpointPod: the state of running processes, written by CRIU.
 
-The processes run on. The OCI runtime drives CRIU; what neither can do is told in CRIU's own words.
+The processes run on. The OCI runtime drives CRIU; an error repeats CRIU's own message.
 """
 
 import asyncio
@@ -97,6 +97,7 @@ def _target(text: str, field: str) -> Path:
 @contextlib.asynccontextmanager
 async def working_directory(ctx: Context) -> AsyncIterator[Path]:
     """A directory for the images of CRIU; memory may be large, so it is not in memory itself."""
+    # Beside the images: that file system has the space, and recovery clears this directory.
     base = ctx.images.mountpoint / DIRECTORY
     base.mkdir(exist_ok=True, mode=0o700)
     directory = Path(tempfile.mkdtemp(dir=base))
@@ -119,9 +120,11 @@ async def _dump(ctx: Context, container: Container, directory: Path, timeout: fl
     except RuntimeFailure as error:
         said = words.criu(files.read_text(directory / "dump.log") or "")
         await _thaw(handler, container)
+        # Only now: `criu check` takes long, and says too little where the dump itself can fail.
         await refuse_without_criu(handler)
         raise RuntimeFailure(f"{error}: {said}" if said else str(error)) from error
     except BaseException:
+        # Shielded: a client that leaves must not leave its container frozen.
         await asyncio.shield(_thaw(handler, container))
         raise
     bundle, upper = ctx.directories.bundle(container.id), ctx.images.written(container.id)

@@ -1,6 +1,6 @@
 """Rules between a container and its pod: namespaces and privileges, then limits.
 
-Limits that the pod's cgroups rule out are refused here, in words, before the kernel would: its
+Limits that the pod's cgroups rule out are refused here, by name, before the kernel would: its
 EINVAL comes from the OCI runtime after a container is half made, and names a file.
 """
 
@@ -19,7 +19,7 @@ from cri_shim.runtime.handler import Handler, Kind
 WHERE = "config.linux.security_context"
 
 LEAST_MEMORY: Mapping[Kind, int] = {"crun": 512 << 10, "runc": 3 << 20}
-"""Bytes in which the OCI runtime's own first process has room to start the container's."""
+"""Bytes that the OCI runtime's own first process needs to start the container's."""
 
 PERIOD = 100_000
 """Microseconds of a CPU period that nobody set."""
@@ -28,7 +28,7 @@ PERIOD = 100_000
 def in_pod(spec: ContainerSpec, sandbox: Sandbox, handler: Handler) -> ContainerSpec:
     """The spec with the pod's network, IPC and user namespaces: those are never another's.
 
-    Refuses what this pod cannot hold, before anything is made.
+    Refuses what does not fit this pod, before anything is made.
     """
     _check(spec, sandbox, handler)
     theirs = sandbox.spec.security.namespaces
@@ -47,6 +47,7 @@ def _check(spec: ContainerSpec, sandbox: Sandbox, handler: Handler) -> None:
         raise InvalidArgument(
             f"{WHERE}.privileged: the pod is not privileged, so no container of it can be"
         )
+    # kubelet sends the pod's modes with each container; another client may send something else.
     own, theirs = spec.security.namespaces, pod.namespaces
     for name in ("network", "ipc"):
         mine, pods = getattr(own, name), getattr(theirs, name)
@@ -63,6 +64,7 @@ def _check(spec: ContainerSpec, sandbox: Sandbox, handler: Handler) -> None:
         )
     if own.pid is NamespaceMode.TARGET and not own.target_id:
         raise InvalidArgument(f"{WHERE}.namespace_options.target_id is empty: name a container")
+    # kubelet looks for this word in the error (KEP-3857).
     if any(m.recursive_readonly for m in spec.mounts) and not handler.features.recursive_readonly:
         raise Unimplemented(
             f"RROUnsupported: handler {handler.name!r} ({handler.binary}) cannot mount read-only "
@@ -85,6 +87,7 @@ def check_limits(cgroups: Cgroups, wanted: LinuxResources, parent: str, where: s
 
     `parent` need not exist yet: the nearest one above that does counts.
     """
+    # A cpuset outside the parent's is an error on v1, and cut down in silence on v2.
     for field, name in (("cpuset_cpus", "cpuset.cpus"), ("cpuset_mems", "cpuset.mems")):
         _check_set(cgroups, getattr(wanted, field), parent, name, f"{where}.{field}")
     if cgroups.layout != "v2" and wanted.cpu_quota > 0:
@@ -114,6 +117,7 @@ def _check_set(cgroups: Cgroups, wanted: str, parent: str, name: str, where: str
 
 def _present_set(cgroups: Cgroups, parent: str, name: str) -> str:
     """What the nearest group with a set of its own has; empty where the host has no cpusets."""
+    # On v2 a group that sets none has an empty file, and uses what the one above it has.
     files = (name, f"{name}.effective") if cgroups.layout == "v2" else (name,)
     for group in _upwards(parent):
         for file in files:

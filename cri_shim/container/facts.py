@@ -56,7 +56,9 @@ def gather(
     """Blocks: call it in a thread. Errors name the field of the container's config."""
     spec = container.spec
     host = ctx.host
+    # The host's devices as they are now: a disk that was plugged in later belongs to it too.
     privileged = spec.security.privileged
+    # Read anew each time: device plugins write their specifications after the daemon's start.
     edits = _cdi_edits(spec, ctx.settings.cdi_dirs)
     if spec.resources.oom_score_adj < host.oom_floor:
         _tell_of_oom_floor(host.oom_floor)
@@ -98,6 +100,8 @@ def _tell_of_oom_floor(floor: int) -> None:
 
 def process_user(spec: ContainerSpec, image: Image, rootfs: str) -> ProcessUser:
     """The user by the container's own passwd and group files, never those of the host."""
+    # Beneath the root only: /etc/passwd of an image may be a link to the host's, or to a FIFO that
+    # nobody writes to.
     root = os.open(rootfs, os.O_PATH | os.O_DIRECTORY)
     try:
         passwd, group = _read(root, "etc/passwd"), _read(root, "etc/group")
@@ -129,6 +133,7 @@ def _namespaces(ctx: Context, sandbox: Sandbox, container: Container) -> PodName
 
 
 def _pid_namespace(ctx: Context, sandbox: Sandbox, container: Container) -> str:
+    # A PID namespace cannot be pinned before it has a process, so these go by number; see `held`.
     joined = target(ctx, container)
     if joined is not None:
         return f"/proc/{joined.pid}/ns/pid"
@@ -180,6 +185,7 @@ def _localhost_profile(profile: Profile | None) -> bytes | None:
 def _content(fd: int) -> bytes:
     """The file's, which is closed; OSError for what may never end: directory, pipe, device."""
     try:
+        # O_NONBLOCK has opened a FIFO without its writer; reading it would still be wrong.
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             raise OSError(errno.EINVAL, "it is not a file")
         with os.fdopen(fd, "rb", closefd=False) as file:

@@ -28,7 +28,7 @@ KEPT_FLAGS = frozenset({"ro", "nosuid", "nodev", "noexec"})
 HANGING = (
     "nfs", "cifs", "smb", "fuse", "ceph", "9p", "afs", "glusterfs", "lustre", "beegfs", "autofs",
 )  # fmt: skip
-"""Beginnings of the types of file systems whose server may be gone; others answer at once."""
+"""Beginnings of the types of file systems whose server may be gone; others return at once."""
 
 _LINKS = 40
 """As many links as the kernel follows in one path."""
@@ -79,6 +79,8 @@ async def resolve(
     """
     if not specs:
         return Mounted((), ())
+    # Once for all mounts: on a crowded node the table has thousands of lines, and the kernel holds
+    # the mount lock while it writes them.
     table = await MountTable.read()
     mount = functools.partial(ctx.images.mount_image, key=id_, userns=userns)
     found = [await _resolve_one(ctx, mount, spec, i, table) for i, spec in enumerate(specs)]
@@ -94,6 +96,8 @@ async def _resolve_one(
         return ResolvedMount(spec, source, frozenset({"ro"})), MountStatus(spec, image_id)
     timeout = ctx.settings.mount_timeout
     source, point = await find_source(spec.host_path, where, table, timeout)
+    # A bind mount is made with the flags of the mount it is taken from, and in a user namespace
+    # none of these may be dropped from it: the kernel locks them (mount_namespaces(7)).
     flags = frozenset(point.options) & KEPT_FLAGS
     propagation = "shared" if point.shared else "slave" if point.slave else "private"
     return ResolvedMount(spec, source, flags, propagation), MountStatus(spec)
@@ -123,6 +127,8 @@ def _sub_path(root: Path, sub_path: str, where: str) -> Path:
             f"ImageVolumeMountFailed: {where}.image_sub_path {sub_path!r} must be a relative path "
             "without .."
         )
+    # An image may be hostile: its links are followed inside of it only. Nobody writes below a
+    # read-only mount, so the path stays what was found here.
     try:
         path = files.safe_join(root, sub_path)
     except OSError as error:
@@ -143,7 +149,7 @@ async def find_source(
     """The path without symlinks, and the mount that it lies on.
 
     `where` names the field for errors: InvalidArgument, NotFound, and DeadlineExceeded if its file
-    system does not answer for `timeout` seconds.
+    system does not respond within `timeout` seconds.
     """
     if not path.startswith("/"):
         raise InvalidArgument(f"{where}.host_path {path!r} is not absolute")
@@ -171,6 +177,8 @@ def resolve_beside(path: str, hanging: Iterable[str]) -> str | None:
 
     Nothing at or below those is looked at. OSError for a path that there is not.
     """
+    # Not realpath(3): it looks at every part, that at which a dead server is mounted included.
+    # lstat(2) of a mount point already asks its file system, so the table is asked first.
     done, links = "/", 0
     rest = path.split("/")[::-1]
     while rest:
@@ -194,6 +202,8 @@ def resolve_beside(path: str, hanging: Iterable[str]) -> str | None:
 
 
 async def _look_from_outside(path: str, where: str, timeout: float) -> str:
+    # A process and not a thread: one in state D cannot be ended, and threads of the pool would run
+    # out. What stays behind here is a process that the kernel ends with its mount.
     argv = ["realpath", "-ez", "--", path]
     try:
         result = await processes.run(argv, timeout=timeout, env=_SAFE_ENVIRONMENT)

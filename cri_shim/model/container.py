@@ -72,10 +72,12 @@ class MountSpec:
             raise InvalidArgument(f"{where} has both host_path and image: give one")
         if not self.image and not self.host_path:
             raise InvalidArgument(f"{where}.host_path is empty")
+        # Many containers may mount one image: what one wrote would be seen by none or by all.
         if self.image and not self.readonly:
             raise InvalidArgument(f"{where}: an image volume must be readonly")
         if self.recursive_readonly and not self.readonly:
             raise InvalidArgument(f"{where}: recursive_read_only needs readonly")
+        # A mount that comes in later by propagation would not be read-only.
         if self.recursive_readonly and self.propagation is not Propagation.PRIVATE:
             raise InvalidArgument(f"{where}: recursive_read_only needs PROPAGATION_PRIVATE")
         unknown = sorted(set(self.options) - MOUNT_OPTIONS)
@@ -174,6 +176,7 @@ class ContainerSpec:
 
 def _env(message: cri.KeyValue, index: int) -> tuple[str, bytes]:
     where = f"config.envs[{index}]"
+    # environ(7): the first `=` ends the name, and NUL ends the string.
     if not message.key or "=" in message.key or "\0" in message.key:
         raise InvalidArgument(f"{where}.key {message.key!r} is not a variable name")
     if b"\0" in message.value:
@@ -182,6 +185,7 @@ def _env(message: cri.KeyValue, index: int) -> tuple[str, bytes]:
 
 
 def _log_path(text: str) -> str:
+    # Relative to the pod's log directory, where root writes: it must not lead out of there.
     check_path(text, "config.log_path")
     if ".." in text.split("/"):
         raise InvalidArgument(f"config.log_path {text!r} climbs with ..")
@@ -192,6 +196,7 @@ def _stop_signal(value: int) -> str:
     """CRI's enum value to a signal name; SIGRTMINPLUS3 becomes SIGRTMIN+3."""
     if value == cri.SIGNAL_RUNTIME_DEFAULT:
         return ""
+    # An enum of names cannot have `+`, so the real-time signals are spelled out (KEP-4960).
     try:
         name = cri.Signal.Name(value)
     except ValueError:
@@ -254,7 +259,7 @@ class Container:
     oom_kills: int = 0
     """Kills for want of memory counted in its cgroup before we killed it ourselves."""
     config: bytes = b""
-    """The CRI message as it came, for answers that must be unchanged."""
+    """The CRI message as it came: Status returns parts of it unchanged."""
 
     @property
     def name(self) -> str:

@@ -40,6 +40,7 @@ async def recover(ctx: Context) -> None:
     rebooted = ctx.store.meta("boot") not in (None, ctx.boot)
     if rebooted:
         log.info("the host has rebooted: pods of the boot before are gone")
+    # A list of the values: the loop below makes new views.
     for container in list(ctx.store.view.containers.values()):
         await _guard(_container(ctx, container), f"container {container.id[:12]}")
     for sandbox in list(ctx.store.view.sandboxes.values()):
@@ -47,6 +48,7 @@ async def recover(ctx: Context) -> None:
     await _guard(_forget_broken(ctx), "unreadable records")
     await _guard(asyncio.to_thread(_remove_orphans, ctx), "orphans")
     await ctx.network.recover(set(ctx.store.view.sandboxes))
+    # Only now: killed before this line, the next start still sees the reboot and does it all again.
     ctx.store.set_meta("boot", ctx.boot)
     ctx.admission.announce(
         admit_request(s) for s in ctx.store.view.sandboxes.values() if s.admitted
@@ -80,6 +82,8 @@ async def _living(ctx: Context, container: Container) -> None:
         lost = Exit(code=LOST, at=ctx.clock(), known=False)
         ctx.exits.record(container.id, lost, "the host rebooted")
         return
+    # The start is the one effect that the record follows and does not lead: RUNNING before it would
+    # be a lie where the OCI runtime refuses. So this one is asked for.
     if container.state is ContainerState.CREATED and await _started(ctx, container):
         container = ctx.store.update_container(
             container.id,
@@ -118,12 +122,14 @@ async def _forget_broken(ctx: Context) -> None:
 
 def _remove_orphans(ctx: Context) -> None:
     """Directories, with what is mounted in them, that no record names."""
+    # Nothing serves yet, so whatever no record names was left by a kill, and nobody else's.
     files.remove_tree(ctx.images.mountpoint / dump.DIRECTORY)
     known = set(ctx.store.view.sandboxes) | set(ctx.store.view.containers)
     for kind in ("pods", "containers"):
         directory = ctx.directories.state / kind
         for entry in directory.iterdir() if directory.is_dir() else ():
             if entry.name not in known:
+                # Innermost first; `remove_tree` enters no mount, so what stays mounted stays whole.
                 for target in reversed(mounts.mounts_below(entry)):
                     mounts.unmount(target, lazy=True)
                 files.remove_tree(entry)

@@ -14,6 +14,7 @@ IPC_SYSCTLS = ("kernel.shm", "kernel.msg", "kernel.sem", "fs.mqueue.")
 def check(spec: SandboxSpec, handler: Handler) -> None:
     """Refuse a pod that this node cannot run, before anything is made."""
     options = spec.security.namespaces
+    # TARGET names a container, and none is there before its pod.
     if options.pid is NamespaceMode.TARGET:
         raise InvalidArgument(f"{WHERE}.namespace_options.pid is TARGET: a pod has no target")
     if options.user is not None and not handler.features.user_namespaces:
@@ -30,8 +31,10 @@ def check(spec: SandboxSpec, handler: Handler) -> None:
 def check_sysctls(spec: SandboxSpec) -> None:
     """A sysctl must belong to a namespace that the pod has of its own (KEP-34)."""
     options = spec.security.namespaces
+    # Which sysctls are per namespace is fixed in the kernel and not to be read from it; these are
+    # the prefixes that Kubernetes allows. Any other would be set for the whole host.
     for key in spec.sysctls:
-        name = key.replace("/", ".")
+        name = key.replace("/", ".")  # sysctl(8) takes both, and CRI passes on what the user wrote
         if name.startswith("net."):
             own, needed = options.network is NamespaceMode.POD, "network"
         elif name.startswith(IPC_SYSCTLS):

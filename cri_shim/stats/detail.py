@@ -80,6 +80,7 @@ def read_detail(
 
 
 def _swap_limit(memory: Memory, v2: bool) -> int | None:
+    # v1 limits memory and swap together (memory.memsw), and cAdvisor shows that number there.
     if memory.swap_limit is None or v2:
         return memory.swap_limit
     return memory.swap_limit + (memory.limit or 0)
@@ -112,6 +113,7 @@ def device_name(major: int, minor: int) -> str:
 
 def read_processes(pids: Iterable[int]) -> Processes:
     """What the processes hold open; those that end meanwhile are left out."""
+    # Of other users' processes too: the daemon is root. Each may end between two lines here.
     alive = list(pids)
     descriptors = sockets = 0
     for pid in alive:

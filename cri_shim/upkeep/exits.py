@@ -35,6 +35,7 @@ from cri_shim.upkeep.events import Events
 log = logging.getLogger(__name__)
 
 KILLED = 128 + 9
+"""Exit code of a process that SIGKILL ended, as a shell has it: whoever sent the signal."""
 
 LIVING = (ContainerState.CREATED, ContainerState.RUNNING)
 
@@ -115,6 +116,7 @@ class Exits:
         before = self._store.view.containers.get(id_)
         if before is None or before.state not in LIVING:
             return
+        # Before the clean-up below, which takes away the cgroup that counts the OOM kills.
         reason = self._reason(before, exit_)
 
         def ended(now: Container) -> Container:
@@ -139,6 +141,7 @@ class Exits:
         started = self._starting.get(id_)
         if started is not None:
             await started.wait()
+        # Read only now: the start has just changed the record.
         container = self._store.view.containers.get(id_)
         if container is not None and container.state in LIVING:
             if container.log_path:
@@ -159,6 +162,7 @@ class Exits:
         if exit_.code == KILLED:
             kills, exists = self._cgroups.oom_kills, self._cgroups.exists
             killed = kills(container.cgroup) > container.oom_kills
+            # A cgroup that systemd has taken away counts nothing any more. conmon watched it.
             lost = exit_.oom and not container.oom_kills and not exists(container.cgroup)
             if killed or lost:
                 return "OOMKilled"
@@ -166,6 +170,8 @@ class Exits:
 
     async def _clean(self, container: Container) -> None:
         """Kill what outlived its first process in a shared PID namespace; drop runtime state."""
+        # The kernel kills all processes of a PID namespace with its first one (pid_namespaces(7)).
+        # Where that is the pod's init or the host's, children of the container would live on.
         if container.spec.security.namespaces.pid is not NamespaceMode.CONTAINER:
             await asyncio.to_thread(self._cgroups.kill, container.cgroup)
         try:

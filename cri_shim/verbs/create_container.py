@@ -69,6 +69,7 @@ async def create_container(
     async def make(stage: Stage) -> ContainerId:
         return await _make(ctx, sandbox, found, spec, config, restored, stage)
 
+    # What CRI calls the container until it has an id: kubelet's retry comes with the same.
     name = f"{sandbox.id}_{spec.name}_{spec.attempt}"
     what = f"create container {spec.name} of pod {sandbox.name}"
     return await ctx.container_operations.join(name, what, make)
@@ -94,6 +95,8 @@ async def _make(
     stage: Stage,
 ) -> ContainerId:
     container = _intent(ctx, sandbox, image, spec, config)
+    # The record names the images that will be mounted, and from now on nobody can remove them.
+    # After `kill -9` in any step recovery finds CREATING, and takes away what the step had made.
     async with ctx.locks.hold(container.id):
         ctx.store.add_container(container)
         try:
@@ -112,7 +115,8 @@ async def _make(
         )
     ctx.events.publish(container.id, container.sandbox_id, EventType.CREATED)
     if restored is not None:
-        running(ctx, container.id)
+        running(ctx, container.id)  # CRIU lets the processes go on within `create`
+    # After the record says CREATED: an exit that was seen before would find nothing to end.
     ctx.exits.watch(container)
     return container.id
 
@@ -141,6 +145,7 @@ def _intent(
 
 
 def _log_path(sandbox: Sandbox, spec: ContainerSpec) -> str:
+    # Without either kubelet wants no log; conmon then writes to nowhere.
     if not sandbox.spec.log_directory or not spec.log_path:
         return ""
     return f"{sandbox.spec.log_directory.rstrip('/')}/{spec.log_path}"
@@ -154,7 +159,12 @@ async def _steps(
     restored: Restored | None,
     stage: Stage,
 ) -> Container:
-    """Each step's result is in the record before the next begins: teardown needs no more."""
+    """Each step's result is in the record before the next begins: teardown needs no more.
+
+    Mounts first, because a dead file system is found out there, at no cost but time. The root
+    before the document, which needs the image's passwd for the user; labels after it, since they
+    depend on the merged options. conmon last: from there on a process may exist.
+    """
     spec = container.spec
     stage.enter("mounts")
     userns = user_namespace(ctx, sandbox)
@@ -180,6 +190,7 @@ async def _steps(
     stage.enter("runtime")
     launch = _launch(ctx, container, bundle, restored.images if restored else None)
     created = await conmon.create(launch, ctx.settings.create_timeout)
+    # Killed before this line, the OCI runtime's own record is what teardown finds the process by.
     return ctx.store.update_container(
         container.id,
         lambda now: dataclasses.replace(

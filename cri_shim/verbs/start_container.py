@@ -33,7 +33,9 @@ async def start_container(ctx: Context, id_: str) -> None:
 
 def _check(ctx: Context, container: Container) -> None:
     if not container.started_at:
-        target(ctx, container)  # who joins a namespace ends with it, and shall say so
+        # A container in another's PID namespace is killed with it, and then reads as exited: that
+        # its target has ended is the better reason to give.
+        target(ctx, container)
     if container.state is not ContainerState.CREATED:
         raise FailedPrecondition(
             f"container {container.name} is {container.state.value}: only a created one can start"

@@ -57,6 +57,7 @@ def _check_within_pod(
 ) -> None:
     """Within what the pod has; a quota and its period count together."""
     sandbox = ctx.store.view.sandboxes[container.sandbox_id]
+    # One of the two given alone changes the share all the same.
     changed = wanted
     if wanted.cpu_quota or wanted.cpu_period:
         quota, period = after.cpu_quota, after.cpu_period
@@ -68,6 +69,8 @@ def _check_within_pod(
 def _check_memory(ctx: Context, container: Container, wanted: LinuxResources) -> None:
     if wanted.memory_limit <= 0:
         return
+    # On cgroup v2 the kernel takes such a limit and kills until the rest fits. In-place resizing
+    # (KEP-1287) wants an error, and kubelet then tries again later.
     used = ctx.cgroups.memory(container.cgroup).usage
     if wanted.memory_limit < used:
         raise InvalidArgument(

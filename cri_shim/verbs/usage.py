@@ -88,6 +88,7 @@ class Usage:
         containers = [list(view.containers_of(s.id).values()) for s in sandboxes]
         groups = self._groups_of([c for of_pod in containers for c in of_pod])
         own = [self._pod_group(sandbox) for sandbox in sandboxes]
+        # With the containers' in one go: one hop to a thread for all, as the files are read in µs.
         groups.update({sandbox.id: group for sandbox, group in zip(sandboxes, own, strict=True)})
         read = await asyncio.to_thread(read_groups, groups)
         counts = await asyncio.to_thread(count_processes, own)
@@ -136,7 +137,7 @@ class Usage:
         running = [c for c in containers if c.state is ContainerState.RUNNING]
         for container in running:
             self._follow(container)
-        await self._layers.settle([c.id for c in running], FIRST_WALKS)
+        await self._layers.first_walks([c.id for c in running], FIRST_WALKS)
 
     async def _details(self, containers: Sequence[Container]) -> dict[str, Detail]:
         """Of those that run and can be read."""
@@ -165,12 +166,14 @@ class Usage:
         if container.id in self._groups:
             return
         group = self._groups[container.id] = Group(self._ctx.cgroups, container.cgroup)
+        # With what it has used so far: from zero, its first rate would be that of all its life.
         self._sampler.watch(container.id, group, time.monotonic_ns(), group.cpu_time() or 0)
         images, id_ = self._ctx.images, container.id
         self._layers.add(id_, str(images.mountpoint), lambda: images.writable_usage(id_))
 
     def _forget_gone(self) -> None:
         view = self._ctx.store.view
+        # Every call comes here; what is gone is looked for only where there must be something.
         if len(self._groups) <= len(view.containers) + len(view.sandboxes):
             return
         for key in list(self._groups):
