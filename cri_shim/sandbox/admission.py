@@ -47,8 +47,8 @@ async def admit(ctx: Context, sandbox: Sandbox) -> None:
 
 def check_grant(ctx: Context, sandbox: Sandbox) -> None:
     """ResourceExhausted where the pod's grant was taken back: nothing new may start in it."""
-    why = ctx.admission.revoked(_uid(sandbox))
-    if sandbox.admitted and why is not None:
+    why = ctx.admission.revoked(_uid(sandbox)) if sandbox.admitted else None
+    if why is not None:
         raise ResourceExhausted(f"pod {sandbox.name}: its grant was revoked: {why}")
 
 

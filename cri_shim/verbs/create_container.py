@@ -56,10 +56,10 @@ async def create_container(
     field; nothing is left behind then.
     """
     sandbox = _ready_sandbox(ctx, sandbox_id)
-    spec = in_pod(spec, sandbox, ctx.handlers.get(sandbox.handler))
+    handler = ctx.handlers.get(sandbox.handler)
+    spec = in_pod(spec, sandbox, handler)
+    check_least_memory(spec.resources, handler.kind, "config.linux.resources")
     parent = naming.pod_path(ctx.settings.driver, sandbox.cgroup)
-    kind = ctx.handlers.get(sandbox.handler).kind
-    check_least_memory(spec.resources, kind, "config.linux.resources")
     check_limits(ctx.cgroups, spec.resources, parent, "config.linux.resources")
     image = ctx.images.get(spec.image)
     if image is None:
