@@ -11,6 +11,7 @@ from cri_shim.model.sandbox import Sandbox
 
 R = TypeVar("R")
 
+# The intents are not shown (`store.view`), but the table has every state, so that none is missed.
 CONTAINER_STATES: Mapping[ContainerState, "cri.ContainerState"] = {
     ContainerState.CREATING: cri.CONTAINER_UNKNOWN,
     ContainerState.CREATED: cri.CONTAINER_CREATED,
@@ -68,6 +69,7 @@ def sandbox_status(sandbox: Sandbox) -> cri.PodSandboxStatus:
 
 
 def _container_image(container: Container) -> cri.ImageSpec:
+    # As the user wrote it: kubelet has already turned `image` into an id by the time it creates.
     name = container.spec.user_specified_image or container.image_name
     return cri.ImageSpec(image=name, user_specified_image=container.spec.user_specified_image)
 
@@ -79,6 +81,8 @@ def container_entry(container: Container) -> cri.Container:
         pod_sandbox_id=container.sandbox_id,
         metadata=cri.ContainerMetadata(name=container.spec.name, attempt=container.spec.attempt),
         image=_container_image(container),
+        # The id in both: kubelet's image garbage collector takes these for what is in use, and
+        # compares them with the ids of ListImages.
         image_ref=container.image_id,
         image_id=container.image_id,
         state=CONTAINER_STATES[container.state],
@@ -120,6 +124,7 @@ def container_status(container: Container) -> cri.ContainerStatus:
 
 def _mounts(container: Container, config: cri.ContainerConfig) -> list[cri.Mount]:
     """The mounts as asked for; image volumes also name the image they got."""
+    # From the message: the paths as the client wrote them.
     mounts = list(config.mounts)
     for mount, status in zip(mounts, container.mounts, strict=False):
         if status.image_id:
@@ -134,6 +139,7 @@ def _signal(name: str) -> str:
 
 
 def image_message(image: Image) -> cri.Image:
+    # For runAsNonRoot: kubelet refuses uid 0, and any name, which it cannot resolve to a number.
     uid, username = _image_user(image.config.user)
     return cri.Image(
         id=image.id,

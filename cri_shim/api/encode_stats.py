@@ -41,6 +41,8 @@ def _cpu(usage: GroupUsage, nano_cores: int | None) -> cri.CpuUsage:
     return cri.CpuUsage(
         timestamp=usage.at,
         usage_core_nano_seconds=_value(usage.cpu),
+        # Absent in the first second: kubelet then computes a rate of its own, where it would pass
+        # on a 0 to an autoscaler.
         usage_nano_cores=_value(nano_cores),
         psi=_psi(usage.pressure.cpu if usage.pressure else None),
     )
@@ -61,6 +63,7 @@ def _memory(usage: GroupUsage) -> cri.MemoryUsage:
 
 
 def _io(usage: GroupUsage) -> cri.IoUsage | None:
+    # Only stall times: CRI has no field for bytes or operations of a container.
     if usage.pressure is None:
         return None
     return cri.IoUsage(timestamp=usage.at, psi=_psi(usage.pressure.io))
@@ -127,6 +130,7 @@ class Entries:
             self._known = {id_: data for id_, data in self._known.items() if id_ in alive}
 
     def _entry(self, container: Container, usage: ContainerUsage) -> bytes:
+        # Labels and annotations are most of an entry, and a container's do not change.
         attributes = self._known.get(container.id)
         if attributes is None:
             message = cri.ContainerStats(attributes=_attributes(container))

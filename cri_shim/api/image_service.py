@@ -54,6 +54,8 @@ class ImageService:
             used_bytes=cri.UInt64Value(value=used),
             inodes_used=cri.UInt64Value(value=inodes),
         )
+        # Both lists: kubelet compares them to see whether writable layers lie on another disk than
+        # images (KEP-4191). Here they do not.
         return cri.ImageFsInfoResponse(image_filesystems=[usage], container_filesystems=[usage])
 
 

@@ -48,6 +48,7 @@ class UsageService:
         found = queries.containers(
             view, filter_.id, filter_.pod_sandbox_id, labels=filter_.label_selector
         )
+        # Here and not where a container goes: nobody has to tell the edge of it.
         self._entries.prune(view.containers.keys())
         return self._entries.encode(await self._usage.containers(found))
 
@@ -94,6 +95,7 @@ class UsageService:
 
     async def _metrics(self) -> list[bytes]:
         view = self._ctx.store.view
+        # Ready ones: a stopped pod's series would stay flat for as long as its record is kept.
         sandboxes = queries.sandboxes(view, ready=True)
         samples = await self._usage.samples(sandboxes)
         pods = [(s, [c for c in view.containers_of(s.id) if c in samples]) for s in sandboxes]

@@ -81,7 +81,7 @@ def _of_pod(ctx: Context, sandbox: Sandbox, chosen: Sequence[str]) -> list[Conta
         found = [c for c in every if c.state is ContainerState.RUNNING]
     if not found:
         raise FailedPrecondition(f"pod {sandbox.name} has no running container")
-    return list({c.id: c for c in found}.values())
+    return list({c.id: c for c in found}.values())  # one that was named twice is dumped once
 
 
 def _target(text: str, field: str) -> Path:
@@ -112,6 +112,7 @@ async def working_directory(ctx: Context) -> AsyncIterator[Path]:
 async def _dump(ctx: Context, container: Container, directory: Path, timeout: float) -> None:
     """All that the archive of one container holds, as files in `directory`."""
     handler = ctx.handlers.get(container.handler)
+    # Cheap and certain before anything is written or frozen.
     check_built_in(handler)
     images = directory / archive.IMAGES
     images.mkdir(mode=0o700)

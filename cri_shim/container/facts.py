@@ -60,6 +60,8 @@ def gather(
     privileged = spec.security.privileged
     # Read anew each time: device plugins write their specifications after the daemon's start.
     edits = _cdi_edits(spec, ctx.settings.cdi_dirs)
+    # Refusing would refuse every guaranteed pod (-997) where the daemon runs in a user namespace or
+    # without CAP_SYS_RESOURCE; the OCI runtime would fail on the write.
     if spec.resources.oom_score_adj < host.oom_floor:
         _tell_of_oom_floor(host.oom_floor)
     return Facts(
@@ -170,6 +172,7 @@ def _device(path: str, index: int, spec: ContainerSpec) -> ResolvedDevice:
 def _localhost_profile(profile: Profile | None) -> bytes | None:
     if profile is None or profile.kind is not ProfileKind.LOCALHOST:
         return None
+    # kubelet makes it absolute, below its own directory for profiles.
     if not profile.ref.startswith("/"):
         raise InvalidArgument(f"seccomp profile {profile.ref!r} is not an absolute path")
     try:
@@ -199,6 +202,8 @@ def _cdi_edits(spec: ContainerSpec, directories: tuple[str, ...]) -> Edits:
     names = requested(spec.cdi_devices, spec.annotations)
     if not names:
         return Edits()
+    # By name, since of two specifications of one device in a directory the order must be the same
+    # on each start; a later directory wins over an earlier one.
     documents = [
         (entry.path, files.read_bytes(entry.path) or b"")
         for directory in map(Path, directories)
@@ -207,6 +212,8 @@ def _cdi_edits(spec: ContainerSpec, directories: tuple[str, ...]) -> Edits:
         if entry.name.endswith((".json", ".yaml", ".yml"))
     ]
     edits = Catalog.build(directories, documents).resolve(names)
+    # Here, because the OCI runtime would say "no such file" and not which device wanted it: after
+    # an upgrade of a driver its old specification names libraries that have gone.
     for mount in edits.mounts:
         if mount.type in ("", "bind") and not os.path.exists(mount.host_path):
             raise InvalidArgument(

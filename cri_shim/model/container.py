@@ -97,7 +97,7 @@ class DeviceSpec:
     def from_cri(cls, message: cri.Device, where: str) -> "DeviceSpec":
         if not message.host_path.startswith("/"):
             raise InvalidArgument(f"{where}.host_path {message.host_path!r} is not absolute")
-        permissions = message.permissions or "rwm"
+        permissions = message.permissions or "rwm"  # read, write, mknod, as in the devices cgroup
         if set(permissions) - set("rwm"):
             raise InvalidArgument(f"{where}.permissions {permissions!r}: use letters of rwm")
         return cls(
@@ -136,6 +136,8 @@ class ContainerSpec:
     @classmethod
     def from_cri(cls, config: cri.ContainerConfig) -> "ContainerSpec":
         """Check every field; InvalidArgument names the first that is wrong."""
+        # Every field is looked at here, before anything is made: a retry of what can never succeed
+        # must cost nothing and always say the same.
         if config.HasField("windows"):
             raise InvalidArgument("config.windows is set: this node runs Linux containers")
         if not config.metadata.name:
@@ -242,6 +244,7 @@ class Container:
     exit_code: int = 0
     reason: str = ""
     message: str = ""
+    # Numbers of processes are used again within minutes on a busy host, so each has its start time.
     pid: int = 0
     pid_start: int = 0
     conmon_pid: int = 0

@@ -88,6 +88,7 @@ def _swap_limit(memory: Memory, v2: bool) -> int | None:
 
 def read_filesystem(layer: LayerUsage) -> Filesystem | None:
     """The filesystem of a layer; None where its mount point is gone."""
+    # Of the daemon's own root, so no dead server can be behind it.
     try:
         stat = os.statvfs(layer.mountpoint)
         number = os.stat(layer.mountpoint).st_dev
@@ -124,6 +125,7 @@ def read_processes(pids: Iterable[int]) -> Processes:
 
 
 def _descriptors(directory: str) -> list[str]:
+    # A process with 100,000 descriptors makes this slow: it runs in a thread, and only for metrics.
     found = []
     try:
         for name in os.listdir(directory):

@@ -186,6 +186,7 @@ class Store:
         sandboxes: dict[SandboxId, Sandbox] = {}
         containers: dict[ContainerId, Container] = {}
         by_sandbox: dict[SandboxId, dict[ContainerId, Container]] = {}
+        # Decoded once, at the start; from then on the view is what everybody reads.
         for row in self._db.execute("SELECT id, state, document, config FROM sandboxes"):
             try:
                 sandboxes[row[0]] = sandbox_from(*row)

@@ -133,6 +133,8 @@ class Exits:
 
         container = self._store.update_container(id_, ended)
         self._events.publish(container.id, container.sandbox_id, EventType.STOPPED)
+        # In the background: `delete` is another process to start, and a client that waits for the
+        # exit needs none of what it does.
         task = self._tasks.start(self._clean(container), f"clean-up of {container.id[:12]}")
         self._cleaning[id_] = task
         task.add_done_callback(lambda _: self._cleaning.pop(id_, None))
@@ -147,6 +149,8 @@ class Exits:
             if container.log_path:
                 await asyncio.to_thread(logs.seal, Path(container.log_path))
             self.record(id_, exit_)
+        # Also where nothing was recorded: whoever waits for an end that was recorded before would
+        # wait for ever.
         future = self._waiting.pop(id_, None)
         if future is not None and not future.done():
             future.set_result(None)

@@ -76,6 +76,8 @@ async def create_container(
 
 
 def _ready_sandbox(ctx: Context, id_: str) -> Sandbox:
+    # Asked twice: at the start, and again before CREATED, for a create may take minutes and the pod
+    # may have begun to stop. After that a stop finds the container in its list.
     sandbox = ctx.store.view.sandbox(id_)
     if sandbox.state is not SandboxState.READY:
         raise FailedPrecondition(

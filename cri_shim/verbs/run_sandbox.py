@@ -33,6 +33,8 @@ async def run_sandbox(ctx: Context, spec: SandboxSpec, config: bytes) -> Sandbox
     async def make(stage: Stage) -> SandboxId:
         return await _make(ctx, spec, config, stage)
 
+    # kubelet gives up after two minutes and comes again with the same four names (see
+    # `SandboxMetadata`): it then gets the pod that is in the making, and not "exists already".
     what = f"run pod {spec.metadata}"
     return await ctx.sandbox_operations.join(spec.metadata.unique, what, make)
 
@@ -99,6 +101,7 @@ async def _steps(ctx: Context, sandbox: Sandbox, stage: Stage) -> None:
 
 async def _together(*steps: Awaitable[None]) -> None:
     """All of them to their end, then the first error: an undo finds nothing still in the making."""
+    # A plain gather would raise with the first error and leave the others running.
     for ended in await asyncio.gather(*steps, return_exceptions=True):
         if isinstance(ended, BaseException):
             raise ended

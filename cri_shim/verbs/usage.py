@@ -15,7 +15,7 @@ from cri_shim.model.sandbox import Sandbox
 from cri_shim.stats import network
 from cri_shim.stats.detail import Detail, read_detail
 from cri_shim.stats.group import Group
-from cri_shim.stats.layers import Layers
+from cri_shim.stats.layers import Layers, measure_directory
 from cri_shim.stats.metrics import POD, Sample, Subject, container_samples, pod_samples
 from cri_shim.stats.reading import container_usage, count_processes, pod_usage, read_groups
 from cri_shim.stats.sampler import Sampler
@@ -50,6 +50,7 @@ class Usage:
         if container.state is not ContainerState.RUNNING:
             return None
         self._follow(container)
+        # One container may be waited for; a list must not wait for hundreds of walks.
         await self._layers.get(container.id)
         return next((usage for _, usage in await self.containers([container])), None)
 
@@ -83,6 +84,8 @@ class Usage:
 
     async def pods(self, sandboxes: Sequence[Sandbox]) -> list[UsedPod]:
         """Every pod with its usage and that of its running containers."""
+        # One thread visits every pod's network namespace; to enter one and come back for each would
+        # cost a thread each.
         traffic = await self._traffic(sandboxes)
         view = self._ctx.store.view
         containers = [list(view.containers_of(s.id).values()) for s in sandboxes]
@@ -169,7 +172,8 @@ class Usage:
         # With what it has used so far: from zero, its first rate would be that of all its life.
         self._sampler.watch(container.id, group, time.monotonic_ns(), group.cpu_time() or 0)
         images, id_ = self._ctx.images, container.id
-        self._layers.add(id_, str(images.mountpoint), lambda: images.writable_usage(id_))
+        written = str(images.written(id_))
+        self._layers.add(id_, str(images.mountpoint), lambda: measure_directory(written))
 
     def _forget_gone(self) -> None:
         view = self._ctx.store.view

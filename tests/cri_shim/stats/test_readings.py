@@ -28,7 +28,7 @@ from cri_shim.stats.network import parse
 from cri_shim.stats.reading import container_usage, count_processes, pod_usage, read_groups
 from cri_shim.stats.sampler import Sampler
 from cri_shim.stats.series import Kind
-from cri_shim.stats.usage import U64, ContainerUsage, GroupUsage, LayerUsage, u64
+from cri_shim.stats.usage import U64, LayerUsage, swap_available, u64
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "stats" / "cadvisor_names.txt"
 SUBJECT = Subject("/kubepods/pod1/c", "c", "busybox", "default", "web", "main")
@@ -230,7 +230,7 @@ def test_a_group_of_v2(v2: Cgroups) -> None:
     assert usage.memory.available == 1_100_000
     assert usage.pressure is not None
     assert usage.pressure.cpu.some == Stall(1.5, 0.25, 0.0, 3_000_000_000)
-    assert ContainerUsage(usage).swap_available == 4096
+    assert swap_available(usage.memory) == 4096
 
 
 def test_all_names_on_v2(v2: Cgroups) -> None:
@@ -258,7 +258,7 @@ def test_pressure_that_is_switched_off(v2: Cgroups, tmp_path: Path) -> None:
 
 
 def test_swap_without_limit() -> None:
-    assert ContainerUsage(GroupUsage(0, 0, Memory())).swap_available is None
+    assert swap_available(Memory()) is None
 
 
 def test_processes_that_are_gone() -> None:
