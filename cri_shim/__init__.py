@@ -1,7 +1,9 @@
 """cri-shim: a CRI runtime.v1 server over an OCI runtime and conmon.
 
-Floors, top to bottom: the edges (`api`, `streaming`), the verbs (`pods`), what the verbs drive
-(`images`, `network`, `runtime`, `stats`, `admission`, `store`), pure documents and protocols
-(`oci`, `wire`), plain values (`model`), Linux (`host`), generated stubs (`pb`). Imports point
-down; only `daemon` builds things and passes them in.
+Layers, top to bottom: the edges (`api`, `streaming`), the verbs (`verbs`, `checkpoint`; `recovery`
+finishes what they began), what pods and containers consist of (`container`, `sandbox`), what goes
+on beside the calls (`upkeep`), what all of these drive (`images`, `network`, `runtime`, `stats`,
+`admission`, `store`), pure documents and protocols (`oci`, `wire`), plain values (`model`). Imports
+point down, packages on one layer do not see each other, and only `daemon` builds things and passes
+them in. Linux and the generated stubs are in `berth`.
 """

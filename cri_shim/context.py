@@ -8,6 +8,7 @@ from berth.linux.cgroups.hierarchy import Cgroups
 from berth.linux.cgroups.naming import Driver
 from berth.linux.tasks import Tasks
 from cri_shim.admission.contract import Admission
+from cri_shim.images.locks import NamedLocks
 from cri_shim.images.service import Images
 from cri_shim.model.ids import ContainerId, SandboxId
 from cri_shim.network.pod import PodNetwork
@@ -29,7 +30,7 @@ class Settings:
     create_timeout: float
     """Seconds for the OCI runtime to make a container."""
     mount_timeout: float
-    """Seconds for the file system of a mount's source to answer."""
+    """Seconds for the file system of a mount's source to respond."""
     apparmor_profile: str
     """RuntimeDefault where the host has AppArmor; empty for none."""
     cdi_dirs: tuple[str, ...]
@@ -55,5 +56,11 @@ class Context:
     clock: Callable[[], int]
     """Unix nanoseconds."""
     process_documents: ProcessDocuments
+    locks: NamedLocks
+    """By id of a pod or container: one call at a time makes, changes or takes away what it names.
+
+    A call looks at the record only once it has the lock: who held it may have done the work. Order:
+    a pod's lock before those of its containers, and theirs before that of a grant.
+    """
     sandbox_operations: Operations[SandboxId]
     container_operations: Operations[ContainerId]

@@ -7,6 +7,7 @@ finds the truth.
 import asyncio
 import contextlib
 import dataclasses
+import gc
 import logging
 import signal
 import sys
@@ -35,6 +36,7 @@ from cri_shim.api.stream_service import StreamService
 from cri_shim.api.usage_service import UsageService
 from cri_shim.config import Config, HandlerConfig
 from cri_shim.context import Context, Settings
+from cri_shim.images.locks import NamedLocks
 from cri_shim.images.service import Images
 from cri_shim.images.service import Settings as ImageSettings
 from cri_shim.network import choice
@@ -51,7 +53,7 @@ from cri_shim.streaming.server import StreamingServer
 from cri_shim.upkeep.events import Events
 from cri_shim.upkeep.exits import Exits
 from cri_shim.upkeep.stops import Stops
-from cri_shim.verbs.streams import Sessions
+from cri_shim.verbs.streams import Streams
 from cri_shim.verbs.usage import Usage
 
 log = logging.getLogger("cri_shim")
@@ -75,18 +77,26 @@ async def serve(config: Config) -> int:
         loop.add_signal_handler(sig, stop.set)
     async with contextlib.AsyncExitStack() as stack:
         ctx = await build(config, stack)
+        # Before the sockets: kubelet's first list after a restart must show what really runs, or it
+        # would start pods a second time.
         await recover(ctx)
         ctx.tasks.start(finish_teardowns(ctx), "unfinished teardowns")
         ctx.tasks.start(_look_after_network(ctx), "network check")
+        # What a conmon that died leaves behind is adopted by the nearest subreaper: this daemon.
         ctx.tasks.start(reaping.Orphans().run(ORPHANS), "orphans")
-        sessions = Sessions(ctx)
-        streaming = _streaming(config, sessions)
+        streams = Streams(ctx)
+        streaming = _streaming(config, streams)
         await streaming.start()
         stack.push_async_callback(streaming.close)
-        socket = _server(config, ctx, sessions, Links(streaming))
+        socket = _server(config, ctx, streams, Links(streaming))
         await socket.start()
         stack.push_async_callback(socket.stop, GRACE)
+        # What is there now stays for good. A full collection that looks at all of it, modules and
+        # generated messages included, holds the event loop for some 50 ms.
+        gc.collect()
+        gc.freeze()
         log.info("serving on %s", config.listen)
+        # Type=notify: what is ordered after this unit, kubelet above all, finds the socket there.
         sdnotify.notify("READY=1")
         await stop.wait()
         sdnotify.notify("STOPPING=1")
@@ -104,19 +114,23 @@ def _log_to_stderr(level: str) -> None:
 
 async def build(config: Config, stack: contextlib.AsyncExitStack) -> Context:
     """All that the verbs work with; `stack` takes it down again, in reverse."""
+    # Before anything is touched: two daemons over one state would each undo the other's creates.
     refuse_if_served(Path(config.listen))
     state, root = Path(config.state), Path(config.root)
+    # 0711: root of a pod's user namespace passes them on the way to its root directory.
     for directory in (state, root):
         directory.mkdir(parents=True, exist_ok=True, mode=0o711)
     directories = Directories(state)
+    # The host. Programs need a mount without noexec, whatever /run is mounted with; a subreaper
+    # must be one before the first process is started.
     stack.enter_context(program_directory(directories.programs))
     reaping.become_subreaper()
+    cgroups = detect()
+    # The records. Tasks end before the store closes, since the stack goes in reverse.
     tasks = await stack.enter_async_context(Tasks())
     store = Store(root / "state.db")
     stack.callback(store.close)
-    watcher = ExitWatcher(tasks)
-    stack.callback(watcher.close)
-    cgroups = detect()
+    # What the verbs drive.
     images = _images(config, store, tasks)
     stack.push_async_callback(images.close)
     lease, attachment, cluster = map(store.documents, ("lease", "attachment", "cluster"))
@@ -124,7 +138,10 @@ async def build(config: Config, stack: contextlib.AsyncExitStack) -> Context:
     network = choice.build(table, lease, attachment, tasks, cluster)
     stack.push_async_callback(network.close)
     handlers = await _handlers(config, directories, await asyncio.to_thread(images.maps_ids))
-    events = Events(time.time_ns, lambda: store.view)
+    # What goes on beside the calls.
+    watcher = ExitWatcher(tasks)
+    stack.callback(watcher.close)
+    events = Events(time.time_ns, store)
     exits = Exits(store, watcher, tasks, events, cgroups, handlers, directories)
     return Context(
         store=store,
@@ -149,6 +166,7 @@ async def build(config: Config, stack: contextlib.AsyncExitStack) -> Context:
         boot=boot_id(),
         clock=time.time_ns,
         process_documents=ProcessDocuments(),
+        locks=NamedLocks(),
         sandbox_operations=Operations(tasks),
         container_operations=Operations(tasks),
     )
@@ -181,10 +199,12 @@ def _images_in_use(store: Store) -> Mapping[str, str]:
 
 
 async def _handlers(config: Config, directories: Directories, maps_ids: bool) -> Handlers:
-    """Each configured handler, tried on this host; a broken one stops the daemon with its words.
+    """Each configured handler, tried on this host; a broken one stops the daemon with its message.
 
     Without `maps_ids` none has user namespaces, whatever the binary can do.
     """
+    # By making a container with it, not by its version: seccomp, cgroups and namespaces of this
+    # host decide what works, and a node that cannot run pods should fail here.
     systemd = choose_driver(config.cgroup_driver).value == "systemd"
     scratch = directories.programs / "probe"
     scratch.mkdir(exist_ok=True, mode=0o700)
@@ -206,11 +226,11 @@ async def _handlers(config: Config, directories: Directories, maps_ids: bool) ->
     return Handlers(found, config.runtime.default)
 
 
-def _streaming(config: Config, sessions: Sessions) -> StreamingServer:
+def _streaming(config: Config, streams: Streams) -> StreamingServer:
     host, _, port = config.streaming.listen.rpartition(":")
     certificate, key = config.streaming.tls_cert, config.streaming.tls_key
     return StreamingServer(
-        sessions,
+        streams,
         host.strip("[]"),
         int(port),
         Path(certificate) if certificate else None,
@@ -220,6 +240,7 @@ def _streaming(config: Config, sessions: Sessions) -> StreamingServer:
 
 async def _look_after_network(ctx: Context) -> None:
     """Put right what others undo (a firewall reload), and know why the network is not ready."""
+    # Polled: neither nftables nor a CNI directory tells in a way that all hosts have.
     while True:
         try:
             await ctx.network.check()
@@ -228,14 +249,14 @@ async def _look_after_network(ctx: Context) -> None:
         await asyncio.sleep(NETWORK_CHECK)
 
 
-def _server(config: Config, ctx: Context, sessions: Sessions, links: Links) -> server.Server:
+def _server(config: Config, ctx: Context, streams: Streams, urls: Links) -> server.Server:
     status = Status(ctx, configuration.render(config))
     services = [
         server.handlers(
             cri.DESCRIPTOR.services_by_name["RuntimeService"],
             RuntimeService(ctx, status),
             UsageService(ctx, Usage(ctx)),
-            StreamService(ctx, sessions, links),
+            StreamService(ctx, streams, urls),
         ),
         server.handlers(cri.DESCRIPTOR.services_by_name["ImageService"], ImageService(ctx)),
         server.handlers(shim.DESCRIPTOR.services_by_name["Shim"], ShimService(ctx)),

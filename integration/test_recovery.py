@@ -12,6 +12,7 @@ from pathlib import Path
 import grpc
 import pytest
 
+from berth.linux import mounts
 from berth.pb import runtime_v1_pb2 as cri
 from tests.support import pods
 from tests.support.shim import BIN, Shim, running
@@ -149,3 +150,19 @@ def _check(shim: Shim, seen: dict[str, str], where: str) -> None:
     pod_id = pods.run_pod(shim, retry)
     pods.run_container(shim, pod_id, pods.container_config(IMAGE), retry)
     shim.runtime.RemovePodSandbox(cri.RemovePodSandboxRequest(pod_sandbox_id=pod_id))
+
+
+def test_what_resisted_its_removal_goes_once_it_can(shim: Shim) -> None:
+    """No client sees it any more, so the daemon itself has to come back to it."""
+    shim.stop()
+    shim.program = (sys.executable, "-m", "tests.support.eager_retry")
+    shim.start()
+    pod = pods.run_pod(shim)
+    busy = shim.state / "pods" / pod / "busy"
+    busy.mkdir()
+    mounts.tmpfs(str(busy), 1 << 16, 0o700)
+    with pytest.raises(grpc.RpcError):
+        shim.runtime.RemovePodSandbox(cri.RemovePodSandboxRequest(pod_sandbox_id=pod))
+    assert list(shim.runtime.ListPodSandbox(cri.ListPodSandboxRequest()).items) == []
+    mounts.unmount(busy)
+    pods.until(lambda: shim.leftovers() == [], "the pod's directory is gone")

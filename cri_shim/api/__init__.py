@@ -1,5 +1,7 @@
-"""The CRI edge: decode a request, run one verb, encode the answer.
+"""The gRPC edge: decode a request, run one verb, encode the response.
 
-Here: the two gRPC services, the one table from error class to gRPC code, interceptors.
-Not here: what a verb does (`pods`), what a field means (`model`).
+Here: `runtime.v1` and the shim's own service, the one table from error class to gRPC code, and the
+log line around every call. RuntimeService has 40 methods and three files: calls about one pod or
+container (`runtime_service`), usage (`usage_service`), and streams (`stream_service`).
+Not here: what a verb does (`verbs`), what a field means (`model`).
 """

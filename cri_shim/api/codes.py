@@ -13,6 +13,8 @@ from berth.base import errors
 
 log = logging.getLogger("cri_shim.api")
 
+# RuntimeFailure is UNKNOWN, as a plain error is in runtimes written in Go. kubelet tells few codes
+# apart (NotFound, DeadlineExceeded, Unimplemented) and repeats everything else.
 CODES: dict[type[errors.BerthError], grpc.StatusCode] = {
     errors.InvalidArgument: grpc.StatusCode.INVALID_ARGUMENT,
     errors.NotFound: grpc.StatusCode.NOT_FOUND,
@@ -43,6 +45,7 @@ def status_of(error: Exception) -> tuple[grpc.StatusCode, str]:
     if isinstance(error, errors.BerthError):
         kind = next(cls for cls in type(error).__mro__ if cls in CODES)
         return CODES[kind], str(error)
+    # The kernel's words with the file: without it "Permission denied" says nothing.
     if isinstance(error, OSError):
         return grpc.StatusCode.UNKNOWN, f"{error.strerror or error}: {error.filename or 'host'}"
     return (
@@ -58,15 +61,17 @@ def edge(name: str, verb: Verb) -> Method:
     async def method(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
         began = time.perf_counter()
         try:
-            answer = await verb(_sound(request))
+            response = await verb(_sound(request))
         except asyncio.CancelledError:
+            # gRPC cancels the handler when its client gives up. Creates, and stops of containers,
+            # run in tasks of their own and go on; the retry joins them.
             log.info("%s: client left after %.1f ms", name, (time.perf_counter() - began) * 1e3)
             raise
         except Exception as error:
             await refuse(name, error, began, context)
             raise  # not reached: refuse aborts the call
         log.log(level, "%s: %.1f ms", name, (time.perf_counter() - began) * 1e3)
-        return answer
+        return response
 
     return method
 
@@ -91,7 +96,7 @@ async def refuse(
 
 
 def stream_edge(name: str, verb: Callable[[Any], AsyncGenerator[Any, None]]) -> Any:
-    """Wrap a verb that answers many messages.
+    """Wrap a verb that returns many messages.
 
     A None among them is no message: it sends the response's headers, so that the client knows that
     the verb has begun. A client that leaves, even while it is written to, ends the verb at once.
@@ -102,12 +107,14 @@ def stream_edge(name: str, verb: Callable[[Any], AsyncGenerator[Any, None]]) -> 
     ) -> AsyncIterator[Any]:
         began = time.perf_counter()
         try:
-            async with contextlib.aclosing(verb(_sound(request))) as answers:
-                async for answer in answers:
-                    if answer is None:
+            # Closed here and now: a generator that is left to the collector ends its subscription
+            # at some later time, and its queue fills until then.
+            async with contextlib.aclosing(verb(_sound(request))) as responses:
+                async for response in responses:
+                    if response is None:
                         await context.send_initial_metadata(())
                     else:
-                        yield answer
+                        yield response
         except asyncio.CancelledError:
             log.debug("%s: client left", name)
             raise

@@ -11,6 +11,7 @@ from cri_shim.model.sandbox import Sandbox
 
 R = TypeVar("R")
 
+# The intents are not shown (`store.view`), but the table has every state, so that none is missed.
 CONTAINER_STATES: Mapping[ContainerState, "cri.ContainerState"] = {
     ContainerState.CREATING: cri.CONTAINER_UNKNOWN,
     ContainerState.CREATED: cri.CONTAINER_CREATED,
@@ -46,8 +47,10 @@ def sandbox_entry(sandbox: Sandbox) -> cri.PodSandbox:
 
 
 def sandbox_status(sandbox: Sandbox) -> cri.PodSandboxStatus:
+    # From the message as it came: kubelet compares these with what it asked for.
     config = cri.PodSandboxConfig.FromString(sandbox.config)
     options = config.linux.security_context.namespace_options
+    # A pod on the host's network has no addresses here: kubelet fills in the node's own.
     network = None
     if sandbox.ips:
         more = [cri.PodIP(ip=ip) for ip in sandbox.ips[1:]]
@@ -66,6 +69,7 @@ def sandbox_status(sandbox: Sandbox) -> cri.PodSandboxStatus:
 
 
 def _container_image(container: Container) -> cri.ImageSpec:
+    # As the user wrote it: kubelet has already turned `image` into an id by the time it creates.
     name = container.spec.user_specified_image or container.image_name
     return cri.ImageSpec(image=name, user_specified_image=container.spec.user_specified_image)
 
@@ -77,6 +81,8 @@ def container_entry(container: Container) -> cri.Container:
         pod_sandbox_id=container.sandbox_id,
         metadata=cri.ContainerMetadata(name=container.spec.name, attempt=container.spec.attempt),
         image=_container_image(container),
+        # The id in both: kubelet's image garbage collector takes these for what is in use, and
+        # compares them with the ids of ListImages.
         image_ref=container.image_id,
         image_id=container.image_id,
         state=CONTAINER_STATES[container.state],
@@ -118,6 +124,7 @@ def container_status(container: Container) -> cri.ContainerStatus:
 
 def _mounts(container: Container, config: cri.ContainerConfig) -> list[cri.Mount]:
     """The mounts as asked for; image volumes also name the image they got."""
+    # From the message: the paths as the client wrote them.
     mounts = list(config.mounts)
     for mount, status in zip(mounts, container.mounts, strict=False):
         if status.image_id:
@@ -132,6 +139,7 @@ def _signal(name: str) -> str:
 
 
 def image_message(image: Image) -> cri.Image:
+    # For runAsNonRoot: kubelet refuses uid 0, and any name, which it cannot resolve to a number.
     uid, username = _image_user(image.config.user)
     return cri.Image(
         id=image.id,
@@ -176,6 +184,7 @@ class Cache:
             self._entries = {k: v for k, v in self._entries.items() if k in alive}
 
     def _entry(self, id_: str, record: R, encode: Callable[[R], bytes]) -> bytes:
+        # By identity: a record is immutable, and a change makes another object.
         kept = self._entries.get(id_)
         if kept is not None and kept[0] is record:
             return kept[1]

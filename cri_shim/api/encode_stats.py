@@ -1,6 +1,6 @@
 """Usage to CRI messages."""
 
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 
 from berth.linux.cgroups.readings import Stall, Stalls
 from berth.pb import runtime_v1_pb2 as cri
@@ -41,6 +41,8 @@ def _cpu(usage: GroupUsage, nano_cores: int | None) -> cri.CpuUsage:
     return cri.CpuUsage(
         timestamp=usage.at,
         usage_core_nano_seconds=_value(usage.cpu),
+        # Absent in the first second: kubelet then computes a rate of its own, where it would pass
+        # on a 0 to an autoscaler.
         usage_nano_cores=_value(nano_cores),
         psi=_psi(usage.pressure.cpu if usage.pressure else None),
     )
@@ -61,6 +63,7 @@ def _memory(usage: GroupUsage) -> cri.MemoryUsage:
 
 
 def _io(usage: GroupUsage) -> cri.IoUsage | None:
+    # Only stall times: CRI has no field for bytes or operations of a container.
     if usage.pressure is None:
         return None
     return cri.IoUsage(timestamp=usage.at, psi=_psi(usage.pressure.io))
@@ -127,15 +130,17 @@ class Entries:
             self._known = {id_: data for id_, data in self._known.items() if id_ in alive}
 
     def _entry(self, container: Container, usage: ContainerUsage) -> bytes:
+        # Labels and annotations are most of an entry, and a container's do not change.
         attributes = self._known.get(container.id)
         if attributes is None:
             message = cri.ContainerStats(attributes=_attributes(container))
             attributes = self._known[container.id] = message.SerializeToString()
         # Encodings of a message's parts, one after another, are an encoding of the message.
         data = attributes + _numbers(usage).SerializeToString()
-        return b"\x0a" + _varint(len(data)) + data
+        return b"\x0a" + _varint(len(data)) + data  # field 1, wire type 2: length-delimited
 
 
+# Encoding by hand, in three lines, what protobuf would only encode as a part of its message.
 def _varint(number: int) -> bytes:
     found = bytearray()
     while number > 0x7F:
@@ -171,6 +176,14 @@ def sandbox_stats(
     )
 
 
+def sandbox_stats_entry(
+    sandbox: Sandbox, usage: PodUsage, containers: Sequence[tuple[Container, ContainerUsage]]
+) -> bytes:
+    """One entry of ListPodSandboxStats, encoded."""
+    stats = sandbox_stats(sandbox, usage, containers)
+    return bytes(cri.ListPodSandboxStatsResponse(stats=[stats]).SerializeToString())
+
+
 def _network(usage: NetworkUsage | None) -> cri.NetworkUsage | None:
     if usage is None:
         return None
@@ -197,7 +210,24 @@ def descriptor(descriptor: Descriptor) -> cri.MetricDescriptor:
     )
 
 
-def metric(sample: Sample) -> cri.Metric:
+def metrics_entry(
+    sandbox: Sandbox,
+    containers: Iterable[ContainerId],
+    samples: Mapping[str, Sequence[Sample]],
+) -> bytes:
+    """One entry of ListPodSandboxMetrics, encoded; `samples` by the id of pod or container."""
+    pod = cri.PodSandboxMetrics(
+        pod_sandbox_id=sandbox.id,
+        metrics=[_metric(s) for s in samples.get(sandbox.id, ())],
+        container_metrics=[
+            cri.ContainerMetrics(container_id=id_, metrics=[_metric(s) for s in samples[id_]])
+            for id_ in containers
+        ],
+    )
+    return bytes(cri.ListPodSandboxMetricsResponse(pod_metrics=[pod]).SerializeToString())
+
+
+def _metric(sample: Sample) -> cri.Metric:
     return cri.Metric(
         name=sample.name,
         timestamp=sample.at,

@@ -33,7 +33,7 @@ class ImageService:
         return [encode.image_message(i) for i in images]
 
     async def ImageStatus(self, request: cri.ImageStatusRequest) -> cri.ImageStatusResponse:
-        """A missing image is an empty answer, not an error."""
+        """A missing image is an empty response, not an error: kubelet asks so before each pull."""
         image = self._images.get(_reference(request.image))
         return cri.ImageStatusResponse(image=encode.image_message(image) if image else None)
 
@@ -54,6 +54,8 @@ class ImageService:
             used_bytes=cri.UInt64Value(value=used),
             inodes_used=cri.UInt64Value(value=inodes),
         )
+        # Both lists: kubelet compares them to see whether writable layers lie on another disk than
+        # images (KEP-4191). Here they do not.
         return cri.ImageFsInfoResponse(image_filesystems=[usage], container_filesystems=[usage])
 
 

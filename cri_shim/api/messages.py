@@ -20,6 +20,7 @@ def container_state(filter_: cri.ContainerFilter) -> ContainerState | None:
     """The state asked for; None where none is. CONTAINER_UNKNOWN is a state nothing is in."""
     if not filter_.HasField("state"):
         return None
+    # CREATING matches none that is shown, where None would match every one.
     return STATES.get(filter_.state.state, ContainerState.CREATING)
 
 
@@ -37,6 +38,10 @@ def required(text: str, field: str) -> str:
 
 
 def chunks(items: Sequence[T], size: int = 100) -> Iterator[Sequence[T]]:
-    """The items in pieces, one message each."""
+    """The items in pieces, one message each.
+
+    Streams exist for lists that are larger than what a client takes in one message (kubelet: 16
+    MiB); a hundred entries are far below that.
+    """
     for begin in range(0, len(items), size):
         yield items[begin : begin + size]

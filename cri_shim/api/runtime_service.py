@@ -28,7 +28,7 @@ from cri_shim.verbs.update_resources import update_container, update_sandbox
 
 
 class RuntimeService:
-    """Method names are the protocol's; a method that is absent is answered UNIMPLEMENTED."""
+    """Method names are the protocol's; gRPC returns UNIMPLEMENTED for one that is absent."""
 
     def __init__(self, ctx: Context, status: Status) -> None:
         self._ctx = ctx
@@ -39,7 +39,7 @@ class RuntimeService:
         return self._status.version()
 
     async def Status(self, request: cri.StatusRequest) -> cri.StatusResponse:
-        return await self._status.answer(request.verbose)
+        return self._status.status(request.verbose)
 
     async def RuntimeConfig(self, request: cri.RuntimeConfigRequest) -> cri.RuntimeConfigResponse:
         return self._status.runtime_config()
@@ -47,11 +47,15 @@ class RuntimeService:
     async def UpdateRuntimeConfig(
         self, request: cri.UpdateRuntimeConfigRequest
     ) -> cri.UpdateRuntimeConfigResponse:
+        # From the Node object, once the control plane has given the node a range. A network whose
+        # ranges are configured on this host does not use it.
         if cidr := request.runtime_config.network_config.pod_cidr:
             await self._ctx.network.use_pod_cidr(cidr)
         return cri.UpdateRuntimeConfigResponse()
 
     async def RunPodSandbox(self, request: cri.RunPodSandboxRequest) -> cri.RunPodSandboxResponse:
+        # The message is kept as it came: Status returns parts of it, and after a restart the spec
+        # is decoded from it again, so that there is one way from CRI to a spec.
         spec = SandboxSpec.from_cri(request.config, request.runtime_handler)
         id_ = await run_sandbox(self._ctx, spec, request.config.SerializeToString())
         return cri.RunPodSandboxResponse(pod_sandbox_id=id_)
@@ -74,6 +78,7 @@ class RuntimeService:
         view = self._ctx.store.view
         sandbox = queries.sandbox(view, required(request.pod_sandbox_id, "pod_sandbox_id"))
         containers = queries.containers(view, sandbox_id=sandbox.id)
+        # For `crictl inspectp`; kubelet's own calls are not verbose.
         info = {
             "network": json.dumps(dict(sandbox.network)),
             "netns": sandbox.netns,
@@ -83,12 +88,15 @@ class RuntimeService:
         return cri.PodSandboxStatusResponse(
             status=encode.sandbox_status(sandbox),
             info=info if request.verbose else None,
+            # With these and the time kubelet's evented PLEG needs no call for each container
+            # (KEP-3386).
             containers_statuses=[encode.container_status(c) for c in containers],
             timestamp=self._ctx.clock(),
         )
 
     async def ListPodSandbox(self, request: cri.ListPodSandboxRequest) -> bytes:
         view, f = self._ctx.store.view, request.filter
+        # Both lists use the cache; kubelet calls both every second, so one that prunes is enough.
         self._cache.prune((view.sandboxes, view.containers))
         return self._cache.sandboxes(
             queries.sandboxes(view, f.id, messages.ready(f), f.label_selector)
@@ -110,6 +118,7 @@ class RuntimeService:
         return cri.StartContainerResponse()
 
     async def StopContainer(self, request: cri.StopContainerRequest) -> cri.StopContainerResponse:
+        # Seconds; 0 is SIGKILL at once, which kubelet asks for when it forces a deletion.
         id_ = required(request.container_id, "container_id")
         await stop_container(self._ctx, id_, float(request.timeout))
         return cri.StopContainerResponse()
@@ -152,6 +161,8 @@ class RuntimeService:
     async def UpdatePodSandboxResources(
         self, request: cri.UpdatePodSandboxResourcesRequest
     ) -> cri.UpdatePodSandboxResourcesResponse:
+        # Nothing is applied: the pod's cgroup is kubelet's, which has written the limits itself and
+        # tells them for the record (and for NRI plugins).
         overhead = LinuxResources.from_cri(request.overhead, "overhead")
         resources = LinuxResources.from_cri(request.resources, "resources")
         id_ = required(request.pod_sandbox_id, "pod_sandbox_id")
@@ -180,6 +191,7 @@ class RuntimeService:
         return cri.CheckpointPodResponse()
 
     async def RestorePod(self, request: cri.RestorePodRequest) -> cri.RestorePodResponse:
+        # First: on a host without CRIU that is the answer, whatever else may be wrong.
         await restore.check_host(self._ctx, request.runtime_handler)
         if request.options:
             raise InvalidArgument(f"options {sorted(request.options)} are not known: give none")

@@ -14,9 +14,9 @@ from berth.base.grpc_server import UnixServer
 from cri_shim.api.codes import edge, stream_edge
 
 
-def serialize(answer: Any) -> bytes:
+def serialize(response: Any) -> bytes:
     """Lists come encoded already."""
-    return answer if isinstance(answer, bytes) else bytes(answer.SerializeToString())
+    return response if isinstance(response, bytes) else bytes(response.SerializeToString())
 
 
 def _decode(kind: Descriptor, data: bytes) -> Any:
@@ -42,7 +42,7 @@ def _handler(method: MethodDescriptor, verb: Any) -> "grpc.RpcMethodHandler[Any,
 def handlers(
     service: ServiceDescriptor, *implementations: object
 ) -> "grpc.GenericRpcHandler[Any, Any]":
-    """The methods that the implementations have; others are answered UNIMPLEMENTED."""
+    """The methods that the implementations have; gRPC returns UNIMPLEMENTED for others."""
     table: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
         method.name: _handler(method, getattr(implementation, method.name))
         for implementation in implementations

@@ -47,6 +47,8 @@ class ShimService:
 
 async def _follow(tasks: Tasks, work: Work) -> AsyncIterator[shim.ImageProgress]:
     """Run `work`, sending its progress as it comes, and at last its images."""
+    # In a task of its own: the work goes on when the command line is interrupted, as a pull of the
+    # kubelet does, and equal work joins it.
     queue: asyncio.Queue[Progress | Exception | Sequence[Image]] = asyncio.Queue()
     tasks.start(_run(work, queue), "image work of the command line")
     while True:

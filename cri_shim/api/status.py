@@ -20,7 +20,7 @@ class Status:
 
     def version(self) -> cri.VersionResponse:
         return cri.VersionResponse(
-            version="0.1.0",
+            version="0.1.0",  # of the kubelet's runtime API; every runtime says this
             runtime_name=NAME,
             runtime_version=self._version,
             runtime_api_version="v1",
@@ -31,8 +31,10 @@ class Status:
         driver = cri.SYSTEMD if systemd else cri.CGROUPFS
         return cri.RuntimeConfigResponse(linux=cri.LinuxRuntimeConfiguration(cgroup_driver=driver))
 
-    async def answer(self, verbose: bool) -> cri.StatusResponse:
+    def status(self, verbose: bool) -> cri.StatusResponse:
         """Conditions, handlers (the default also under its empty name) and features."""
+        # RuntimeReady is always true: a daemon that cannot run containers does not get as far as
+        # this call. NetworkReady false makes kubelet keep pods of the host's network only.
         why = self._ctx.network.ready()
         network = cri.RuntimeCondition(type="NetworkReady", status=why is None)
         if why is not None:
@@ -55,6 +57,7 @@ class Status:
 
     def _handlers(self) -> list[cri.RuntimeHandler]:
         handlers = self._ctx.handlers
+        # kubelet looks up the features of pods without a RuntimeClass under the empty name.
         names = {"": handlers.default, **{name: name for name in handlers.by_name}}
         return [
             cri.RuntimeHandler(

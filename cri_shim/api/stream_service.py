@@ -1,4 +1,4 @@
-"""The calls of runtime.v1.RuntimeService that answer many messages, and the streaming URLs."""
+"""The calls of runtime.v1.RuntimeService that return many messages, and the streaming URLs."""
 
 from collections.abc import AsyncGenerator, Sequence
 from typing import Protocol
@@ -9,10 +9,10 @@ from cri_shim.api.messages import chunks, required
 from cri_shim.context import Context
 from cri_shim.model.events import Event
 from cri_shim.verbs import queries
-from cri_shim.verbs.streams import Sessions
+from cri_shim.verbs.streams import Streams
 
 
-class Links(Protocol):
+class Urls(Protocol):
     """URLs on the streaming server, good once and for a minute."""
 
     def exec(
@@ -30,26 +30,26 @@ class Links(Protocol):
 class StreamService:
     """Method names are the protocol's."""
 
-    def __init__(self, ctx: Context, sessions: Sessions, links: Links) -> None:
+    def __init__(self, ctx: Context, streams: Streams, urls: Urls) -> None:
         self._ctx = ctx
-        self._sessions = sessions
-        self._links = links
+        self._streams = streams
+        self._urls = urls
 
     async def Exec(self, r: cri.ExecRequest) -> cri.ExecResponse:
-        container = self._sessions.check_container(required(r.container_id, "container_id"), "exec")
-        url = self._links.exec(container.id, r.cmd, r.tty, r.stdin, r.stdout, r.stderr)
+        container = self._streams.check_container(required(r.container_id, "container_id"), "exec")
+        url = self._urls.exec(container.id, r.cmd, r.tty, r.stdin, r.stdout, r.stderr)
         return cri.ExecResponse(url=url)
 
     async def Attach(self, r: cri.AttachRequest) -> cri.AttachResponse:
-        container = self._sessions.check_container(
+        container = self._streams.check_container(
             required(r.container_id, "container_id"), "attach"
         )
-        url = self._links.attach(container.id, r.tty, r.stdin, r.stdout, r.stderr)
+        url = self._urls.attach(container.id, r.tty, r.stdin, r.stdout, r.stderr)
         return cri.AttachResponse(url=url)
 
     async def PortForward(self, r: cri.PortForwardRequest) -> cri.PortForwardResponse:
-        sandbox_id = self._sessions.check_sandbox(required(r.pod_sandbox_id, "pod_sandbox_id"))
-        return cri.PortForwardResponse(url=self._links.port_forward(sandbox_id, r.port))
+        sandbox_id = self._streams.check_sandbox(required(r.pod_sandbox_id, "pod_sandbox_id"))
+        return cri.PortForwardResponse(url=self._urls.port_forward(sandbox_id, r.port))
 
     async def StreamPodSandboxes(
         self, request: cri.StreamPodSandboxesRequest
@@ -76,7 +76,9 @@ class StreamService:
     ) -> AsyncGenerator[cri.ContainerEventResponse | None, None]:
         """Events from now on."""
         with self._ctx.events.subscribe() as subscription:
-            yield None  # the client learns that it will miss nothing from here
+            # Sends the headers: the client learns that it will miss nothing from here on. Without
+            # them it cannot tell an open stream from one that is still being opened.
+            yield None
             while True:
                 yield _event(await subscription.next())
 

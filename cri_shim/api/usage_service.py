@@ -1,6 +1,12 @@
-"""The calls of runtime.v1.RuntimeService about usage: stats and cAdvisor-shaped metrics."""
+"""The calls of runtime.v1.RuntimeService about usage: stats and cAdvisor-shaped metrics.
 
-from collections.abc import AsyncIterator, Sequence
+Entries of lists are encoded one by one, in a thread: the metrics of 200 containers are 10,000
+messages, a tenth of a second on the event loop. One after another their encodings are that of the
+whole list, and of a streamed part as well: in each of these responses the list is field 1.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
 
 from berth.pb import runtime_v1_pb2 as cri
 from cri_shim.api import encode_stats as encode
@@ -25,55 +31,51 @@ class UsageService:
     ) -> cri.ContainerStatsResponse:
         id_ = required(request.container_id, "container_id")
         container = queries.container(self._ctx.store.view, id_)
-        usage = await self._usage.container_with_layer(container)
+        usage = await self._usage.container(container)
         return cri.ContainerStatsResponse(stats=encode.container_stats(container, usage))
 
     async def ListContainerStats(self, request: cri.ListContainerStatsRequest) -> bytes:
-        return b"".join(self._container_stats(request.filter))
+        return b"".join(await self._container_stats(request.filter))
 
     async def StreamContainerStats(
         self, request: cri.StreamContainerStatsRequest
     ) -> AsyncIterator[bytes]:
-        for part in chunks(self._container_stats(request.filter)):
+        for part in chunks(await self._container_stats(request.filter)):
             yield b"".join(part)
 
-    def _container_stats(self, filter_: cri.ContainerStatsFilter) -> list[bytes]:
+    async def _container_stats(self, filter_: cri.ContainerStatsFilter) -> list[bytes]:
         view = self._ctx.store.view
         found = queries.containers(
             view, filter_.id, filter_.pod_sandbox_id, labels=filter_.label_selector
         )
+        # Here and not where a container goes: nobody has to tell the edge of it.
         self._entries.prune(view.containers.keys())
-        return self._entries.encode(self._usage.containers(found))
+        return self._entries.encode(await self._usage.containers(found))
 
     async def PodSandboxStats(
         self, request: cri.PodSandboxStatsRequest
     ) -> cri.PodSandboxStatsResponse:
         id_ = required(request.pod_sandbox_id, "pod_sandbox_id")
         sandbox = queries.sandbox(self._ctx.store.view, id_)
-        [stats] = await self._sandbox_stats([sandbox])
-        return cri.PodSandboxStatsResponse(stats=stats)
+        [used] = await self._usage.pods([sandbox])
+        return cri.PodSandboxStatsResponse(stats=encode.sandbox_stats(*used))
 
-    async def ListPodSandboxStats(
-        self, request: cri.ListPodSandboxStatsRequest
-    ) -> cri.ListPodSandboxStatsResponse:
-        found = self._ready(request.filter)
-        return cri.ListPodSandboxStatsResponse(stats=await self._sandbox_stats(found))
+    async def ListPodSandboxStats(self, request: cri.ListPodSandboxStatsRequest) -> bytes:
+        return b"".join(await self._sandbox_stats(request.filter))
 
     async def StreamPodSandboxStats(
         self, request: cri.StreamPodSandboxStatsRequest
-    ) -> AsyncIterator[cri.StreamPodSandboxStatsResponse]:
-        for part in chunks(await self._sandbox_stats(self._ready(request.filter))):
-            yield cri.StreamPodSandboxStatsResponse(pod_sandbox_stats=part)
+    ) -> AsyncIterator[bytes]:
+        for part in chunks(await self._sandbox_stats(request.filter)):
+            yield b"".join(part)
 
     def _ready(self, filter_: cri.PodSandboxStatsFilter) -> list[Sandbox]:
         view = self._ctx.store.view
         return queries.sandboxes(view, filter_.id, True, filter_.label_selector)
 
-    async def _sandbox_stats(self, sandboxes: Sequence[Sandbox]) -> list[cri.PodSandboxStats]:
-        return [
-            encode.sandbox_stats(sandbox, usage, containers)
-            for sandbox, usage, containers in await self._usage.pods(sandboxes)
-        ]
+    async def _sandbox_stats(self, filter_: cri.PodSandboxStatsFilter) -> list[bytes]:
+        used = await self._usage.pods(self._ready(filter_))
+        return await asyncio.to_thread(lambda: [encode.sandbox_stats_entry(*one) for one in used])
 
     async def ListMetricDescriptors(
         self, request: cri.ListMetricDescriptorsRequest
@@ -82,32 +84,21 @@ class UsageService:
             descriptors=[encode.descriptor(d) for d in DESCRIPTORS]
         )
 
-    async def ListPodSandboxMetrics(
-        self, request: cri.ListPodSandboxMetricsRequest
-    ) -> cri.ListPodSandboxMetricsResponse:
-        return cri.ListPodSandboxMetricsResponse(pod_metrics=await self._metrics())
+    async def ListPodSandboxMetrics(self, request: cri.ListPodSandboxMetricsRequest) -> bytes:
+        return b"".join(await self._metrics())
 
     async def StreamPodSandboxMetrics(
         self, request: cri.StreamPodSandboxMetricsRequest
-    ) -> AsyncIterator[cri.StreamPodSandboxMetricsResponse]:
+    ) -> AsyncIterator[bytes]:
         for part in chunks(await self._metrics()):
-            yield cri.StreamPodSandboxMetricsResponse(pod_sandbox_metrics=part)
+            yield b"".join(part)
 
-    async def _metrics(self) -> list[cri.PodSandboxMetrics]:
+    async def _metrics(self) -> list[bytes]:
         view = self._ctx.store.view
+        # Ready ones: a stopped pod's series would stay flat for as long as its record is kept.
         sandboxes = queries.sandboxes(view, ready=True)
         samples = await self._usage.samples(sandboxes)
-        return [
-            cri.PodSandboxMetrics(
-                pod_sandbox_id=sandbox.id,
-                metrics=[encode.metric(s) for s in samples.get(sandbox.id, ())],
-                container_metrics=[
-                    cri.ContainerMetrics(
-                        container_id=id_, metrics=[encode.metric(s) for s in samples[id_]]
-                    )
-                    for id_ in view.containers_of(sandbox.id)
-                    if id_ in samples
-                ],
-            )
-            for sandbox in sandboxes
-        ]
+        pods = [(s, [c for c in view.containers_of(s.id) if c in samples]) for s in sandboxes]
+        return await asyncio.to_thread(
+            lambda: [encode.metrics_entry(s, containers, samples) for s, containers in pods]
+        )

@@ -1,7 +1,7 @@
 """The archive of a checkpoint, as CRI-O and Podman write it and checkpointctl reads it.
 
 checkpoint/         CRIU's images
-config.dump         whose checkpoint it is
+config.dump         the container that was checkpointed
 spec.dump           the OCI document
 rootfs-diff.tar     what the container wrote into its root, and
 deleted.files       what it took away from its image, as a JSON list
@@ -70,6 +70,8 @@ def describe_pod(
 
 def pack(directory: Path, target: Path) -> None:
     """All files of the directory as a tar at `target`, there whole or not at all. Blocks."""
+    # Beside the target, so that the rename stays within a file system. kubelet's directory for
+    # checkpoints may be read by others; memory of processes must not be: hence 0600 from the start.
     partial = target.with_name(f".{target.name}.partial")
     try:
         fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
@@ -83,7 +85,7 @@ def pack(directory: Path, target: Path) -> None:
 
 
 def _pack_difference(target: Path, upper: Path) -> list[str]:
-    """Tar what is in an overlay's upper directory; answers what its whiteouts take away."""
+    """Tar what is in an overlay's upper directory; returns the paths that its whiteouts delete."""
     deleted = []
     with tarfile.open(target, "w") as tar:
         for path in _walk(upper):
@@ -98,6 +100,7 @@ def _pack_difference(target: Path, upper: Path) -> list[str]:
 def _with_attributes(path: Path, member: tarfile.TarInfo) -> tarfile.TarInfo:
     """Extended attributes too, as tar programs keep them; those of overlay itself are not its."""
     for name in os.listxattr(path, follow_symlinks=False):
+        # Those would make directories of another container opaque, or redirect them.
         if not name.startswith("trusted.overlay."):
             value = os.getxattr(path, name, follow_symlinks=False)
             member.pax_headers = {
@@ -116,6 +119,7 @@ def _walk(directory: Path) -> Iterator[Path]:
 
 def _whiteout(path: Path) -> bool:
     found = path.lstat()
+    # overlayfs(rst): a name that is deleted from a lower layer is a device 0:0 in the upper one.
     return stat.S_ISCHR(found.st_mode) and found.st_rdev == 0
 
 

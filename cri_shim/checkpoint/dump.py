@@ -1,6 +1,6 @@
 """CheckpointContainer and CheckpointPod: the state of running processes, written by CRIU.
 
-The processes run on. The OCI runtime drives CRIU; what neither can do is told in CRIU's own words.
+The processes run on. The OCI runtime drives CRIU; an error repeats CRIU's own message.
 """
 
 import asyncio
@@ -21,8 +21,8 @@ from berth.linux import files, processes
 from cri_shim.checkpoint import archive
 from cri_shim.context import Context
 from cri_shim.model.container import Container
+from cri_shim.model.ids import check_path
 from cri_shim.model.lifecycle import ContainerState, SandboxState
-from cri_shim.model.paths import check_path
 from cri_shim.model.sandbox import Sandbox
 from cri_shim.runtime import commands, words
 from cri_shim.runtime.handler import ENVIRONMENT, Handler
@@ -43,7 +43,7 @@ async def checkpoint_container(ctx: Context, id_: str, location: str, timeout: i
     and the container runs on.
     """
     container = running_container(ctx, id_, "a checkpoint")
-    target = _target(location, "location")
+    target = await asyncio.to_thread(_target, location, "location")
     if timeout < 0:
         raise InvalidArgument(f"timeout {timeout} is negative: use 0 for the default")
     async with working_directory(ctx) as directory:
@@ -58,7 +58,7 @@ async def checkpoint_pod(
     sandbox = queries.sandbox(ctx.store.view, id_)
     if sandbox.state is not SandboxState.READY:
         raise FailedPrecondition(f"pod {sandbox.name} is not ready: nothing of it runs")
-    target = _target(output, "output_path")
+    target = await asyncio.to_thread(_target, output, "output_path")
     if options:
         raise InvalidArgument(f"options {sorted(options)} are not known: give none")
     containers = _of_pod(ctx, sandbox, chosen)
@@ -81,10 +81,11 @@ def _of_pod(ctx: Context, sandbox: Sandbox, chosen: Sequence[str]) -> list[Conta
         found = [c for c in every if c.state is ContainerState.RUNNING]
     if not found:
         raise FailedPrecondition(f"pod {sandbox.name} has no running container")
-    return list({c.id: c for c in found}.values())
+    return list({c.id: c for c in found}.values())  # one that was named twice is dumped once
 
 
 def _target(text: str, field: str) -> Path:
+    """Blocks: the path may lie on any file system, one whose server is gone included."""
     path = Path(check_path(text, field))
     if not path.is_absolute() or ".." in path.parts:
         raise InvalidArgument(f"{field} {text!r} is not an absolute path of a file to write")
@@ -96,6 +97,7 @@ def _target(text: str, field: str) -> Path:
 @contextlib.asynccontextmanager
 async def working_directory(ctx: Context) -> AsyncIterator[Path]:
     """A directory for the images of CRIU; memory may be large, so it is not in memory itself."""
+    # Beside the images: that file system has the space, and recovery clears this directory.
     base = ctx.images.mountpoint / DIRECTORY
     base.mkdir(exist_ok=True, mode=0o700)
     directory = Path(tempfile.mkdtemp(dir=base))
@@ -110,6 +112,7 @@ async def working_directory(ctx: Context) -> AsyncIterator[Path]:
 async def _dump(ctx: Context, container: Container, directory: Path, timeout: float) -> None:
     """All that the archive of one container holds, as files in `directory`."""
     handler = ctx.handlers.get(container.handler)
+    # Cheap and certain before anything is written or frozen.
     check_built_in(handler)
     images = directory / archive.IMAGES
     images.mkdir(mode=0o700)
@@ -118,9 +121,11 @@ async def _dump(ctx: Context, container: Container, directory: Path, timeout: fl
     except RuntimeFailure as error:
         said = words.criu(files.read_text(directory / "dump.log") or "")
         await _thaw(handler, container)
+        # Only now: `criu check` takes long, and says too little where the dump itself can fail.
         await refuse_without_criu(handler)
         raise RuntimeFailure(f"{error}: {said}" if said else str(error)) from error
     except BaseException:
+        # Shielded: a client that leaves must not leave its container frozen.
         await asyncio.shield(_thaw(handler, container))
         raise
     bundle, upper = ctx.directories.bundle(container.id), ctx.images.written(container.id)

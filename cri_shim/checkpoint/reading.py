@@ -13,7 +13,7 @@ from typing import Any
 from berth.base.errors import InvalidArgument
 from berth.linux import files
 from cri_shim.checkpoint.archive import IMAGES
-from cri_shim.model.paths import check_path
+from cri_shim.model.ids import check_path
 
 FIELD = "checkpoint_path"
 _PARTS = ("config.dump", "spec.dump", "rootfs-diff.tar", "deleted.files")
@@ -22,6 +22,7 @@ _PARTS = ("config.dump", "spec.dump", "rootfs-diff.tar", "deleted.files")
 def unpack(archive: Path, directory: Path) -> None:
     """All of the archive into the empty directory. Blocks."""
     try:
+        # "r:" reads no compression: a bomb would be unpacked before anything can be checked.
         with tarfile.open(archive, "r:") as tar:
             for member in tar:
                 _take_out(tar, member, directory)
@@ -33,6 +34,8 @@ def unpack(archive: Path, directory: Path) -> None:
 
 def _take_out(tar: tarfile.TarFile, member: tarfile.TarInfo, directory: Path) -> None:
     name = check_path(member.name, f"a member of {FIELD}")
+    # No links and no devices: a later member could be written through the first, and root would
+    # make the second. No sparse files: a few bytes of one can stand for terabytes.
     plain = member.isdir() or (member.isreg() and not member.issparse())
     if not plain or not _inside(name):
         raise _bad(Path(str(tar.name)), f"{name!r} is not a plain file or directory inside of it")
@@ -43,6 +46,7 @@ def _take_out(tar: tarfile.TarFile, member: tarfile.TarInfo, directory: Path) ->
     target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     source = tar.extractfile(member)
     assert source is not None
+    # "x": a name that comes twice is refused, or the second would replace what was checked.
     with source, target.open("xb") as file:
         shutil.copyfileobj(source, file)
 
@@ -97,7 +101,7 @@ def _document(archive: Path, directory: Path, name: str) -> Any:
         raise _bad(archive, f"it has no {name}")
     try:
         return json.loads(data)
-    except (ValueError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # brackets nested by the thousand
         raise _bad(archive, f"{name} is not JSON ({error})") from error
 
 

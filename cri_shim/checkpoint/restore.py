@@ -17,8 +17,7 @@ from cri_shim.checkpoint.archive import IMAGES
 from cri_shim.checkpoint.reading import FIELD
 from cri_shim.context import Context
 from cri_shim.model.container import ContainerSpec
-from cri_shim.model.ids import ContainerId, SandboxId
-from cri_shim.model.paths import check_path
+from cri_shim.model.ids import ContainerId, SandboxId, check_path
 from cri_shim.model.sandbox import SandboxSpec
 from cri_shim.verbs.create_container import Restored, create_container
 from cri_shim.verbs.remove_sandbox import remove_sandbox
@@ -31,7 +30,7 @@ Wanted = tuple[ContainerSpec, bytes]
 
 
 async def check_host(ctx: Context, handler_name: str) -> None:
-    """Unimplemented where the OCI runtime or this host cannot restore, in CRIU's own words."""
+    """Unimplemented where the OCI runtime or this host cannot restore, with CRIU's own message."""
     handler = ctx.handlers.get(handler_name)
     await dump.refuse_without_criu(handler)
     dump.check_built_in(handler)
@@ -45,10 +44,11 @@ async def restore_pod(
     A retry joins the attempt in flight. InvalidArgument for an archive that is none, or other
     containers than it has; AlreadyExists for a pod of this name. Nothing is left behind then.
     """
+    # CRIU restores owners by number, and the new pod's numbers stand for others on the host.
     if spec.security.namespaces.user is not None:
         raise Unimplemented("pods with a user namespace are not restored: their ids are others")
     archive = Path(check_path(path, FIELD))
-    if not archive.is_absolute() or not archive.is_file():
+    if not archive.is_absolute() or not await asyncio.to_thread(archive.is_file):
         raise InvalidArgument(f"{FIELD} {path!r} is not the absolute path of a file")
 
     async def make(stage: Stage) -> SandboxId:
@@ -74,12 +74,14 @@ async def _make(
     stage: Stage,
 ) -> SandboxId:
     meta = spec.metadata
+    # Asked here, since `run_sandbox` would join the other attempt and return its pod.
     taken = any(s.spec.metadata.unique == meta.unique for s in ctx.store.view.sandboxes.values())
     if taken or ctx.sandbox_operations.stage_of(meta.unique) is not None:
         raise AlreadyExists(f"pod {meta} is there: remove it, then restore it")
     made: SandboxId | None = None
     try:
         stage.enter("pod")
+        # A pod like any other, by the verbs: admission, addresses and undo are theirs.
         made = await run_sandbox(ctx, spec, config)
         for one, message in wanted:
             stage.enter(f"container {one.name}")
@@ -107,6 +109,7 @@ async def _undo(ctx: Context, made: SandboxId, cause: BaseException) -> None:
 
 async def _fill(ctx: Context, part: Path, id_: ContainerId) -> None:
     """What the container had taken away goes, what it had written comes."""
+    # Deleted first: a path may have been a directory of the image and be a file of the container.
     await asyncio.to_thread(_take_away, ctx.images.rootfs(id_), reading.deleted(part))
     await ctx.images.write(id_, part / "rootfs-diff.tar")
 

@@ -32,7 +32,7 @@ from cri_shim.oci.facts import (
     SeccompFacts,
 )
 from cri_shim.runtime import host_facts
-from cri_shim.sandbox.cgroup_path import container_cgroup
+from cri_shim.sandbox.cgroup import container_cgroup
 from cri_shim.sandbox.files import shm_source
 from cri_shim.sandbox.init import pid_namespace
 from cri_shim.sandbox.labels import pod_labels
@@ -56,8 +56,12 @@ def gather(
     """Blocks: call it in a thread. Errors name the field of the container's config."""
     spec = container.spec
     host = ctx.host
+    # The host's devices as they are now: a disk that was plugged in later belongs to it too.
     privileged = spec.security.privileged
+    # Read anew each time: device plugins write their specifications after the daemon's start.
     edits = _cdi_edits(spec, ctx.settings.cdi_dirs)
+    # Refusing would refuse every guaranteed pod (-997) where the daemon runs in a user namespace or
+    # without CAP_SYS_RESOURCE; the OCI runtime would fail on the write.
     if spec.resources.oom_score_adj < host.oom_floor:
         _tell_of_oom_floor(host.oom_floor)
     return Facts(
@@ -98,6 +102,8 @@ def _tell_of_oom_floor(floor: int) -> None:
 
 def process_user(spec: ContainerSpec, image: Image, rootfs: str) -> ProcessUser:
     """The user by the container's own passwd and group files, never those of the host."""
+    # Beneath the root only: /etc/passwd of an image may be a link to the host's, or to a FIFO that
+    # nobody writes to.
     root = os.open(rootfs, os.O_PATH | os.O_DIRECTORY)
     try:
         passwd, group = _read(root, "etc/passwd"), _read(root, "etc/group")
@@ -129,6 +135,7 @@ def _namespaces(ctx: Context, sandbox: Sandbox, container: Container) -> PodName
 
 
 def _pid_namespace(ctx: Context, sandbox: Sandbox, container: Container) -> str:
+    # A PID namespace cannot be pinned before it has a process, so these go by number; see `held`.
     joined = target(ctx, container)
     if joined is not None:
         return f"/proc/{joined.pid}/ns/pid"
@@ -165,6 +172,7 @@ def _device(path: str, index: int, spec: ContainerSpec) -> ResolvedDevice:
 def _localhost_profile(profile: Profile | None) -> bytes | None:
     if profile is None or profile.kind is not ProfileKind.LOCALHOST:
         return None
+    # kubelet makes it absolute, below its own directory for profiles.
     if not profile.ref.startswith("/"):
         raise InvalidArgument(f"seccomp profile {profile.ref!r} is not an absolute path")
     try:
@@ -180,6 +188,7 @@ def _localhost_profile(profile: Profile | None) -> bytes | None:
 def _content(fd: int) -> bytes:
     """The file's, which is closed; OSError for what may never end: directory, pipe, device."""
     try:
+        # O_NONBLOCK has opened a FIFO without its writer; reading it would still be wrong.
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             raise OSError(errno.EINVAL, "it is not a file")
         with os.fdopen(fd, "rb", closefd=False) as file:
@@ -193,6 +202,8 @@ def _cdi_edits(spec: ContainerSpec, directories: tuple[str, ...]) -> Edits:
     names = requested(spec.cdi_devices, spec.annotations)
     if not names:
         return Edits()
+    # By name, since of two specifications of one device in a directory the order must be the same
+    # on each start; a later directory wins over an earlier one.
     documents = [
         (entry.path, files.read_bytes(entry.path) or b"")
         for directory in map(Path, directories)
@@ -201,6 +212,8 @@ def _cdi_edits(spec: ContainerSpec, directories: tuple[str, ...]) -> Edits:
         if entry.name.endswith((".json", ".yaml", ".yml"))
     ]
     edits = Catalog.build(directories, documents).resolve(names)
+    # Here, because the OCI runtime would say "no such file" and not which device wanted it: after
+    # an upgrade of a driver its old specification names libraries that have gone.
     for mount in edits.mounts:
         if mount.type in ("", "bind") and not os.path.exists(mount.host_path):
             raise InvalidArgument(

@@ -32,8 +32,10 @@ async def write(ctx: Context, container: Container, wanted: LinuxResources) -> N
             await asyncio.to_thread(_write_files, ctx, container, _from_document(document))
         case Driver.SYSTEMD:
             await _ask_runtime(ctx, container, document)
+    # After the limits: this cannot fail as a whole, so nothing needs to be undone for it.
     if wanted.oom_score_adj != container.resources.oom_score_adj:
-        _write_oom_score(ctx, container, max(wanted.oom_score_adj, ctx.host.oom_floor))
+        score = max(wanted.oom_score_adj, ctx.host.oom_floor)
+        await asyncio.to_thread(_write_oom_score, ctx, container, score)
 
 
 def _write_oom_score(ctx: Context, container: Container, score: int) -> None:
@@ -71,6 +73,7 @@ def _write_files(ctx: Context, container: Container, limits: LinuxResources) -> 
         text = f"container {container.name}: {error.filename}: {error.strerror}"
         if error.errno in (errno.EINVAL, errno.ERANGE, errno.ENOSPC, errno.EACCES):
             raise InvalidArgument(f"{text}: the kernel refuses this value") from error
+        # cgroup v1 refuses a memory limit below the use, where v2 kills until it fits.
         if error.errno == errno.EBUSY:
             raise FailedPrecondition(f"{text}: lower the use first") from error
         raise RuntimeFailure(text) from error

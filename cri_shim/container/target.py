@@ -29,6 +29,8 @@ def target(ctx: Context, container: Container) -> Container | None:
         raise InvalidArgument(f"{FIELD}: {error}") from None
     if found.sandbox_id != container.sandbox_id:
         raise InvalidArgument(f"{FIELD}: container {found.id} is of another pod")
+    # A created one has a process as well, but the OCI runtime's own: joining it would show the
+    # runtime's files to the container.
     if found.state is not ContainerState.RUNNING:
         raise _not_running(found, found.state.value)
     return found
@@ -45,6 +47,9 @@ def held(ctx: Context, container: Container) -> Iterator[None]:
     if found is None:
         yield
         return
+    # The OCI document names the namespace by /proc/PID. Were the target to end while the container
+    # is made, its number could be another process's, and the container be in that one's namespace.
+    # A pidfd does not keep the number, but it tells afterwards whether the process was there.
     pidfd = processes.open_pidfd(found.pid, found.pid_start)
     if pidfd is None:
         raise _not_running(found, "ending")

@@ -1,7 +1,7 @@
 """Take away what a container has on the host: one idempotent teardown from the record alone.
 
 It serves removal, the undo of a create that failed at any step, and recovery. Logs stay: they are
-the kubelet's.
+the kubelet's. Whoever calls holds the container's lock (`ctx.locks`).
 """
 
 import asyncio
@@ -19,14 +19,20 @@ from cri_shim.runtime import commands
 
 log = logging.getLogger(__name__)
 
-PATIENCE = 6.0
+TIMEOUT = 6.0
 """Seconds for what was killed to leave its cgroup: zombies stay until the next look for orphans."""
 
 
 async def teardown(ctx: Context, container: Container) -> None:
-    """What cannot be taken away raises: the record stays, and a later call tries again."""
-    await ctx.exits.cleaned(container.id)
+    """What cannot be taken away raises: the record stays, and a later call tries again.
+
+    The order: processes, then what the OCI runtime keeps of them, then their cgroup, which is busy
+    until both are gone; then the mounts that they used; the bundle last, since it says that the
+    OCI runtime may know the container, to whoever comes after a kill in between.
+    """
+    await ctx.exits.cleaned(container.id)  # it deletes too, and not beside us
     ctx.exits.forget(container.id)
+    # A create that failed may have got as far as a process; after any other end there is none.
     _kill(container.pid, container.pid_start)
     bundle = ctx.directories.bundle(container.id)
     if bundle.exists():
@@ -34,15 +40,19 @@ async def teardown(ctx: Context, container: Container) -> None:
         if container.cgroup:
             await asyncio.to_thread(_remove_cgroup, ctx, container.cgroup)
     await ctx.images.release(container.id)
+    # From the record, where they stand since before the first was mounted.
     for image_id in container.image_mounts:
         await ctx.images.unmount_image(image_id, container.id)
     await asyncio.to_thread(files.remove_tree, bundle)
 
 
 def _remove_cgroup(ctx: Context, path: str) -> None:
-    """With what is still inside: an exec that was joining when the container ended."""
-    ctx.cgroups.kill(path, PATIENCE)
-    ctx.cgroups.remove(path, PATIENCE)
+    """With what is still inside: an exec that was joining when the container ended.
+
+    Zombies count as members until they are reaped, and rmdir(2) gives EBUSY for so long.
+    """
+    ctx.cgroups.kill(path, TIMEOUT)
+    ctx.cgroups.remove(path, TIMEOUT)
 
 
 def _kill(pid: int, start: int) -> None:

@@ -7,12 +7,10 @@ from types import MappingProxyType
 
 from berth.base.errors import InvalidArgument
 from berth.pb import runtime_v1_pb2 as cri
-from cri_shim.model.ids import ContainerId, ImageId, SandboxId
+from cri_shim.model.ids import ContainerId, ImageId, SandboxId, check_path, check_text
 from cri_shim.model.lifecycle import ContainerState
 from cri_shim.model.namespaces import IdMapping, mapping_from_cri
-from cri_shim.model.paths import check_path
 from cri_shim.model.resources import EMPTY, LinuxResources
-from cri_shim.model.sandbox import check_text
 from cri_shim.model.security import ContainerSecurity
 
 
@@ -74,10 +72,12 @@ class MountSpec:
             raise InvalidArgument(f"{where} has both host_path and image: give one")
         if not self.image and not self.host_path:
             raise InvalidArgument(f"{where}.host_path is empty")
+        # Many containers may mount one image: what one wrote would be seen by none or by all.
         if self.image and not self.readonly:
             raise InvalidArgument(f"{where}: an image volume must be readonly")
         if self.recursive_readonly and not self.readonly:
             raise InvalidArgument(f"{where}: recursive_read_only needs readonly")
+        # A mount that comes in later by propagation would not be read-only.
         if self.recursive_readonly and self.propagation is not Propagation.PRIVATE:
             raise InvalidArgument(f"{where}: recursive_read_only needs PROPAGATION_PRIVATE")
         unknown = sorted(set(self.options) - MOUNT_OPTIONS)
@@ -97,7 +97,7 @@ class DeviceSpec:
     def from_cri(cls, message: cri.Device, where: str) -> "DeviceSpec":
         if not message.host_path.startswith("/"):
             raise InvalidArgument(f"{where}.host_path {message.host_path!r} is not absolute")
-        permissions = message.permissions or "rwm"
+        permissions = message.permissions or "rwm"  # read, write, mknod, as in the devices cgroup
         if set(permissions) - set("rwm"):
             raise InvalidArgument(f"{where}.permissions {permissions!r}: use letters of rwm")
         return cls(
@@ -136,6 +136,8 @@ class ContainerSpec:
     @classmethod
     def from_cri(cls, config: cri.ContainerConfig) -> "ContainerSpec":
         """Check every field; InvalidArgument names the first that is wrong."""
+        # Every field is looked at here, before anything is made: a retry of what can never succeed
+        # must cost nothing and always say the same.
         if config.HasField("windows"):
             raise InvalidArgument("config.windows is set: this node runs Linux containers")
         if not config.metadata.name:
@@ -176,6 +178,7 @@ class ContainerSpec:
 
 def _env(message: cri.KeyValue, index: int) -> tuple[str, bytes]:
     where = f"config.envs[{index}]"
+    # environ(7): the first `=` ends the name, and NUL ends the string.
     if not message.key or "=" in message.key or "\0" in message.key:
         raise InvalidArgument(f"{where}.key {message.key!r} is not a variable name")
     if b"\0" in message.value:
@@ -184,6 +187,7 @@ def _env(message: cri.KeyValue, index: int) -> tuple[str, bytes]:
 
 
 def _log_path(text: str) -> str:
+    # Relative to the pod's log directory, where root writes: it must not lead out of there.
     check_path(text, "config.log_path")
     if ".." in text.split("/"):
         raise InvalidArgument(f"config.log_path {text!r} climbs with ..")
@@ -194,6 +198,7 @@ def _stop_signal(value: int) -> str:
     """CRI's enum value to a signal name; SIGRTMINPLUS3 becomes SIGRTMIN+3."""
     if value == cri.SIGNAL_RUNTIME_DEFAULT:
         return ""
+    # An enum of names cannot have `+`, so the real-time signals are spelled out (KEP-4960).
     try:
         name = cri.Signal.Name(value)
     except ValueError:
@@ -239,6 +244,7 @@ class Container:
     exit_code: int = 0
     reason: str = ""
     message: str = ""
+    # Numbers of processes are used again within minutes on a busy host, so each has its start time.
     pid: int = 0
     pid_start: int = 0
     conmon_pid: int = 0
@@ -256,7 +262,7 @@ class Container:
     oom_kills: int = 0
     """Kills for want of memory counted in its cgroup before we killed it ourselves."""
     config: bytes = b""
-    """The CRI message as it came, for answers that must be unchanged."""
+    """The CRI message as it came: Status returns parts of it unchanged."""
 
     @property
     def name(self) -> str:

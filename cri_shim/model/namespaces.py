@@ -43,6 +43,7 @@ class UserNamespace:
         if mode is not NamespaceMode.POD:
             raise InvalidArgument(f"{where}.mode {mode.name} is not supported: use POD or NODE")
         for name, mappings in (("uids", uids), ("gids", gids)):
+            # The kernel takes 340 (user_namespaces(7)); kubelet gives exactly one (KEP-127).
             if len(mappings) != 1:
                 raise InvalidArgument(f"{where}.{name} has {len(mappings)} mappings: give one")
             if mappings[0].container_id != 0:
@@ -62,6 +63,7 @@ class NamespaceOptions:
     def from_cri(cls, message: cri.NamespaceOption, where: str) -> "NamespaceOptions":
         network = _mode(message.network, f"{where}.network")
         ipc = _mode(message.ipc, f"{where}.ipc")
+        # CONTAINER and TARGET exist for PID alone: addresses are a pod's.
         for name, mode in (("network", network), ("ipc", ipc)):
             if mode not in (NamespaceMode.POD, NamespaceMode.NODE):
                 raise InvalidArgument(f"{where}.{name} is {mode.name}: use POD or NODE")

@@ -32,6 +32,7 @@ class LinuxResources:
     def from_cri(cls, message: cri.LinuxContainerResources, where: str) -> "LinuxResources":
         """Check ranges; InvalidArgument names the field below `where`."""
         _check_ranges(message, where)
+        # Keys become names of files in the container's cgroup: none may lead out of it.
         for key in message.unified:
             if not key or "/" in key or ".." in key:
                 raise InvalidArgument(
@@ -68,6 +69,7 @@ class LinuxResources:
 
 
 def _check_ranges(message: cri.LinuxContainerResources, where: str) -> None:
+    # The kernel's own limits. It would say EINVAL in the middle of a create, and name a file.
     ranges = {
         "cpu_period": (0, 1_000_000),
         "cpu_quota": (-1, 2**44 - 1),  # kernel/sched/core.c, MAX_BW
@@ -80,6 +82,7 @@ def _check_ranges(message: cri.LinuxContainerResources, where: str) -> None:
         value = getattr(message, name)
         if not low <= value <= high:
             raise InvalidArgument(f"{where}.{name} is {value}: it must lie in {low} to {high}")
+    # min_cfs_quota_period, 1 ms; 0 leaves the default and -1 is no quota.
     for name in ("cpu_period", "cpu_quota"):
         value = getattr(message, name)
         if 0 < value < 1000:
@@ -87,7 +90,7 @@ def _check_ranges(message: cri.LinuxContainerResources, where: str) -> None:
 
 
 def check_cpu_list(text: str, where: str) -> str:
-    """Check a kernel list such as `0-3,8`; answer it unchanged."""
+    """Check a kernel list such as `0-3,8`; return it unchanged."""
     for part in text.split(",") if text else []:
         low, _, high = part.partition("-")
         numbers = [low, high] if "-" in part else [low]

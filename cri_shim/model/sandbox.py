@@ -9,12 +9,12 @@ from types import MappingProxyType
 
 from berth.base.errors import InvalidArgument
 from berth.pb import runtime_v1_pb2 as cri
-from cri_shim.model.ids import SandboxId
+from cri_shim.model.ids import SandboxId, check_path, check_text
 from cri_shim.model.lifecycle import SandboxState
-from cri_shim.model.paths import check_path
 from cri_shim.model.resources import EMPTY, LinuxResources
 from cri_shim.model.security import PodSecurity
 
+# sethostname(2) takes 64 bytes. DNS would allow a label 63, but a whole name may be set here too.
 _HOSTNAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,62}[A-Za-z0-9])?\Z")
 _SYSCTL = re.compile(r"[a-z0-9_]+([./][a-zA-Z0-9_*-]+)+\Z")
 
@@ -30,6 +30,8 @@ class SandboxMetadata:
 
     @property
     def unique(self) -> str:
+        # Named as in containerd. In Kubernetes none of the four can have an underscore, so no two
+        # pods have one name.
         return f"{self.name}_{self.namespace}_{self.uid}_{self.attempt}"
 
     def __str__(self) -> str:
@@ -96,6 +98,7 @@ class DnsConfig:
             ("options", config.options),
         ):
             for word in words:
+                # Lines of resolv.conf are made of these: a line break would add a line.
                 if not word or any(c.isspace() or c == "\0" for c in word):
                     raise InvalidArgument(f"config.dns_config.{name} has {word!r}: one word each")
         return config
@@ -163,16 +166,9 @@ class SandboxSpec:
         )
 
 
-def check_text(text: str, where: str) -> str:
-    """Refuse NUL bytes, which no kernel path or argument can carry."""
-    if "\0" in text:
-        raise InvalidArgument(f"{where} has a NUL byte")
-    return text
-
-
 def _cgroup_parent(text: str) -> str:
     check_path(text, "config.linux.cgroup_parent")
-    if "\n" in text:  # the kernel makes no such group
+    if "\n" in text:  # the kernel makes no such group: its name would break /proc/PID/cgroup
         raise InvalidArgument(f"config.linux.cgroup_parent {text!r} has a line break")
     if ".." in text.split("/"):
         raise InvalidArgument(f"config.linux.cgroup_parent {text!r} climbs with ..")
@@ -181,6 +177,7 @@ def _cgroup_parent(text: str) -> str:
 
 def _sysctls(sysctls: Mapping[str, str]) -> Mapping[str, str]:
     for key, value in sysctls.items():
+        # Becomes a path below /proc/sys, with every dot a slash.
         if not _SYSCTL.match(key) or ".." in key:
             raise InvalidArgument(f"config.linux.sysctls key {key!r} is not a sysctl name")
         check_text(value, f"config.linux.sysctls[{key}]")
@@ -191,7 +188,7 @@ def _sysctls(sysctls: Mapping[str, str]) -> Mapping[str, str]:
 class Sandbox:
     """One sandbox as it is: an immutable record; a change is a new value.
 
-    `network` is what the network room answered (opaque to everyone else), kept so that teardown
+    `network` is what `network.attach` returned (opaque to everyone else), kept so that teardown
     and status need nothing else after a restart. Times are Unix nanoseconds.
     """
 
@@ -216,7 +213,7 @@ class Sandbox:
     selinux_level: str = ""
     """Of all its containers; empty on a host without SELinux."""
     config: bytes = b""
-    """The CRI message as it came, for answers that must be unchanged."""
+    """The CRI message as it came: Status returns parts of it unchanged."""
 
     @property
     def name(self) -> str:

@@ -6,8 +6,8 @@ from enum import Enum
 
 from berth.base.errors import InvalidArgument
 from berth.pb import runtime_v1_pb2 as cri
+from cri_shim.model.ids import check_path
 from cri_shim.model.namespaces import NamespaceOptions
-from cri_shim.model.paths import check_path
 
 
 class ProfileKind(Enum):
@@ -92,6 +92,7 @@ class Capabilities:
 
 def _capability(name: str) -> str:
     """`net_admin`, `CAP_NET_ADMIN`, `all` and `cap_all` are all understood."""
+    # Kubernetes writes NET_ADMIN, the OCI document CAP_NET_ADMIN, and users either in any case.
     bare = name.upper().removeprefix("CAP_")
     return bare if bare == "ALL" else f"CAP_{bare}"
 
@@ -143,6 +144,7 @@ class ContainerSecurity:
     ) -> "ContainerSecurity":
         user = _id(message, "run_as_user", where)
         group = _id(message, "run_as_group", where)
+        # CRI: a group without a user must be an error. It would be that of whatever the image says.
         if group is not None and user is None and not message.run_as_username:
             raise InvalidArgument(
                 f"{where}.run_as_group is given without run_as_user or run_as_username"
@@ -186,6 +188,7 @@ def _profile(
     where: str,
 ) -> Profile | None:
     """The new field where it is set, else the deprecated string."""
+    # Older clients set the string alone, newer ones both.
     present: bool = message.HasField(field)
     if present:
         return Profile.from_cri(getattr(message, field), f"{where}.{field}")
@@ -210,5 +213,6 @@ def _id(message: cri.LinuxContainerSecurityContext, field: str, where: str) -> i
 
 
 def _check_id(value: int, where: str) -> None:
+    # 2**32 - 1 is -1 to setuid(2) and chown(2): "leave it as it is".
     if not 0 <= value < 2**32 - 1:
         raise InvalidArgument(f"{where} {value} is not an id (0 to {2**32 - 2})")

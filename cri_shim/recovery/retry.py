@@ -1,4 +1,7 @@
-"""Teardowns that something resisted are tried again, for as long as it takes."""
+"""Teardowns that something resisted are tried again, for as long as it takes.
+
+A client does not see what is being removed, so no client asks again: nobody else would finish it.
+"""
 
 import asyncio
 
@@ -11,19 +14,27 @@ INTERVAL = 30.0
 """Seconds between attempts."""
 
 
-async def finish_teardowns(ctx: Context, interval: float = INTERVAL) -> None:
-    """Run as long as the daemon does; `interval` in seconds."""
+async def finish_teardowns(ctx: Context) -> None:
+    """Run as long as the daemon does."""
     while True:
-        await asyncio.sleep(interval)
+        await asyncio.sleep(INTERVAL)
         await try_again(ctx)
 
 
 async def try_again(ctx: Context) -> None:
-    """One attempt at everything whose removal has begun. What resists again stays."""
+    """One attempt at everything whose removal has begun. What resists again stays.
+
+    Containers first: a pod's cgroup and namespaces are busy until theirs are gone.
+    """
     why = RuntimeError("tried again")
-    for container in list(ctx.store.view.containers.values()):
-        if container.state is ContainerState.REMOVING:
-            await container_teardown.undo(ctx, container, why)
-    for sandbox in list(ctx.store.view.sandboxes.values()):
-        if sandbox.state is SandboxState.REMOVING:
-            await sandbox_teardown.undo(ctx, sandbox, why)
+    containers = ctx.store.view.containers.values()
+    for container in [c for c in containers if c.state is ContainerState.REMOVING]:
+        # One that is under way is waited for; it may have left nothing to do.
+        async with ctx.locks.hold(container.id):
+            if container.id in ctx.store.view.containers:
+                await container_teardown.undo(ctx, container, why)
+    sandboxes = ctx.store.view.sandboxes.values()
+    for sandbox in [s for s in sandboxes if s.state is SandboxState.REMOVING]:
+        async with ctx.locks.hold(sandbox.id):
+            if sandbox.id in ctx.store.view.sandboxes:
+                await sandbox_teardown.undo(ctx, sandbox, why)

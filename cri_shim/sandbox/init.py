@@ -1,4 +1,10 @@
-"""The reaping init of a pod whose containers share one PID namespace."""
+"""The reaping init of a pod whose containers share one PID namespace.
+
+It is the first process of that namespace: orphans in the pod become its children and it has to
+reap them, and when it ends the kernel kills all others there (pid_namespaces(7)). It runs as a
+container of its own under the pod's id, since the OCI runtime can make it in the pod's namespaces
+and cgroup, and conmon reports its end like any other.
+"""
 
 import asyncio
 import dataclasses
@@ -16,7 +22,7 @@ from cri_shim.oci.document import render
 from cri_shim.oci.init import init_document
 from cri_shim.runtime import commands, conmon
 from cri_shim.runtime.probe import known_init
-from cri_shim.sandbox.cgroup_path import container_cgroup
+from cri_shim.sandbox.cgroup import container_cgroup
 from cri_shim.sandbox.namespaces import own_kinds
 
 
@@ -32,6 +38,8 @@ def prepare_root(ctx: Context) -> None:
         (root / directory).mkdir(parents=True, exist_ok=True)
     program = root / "init"
     if not program.exists():
+        # By rename: two pods may be first at once, and a program that is written to cannot be run
+        # meanwhile (ETXTBSY).
         shutil.copyfile(known_init(), root / "init.new")
         (root / "init.new").chmod(0o755)
         (root / "init.new").replace(program)
@@ -63,6 +71,7 @@ def _write_bundle(ctx: Context, sandbox: Sandbox, bundle: Path) -> None:
         user=(str(directory / "user"), options.user) if options.user else None,
         cgroups_path=container_cgroup(ctx, sandbox, sandbox.id)[1],
     )
+    # Not durable: no process that was made from it outlives a power cut.
     files.atomic_write(bundle / "config.json", render(document), durable=False)
 
 
@@ -70,7 +79,9 @@ async def stop_init(ctx: Context, sandbox: Sandbox) -> None:
     """Kill it and take away what the OCI runtime keeps of it. Idempotent."""
     bundle = ctx.directories.bundle(sandbox.id)
     if not bundle.exists():
-        return
+        return  # made before anything else of an init, and removed after all of it
+    # Before the record has the pid, after `kill -9` in the middle of a create, the OCI runtime's
+    # own record of the container finds the process: `delete --force` kills it.
     pidfd = processes.open_pidfd(sandbox.pid, sandbox.pid_start) if sandbox.pid else None
     if pidfd is not None:
         try:
@@ -83,7 +94,10 @@ async def stop_init(ctx: Context, sandbox: Sandbox) -> None:
 
 
 def _remove_bundle(bundle: Path) -> None:
-    """conmon ends a moment after the process: its exit file may come while this empties."""
+    """conmon ends a moment after the process: its exit file may come while this empties.
+
+    rmdir(2) then finds the directory not empty, and the file is there for the next round.
+    """
     for _ in range(100):
         try:
             return files.remove_tree(bundle)

@@ -1,6 +1,6 @@
 """SELinux labels of a pod: one level for all of it, which no other pod on this node has.
 
-Everything here answers nothing where the host has no SELinux, and for a privileged pod.
+Nothing is labelled on a host without SELinux, nor for a privileged pod.
 """
 
 import dataclasses
@@ -29,16 +29,19 @@ def choose_level(
 ) -> str:
     """The level that the pod asks for, or a pair of categories that none of `others` has.
 
-    `draw` answers a number below its argument. Empty where the policy has no levels.
+    `draw` returns a number below its argument. Empty where the policy has no levels.
     """
     if host is None or spec.security.privileged:
         return ""
+    # Pods that ask for one level share volumes by it on purpose.
     if spec.security.selinux.level:
         return spec.security.selinux.level
     sensitivity = (host.process.split(":", 3) + [""] * 4)[3].split("-")[0].split(":")[0]
     if not sensitivity:
         return ""
     taken = {_categories(sandbox.selinux_level) for sandbox in others}
+    # A random start, then one after the other: two pods that are made at once rarely meet, and the
+    # last free pair is still found. Half a million pairs make the walk short.
     first = draw(PAIRS)
     for number in range(first, first + PAIRS):
         low, high = _pair(number % PAIRS)
@@ -78,6 +81,8 @@ def relabel(spec: ContainerSpec, facts: Facts, attribute: str = selinux.ATTRIBUT
 
     InvalidArgument names the mount that cannot have it.
     """
+    # In the daemon and not by the OCI runtime's own relabelling: the error names the volume, and a
+    # volume that has the label already is not walked again.
     label = mount_label(spec.security, facts)
     if not label:
         return

@@ -1,4 +1,9 @@
-"""The namespaces a pod has of its own, pinned by bind mounts: no process keeps them."""
+"""The namespaces a pod has of its own, pinned by bind mounts: no process keeps them.
+
+A namespace belongs to the user namespace in which it was made, and only root of that one may
+configure it (user_namespaces(7)). So a pod's user namespace is made first, and the others inside
+it: else root of the pod could neither change its own routes nor mount its own mqueue.
+"""
 
 import asyncio
 import dataclasses
@@ -12,36 +17,14 @@ from cri_shim.model.namespaces import NamespaceMode, NamespaceOptions, UserNames
 from cri_shim.model.sandbox import Sandbox, SandboxSpec
 from cri_shim.sandbox.network import host_name
 
-IPC_SYSCTLS = ("kernel.shm", "kernel.msg", "kernel.sem", "fs.mqueue.")
-
-
-def check_sysctls(spec: SandboxSpec) -> None:
-    """A sysctl must belong to a namespace that the pod has of its own (KEP-34)."""
-    options = spec.security.namespaces
-    for key in spec.sysctls:
-        name = key.replace("/", ".")
-        if name.startswith("net."):
-            own, needed = options.network is NamespaceMode.POD, "network"
-        elif name.startswith(IPC_SYSCTLS):
-            own, needed = options.ipc is NamespaceMode.POD, "IPC"
-        elif name in ("kernel.hostname", "kernel.domainname"):
-            own, needed = options.network is NamespaceMode.POD, "UTS"
-        else:
-            raise InvalidArgument(
-                f"config.linux.sysctls {key} is not namespaced: it would change the whole host"
-            )
-        if not own:
-            raise InvalidArgument(
-                f"config.linux.sysctls {key} needs a {needed} namespace of the pod, "
-                "which shares the host's"
-            )
-
 
 def _write_sysctls(spec: SandboxSpec) -> None:
     namespaces.write_sysctls(default_sysctls(spec.security.namespaces))
     try:
         namespaces.write_sysctls(spec.sysctls)
     except OSError as error:
+        # What the kernel says of a value or a name is the user's to mend; EACCES and the like, of
+        # the first default on a read-only /proc/sys say, is the host's.
         if error.errno not in (errno.EINVAL, errno.ERANGE, errno.ENOENT):
             raise
         raise InvalidArgument(f"config.linux.sysctls: {error.strerror}") from error
@@ -62,6 +45,8 @@ def default_sysctls(options: NamespaceOptions) -> dict[str, str]:
 
 def own_kinds(options: NamespaceOptions) -> list[str]:
     """Kinds that are the pod's own and pinned. Processes share the pod's UTS with its network."""
+    # CRI has no option for UTS. A host name of its own with the host's network would lie about
+    # where a connection comes from, so UTS goes with the network, as in the other runtimes.
     kinds = ["net", "uts"] if options.network is NamespaceMode.POD else []
     return kinds + (["ipc"] if options.ipc is NamespaceMode.POD else [])
 
@@ -75,12 +60,14 @@ async def make_namespaces(ctx: Context, sandbox: Sandbox) -> None:
     directory = ctx.directories.namespaces(sandbox.id)
 
     def inside() -> None:
+        # On a thread that is in them: /proc/sys shows the namespaces of the thread that looks.
         if "net" in kinds:
             namespaces.loopback_up()
             namespaces.set_hostname(host_name(sandbox))
         _write_sysctls(spec)
 
     def pin() -> None:
+        # `make_files` runs beside this and makes the same directory, hence `exist_ok`.
         ctx.directories.sandbox(sandbox.id).mkdir(parents=True, exist_ok=True, mode=0o711)
         directory.mkdir(mode=0o700)
         user = _pin_user(spec.security.namespaces.user, directory)
@@ -101,6 +88,7 @@ async def make_namespaces(ctx: Context, sandbox: Sandbox) -> None:
 
 def _check_passable(sandbox: Sandbox, *directories: Path) -> None:
     """Root of a user namespace is one of the others here, and has to reach its root directory."""
+    # Here, by name: the OCI runtime would say "permission denied" of a root that root can see.
     for directory in directories:
         for path in (directory, *directory.parents):
             if not path.stat().st_mode & 0o001:

@@ -1,4 +1,4 @@
-"""The pod's side of its network: what the network room is asked, and the answer in the record."""
+"""A pod's network: what `network` is asked for it, and the result in the pod's record."""
 
 import dataclasses
 import os
@@ -34,6 +34,8 @@ async def attach(ctx: Context, sandbox: Sandbox) -> None:
     """Addresses for the pod, into its record."""
     if uses_host_network(sandbox):
         return
+    # Killed here, the network has addresses that are in no record. Recovery undoes this pod first,
+    # and then gives back the addresses of every pod that has no record.
     attachment = await ctx.network.attach(pod_net(sandbox))
     ctx.store.update_sandbox(
         sandbox.id,

@@ -80,6 +80,7 @@ def read_detail(
 
 
 def _swap_limit(memory: Memory, v2: bool) -> int | None:
+    # v1 limits memory and swap together (memory.memsw), and cAdvisor shows that number there.
     if memory.swap_limit is None or v2:
         return memory.swap_limit
     return memory.swap_limit + (memory.limit or 0)
@@ -87,6 +88,7 @@ def _swap_limit(memory: Memory, v2: bool) -> int | None:
 
 def read_filesystem(layer: LayerUsage) -> Filesystem | None:
     """The filesystem of a layer; None where its mount point is gone."""
+    # Of the daemon's own root, so no dead server can be behind it.
     try:
         stat = os.statvfs(layer.mountpoint)
         number = os.stat(layer.mountpoint).st_dev
@@ -112,6 +114,7 @@ def device_name(major: int, minor: int) -> str:
 
 def read_processes(pids: Iterable[int]) -> Processes:
     """What the processes hold open; those that end meanwhile are left out."""
+    # Of other users' processes too: the daemon is root. Each may end between two lines here.
     alive = list(pids)
     descriptors = sockets = 0
     for pid in alive:
@@ -122,6 +125,7 @@ def read_processes(pids: Iterable[int]) -> Processes:
 
 
 def _descriptors(directory: str) -> list[str]:
+    # A process with 100,000 descriptors makes this slow: it runs in a thread, and only for metrics.
     found = []
     try:
         for name in os.listdir(directory):

@@ -24,6 +24,7 @@ class Group:
         self.cgroups = cgroups
         self.path = path
         self._v2 = cgroups.layout == "v2"
+        # The fewest files that tell enough. On v1 the limit stands in memory.stat already.
         cpu = "cpu.stat" if self._v2 else "cpuacct.usage"
         names = (
             (
@@ -73,6 +74,8 @@ class Group:
 
 def _read(path: str) -> bytes | None:
     """One read of a small kernel file; None where it or its group is gone."""
+    # Not by `open`, whose buffered file costs more than the read. One read(2) is enough, and all
+    # that may be: the kernel makes the text anew for each.
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:

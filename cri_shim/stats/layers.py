@@ -1,7 +1,7 @@
-"""Disk use of writable layers: walked in the background, answered from memory.
+"""Disk use of writable layers: walked in the background, returned from memory.
 
-A walk of a large layer takes long, so an answer may be some seconds old. The age that is let pass
-grows with the time the walk took: at most a twentieth of a CPU goes into walking.
+A walk of a large layer takes long, so a figure may be some seconds old. The age that is allowed
+grows with the time that the walk took: at most a twentieth of a CPU goes into walking.
 """
 
 import asyncio
@@ -14,9 +14,9 @@ from berth.linux.tasks import Tasks
 from cri_shim.stats.usage import LayerUsage
 
 Measure = Callable[[], tuple[int, int]]
-"""Answers used bytes and inodes; blocks, and runs on a thread."""
+"""Returns used bytes and inodes; blocks, and runs on a thread."""
 FRESH = 10.0
-"""Seconds for which an answer is good without another walk."""
+"""Seconds for which a figure is good without another walk."""
 STALE = 6
 """After so many times that age a caller waits for the new walk."""
 _IDLE_PER_WALK = 20
@@ -32,7 +32,7 @@ class _Layer:
     walk: "asyncio.Task[None] | None" = field(default=None)
 
     def good_for(self) -> float:
-        """Seconds that an answer is good for."""
+        """Seconds that its figure is good for."""
         return max(FRESH, self.cost * _IDLE_PER_WALK)
 
 
@@ -42,6 +42,7 @@ class Layers:
     def __init__(self, tasks: Tasks, walkers: int = 1) -> None:
         self._tasks = tasks
         self._layers: dict[Hashable, _Layer] = {}
+        # One walk at a time: two on one disk take longer than one after the other.
         self._slots = asyncio.Semaphore(walkers)
 
     def add(self, key: Hashable, mountpoint: str, measure: Measure) -> None:
@@ -53,7 +54,7 @@ class Layers:
         self._layers.pop(key, None)
 
     def known(self, key: Hashable) -> LayerUsage | None:
-        """The answer at hand without waiting; begins a walk where it is old or missing."""
+        """The figure at hand without waiting; begins a walk where it is old or missing."""
         layer = self._layers.get(key)
         if layer is None:
             return None
@@ -62,7 +63,7 @@ class Layers:
         return layer.usage
 
     async def get(self, key: Hashable) -> LayerUsage | None:
-        """As `known`, but waits for the walk where there is no answer or a very old one.
+        """As `known`, but waits for the walk where there is no figure or a very old one.
 
         None for an unknown layer, or one whose walk failed.
         """
@@ -74,12 +75,12 @@ class Layers:
             await asyncio.wait([layer.walk])
         return layer.usage
 
-    async def settle(self, keys: Iterable[Hashable], patience: float) -> None:
-        """Wait for the first walks of these layers, at most `patience` seconds for them all."""
+    async def first_walks(self, keys: Iterable[Hashable], timeout: float) -> None:
+        """Wait for the first walks of these layers, at most `timeout` seconds for them all."""
         missing = {key for key in keys if self.known(key) is None}
         walks = [w for k, layer in self._layers.items() if k in missing and (w := layer.walk)]
         if walks:
-            await asyncio.wait(walks, timeout=patience)
+            await asyncio.wait(walks, timeout=timeout)
 
     def _begin(self, key: Hashable, layer: _Layer) -> None:
         if layer.walk is None:
@@ -104,6 +105,7 @@ def measure_directory(path: str) -> tuple[int, int]:
     """
     used = inodes = 0
     seen: set[int] = set()
+    # A list and not recursion: a container may nest directories deeper than Python's stack.
     waiting = [path]
     while waiting:
         here = waiting.pop()
@@ -114,6 +116,8 @@ def measure_directory(path: str) -> tuple[int, int]:
                         stat = entry.stat(follow_symlinks=False)
                     except FileNotFoundError:
                         continue
+                    # Blocks, not length: a sparse file takes what is written of it. A file with two
+                    # names takes it once.
                     if stat.st_nlink > 1 and not entry.is_dir(follow_symlinks=False):
                         if stat.st_ino in seen:
                             continue

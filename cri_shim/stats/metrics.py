@@ -86,6 +86,7 @@ def _field(name: str) -> Callable[[Interface], int]:
 
 NETWORK_SERIES: tuple[NetworkSeries, ...] = tuple(_network())
 
+# kubelet asks for these once, at its start, and drops a sample with another number of labels.
 DESCRIPTORS: tuple[Descriptor, ...] = tuple(
     sorted(
         [

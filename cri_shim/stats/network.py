@@ -8,6 +8,7 @@ from berth.linux import namespaces, syscalls
 from berth.linux.syscalls import Namespace
 from cri_shim.stats.usage import Interface, NetworkUsage
 
+# Of the thread: /proc/net is a link to the process's, whose main thread is in the host's namespace.
 _NETDEV = "/proc/thread-self/net/dev"
 _SIZE = 1 << 16
 
@@ -35,6 +36,8 @@ def read_all(paths: Iterable[str]) -> Mapping[str, NetworkUsage]:
     wanted = list(paths)
     if not wanted:
         return {}
+    # A thread that has entered a namespace never goes back to the pool: something else would run in
+    # the pod's network.
     return namespaces.run_inside(wanted[0], lambda: _visit(wanted)) if _there(wanted) else {}
 
 

@@ -46,14 +46,17 @@ class Sampler:
         return len(self._tracks)
 
     def observe(self, key: Hashable, now: int, used: int) -> int | None:
-        """Take a reading; answer the rate in nano-cores, None in a counter's first second.
+        """Take a reading; return the rate in nano-cores, None in a counter's first second.
 
         An unknown key is watched from here on. A counter that runs backwards begins anew.
         """
         track = self._tracks.get(key)
+        # A cgroup that was removed and made again under its name counts from zero.
         if track is None or used < track.last[1]:
             self.watch(key, None if track is None else track.group, now, used)
             return None
+        # The newer sample where it is old enough, else the older one: so a rate spans one to two
+        # windows where requests come often, and more than that only where nobody asks.
         base = track.last if now - track.last[0] >= WINDOW else track.before
         if base is not None:
             track.rate = (used - base[1]) * 1_000_000_000 // (now - base[0])
@@ -67,6 +70,7 @@ class Sampler:
             if track.group is not None and (used := track.group.cpu_time()) is not None:
                 self.observe(key, now, used)
 
+    # On the event loop, and not in a thread: one read of some microseconds for each container.
     async def run(self, period: float = PERIOD) -> None:
         """Rounds for ever; the owner cancels it."""
         while True:

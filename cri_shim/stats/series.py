@@ -100,6 +100,7 @@ def _pressure() -> Iterator[Series]:
 def _failures(detail: Detail) -> Iterator[Value]:
     memory = detail.memory
     for kind, count in (("pgfault", memory.faults), ("pgmajfault", memory.major_faults)):
+        # cAdvisor tells a cgroup from it with those below; a container has none below that count.
         for scope in ("container", "hierarchy"):
             yield (kind, scope), count
 
@@ -135,6 +136,7 @@ def _pages(name: str, help: str, field: str) -> Series:
     return Series(name, help, Kind.GAUGE, values, ("pagesize",))
 
 
+# In the order of their names, which is that of a page of cAdvisor's: a diff of the two is short.
 CONTAINER_SERIES: tuple[Series, ...] = (
     Series(
         "container_blkio_device_usage_total",
@@ -167,6 +169,7 @@ CONTAINER_SERIES: tuple[Series, ...] = (
         "container_cpu_usage_seconds_total",
         "CPU seconds used.",
         Kind.COUNTER,
+        # By CPU in cAdvisor on v1; v2 has the total alone, and dashboards sum over the label.
         lambda d: ((("total",), d.cpu.usage / _S),),
         ("cpu",),
     ),

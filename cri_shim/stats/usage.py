@@ -46,11 +46,6 @@ class ContainerUsage:
     nano_cores: int | None = None
     layer: LayerUsage | None = None
 
-    @property
-    def swap_available(self) -> int | None:
-        """Swap left under the limit; None without one."""
-        return swap_available(self.group.memory)
-
 
 @dataclass(frozen=True, slots=True)
 class Interface:

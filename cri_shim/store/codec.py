@@ -16,6 +16,8 @@ from cri_shim.model.lifecycle import ContainerState, SandboxState
 from cri_shim.model.resources import LinuxResources
 from cri_shim.model.sandbox import Sandbox, SandboxSpec
 
+# Names of these tuples are names on disk: a field that is renamed loses its value in old records.
+# One that is added needs a default in its dataclass, for records that were written before it.
 _SANDBOX_FIELDS = (
     "created_at", "handler", "cgroup", "ips", "network", "netns", "pid", "pid_start", "boot",
     "cgroup_made", "admitted", "stopping_since", "selinux_level",
@@ -25,6 +27,8 @@ _CONTAINER_FIELDS = (
     "message", "pid", "pid_start", "conmon_pid", "conmon_start", "cgroup", "log_path",
     "stop_signal", "image_mounts", "boot", "stopping_since", "oom_kills",
 )  # fmt: skip
+
+_NOTHING_SET = LinuxResources()
 
 
 def sandbox_document(sandbox: Sandbox) -> str:
@@ -41,12 +45,13 @@ def sandbox_from(id_: str, state: str, document: str, config: bytes) -> Sandbox:
     spec = SandboxSpec.from_cri(
         cri.PodSandboxConfig.FromString(config), fields.pop("requested_handler")
     )
+    # UpdatePodSandboxResources changes these two, so the message as it came no longer has them.
     spec = dataclasses.replace(
         spec,
         resources=_resources(fields.pop("resources")),
         overhead=_resources(fields.pop("overhead")),
     )
-    fields["ips"] = tuple(fields["ips"])
+    fields["ips"] = tuple(fields["ips"])  # JSON knows lists alone; records are hashable values
     return Sandbox(id=SandboxId(id_), spec=spec, state=SandboxState(state), config=config, **fields)
 
 
@@ -64,6 +69,8 @@ def container_from(
 ) -> Container:
     fields: dict[str, Any] = json.loads(document)
     spec = ContainerSpec.from_cri(cri.ContainerConfig.FromString(config))
+    # Whatever is left in `fields` at the end is passed by name: an unknown one, of a newer version,
+    # fails this record, which is then reported and dropped rather than half understood.
     uid, gid, groups = fields.pop("user")
     images = fields.pop("mount_images")
     mounts = tuple(MountStatus(m, i) for m, i in zip(spec.mounts, images, strict=False))
@@ -83,6 +90,8 @@ def container_from(
 
 
 def _resources_text(resources: LinuxResources) -> str:
+    if resources == _NOTHING_SET:
+        return ""  # as an empty message is encoded; most pods have no overhead
     return base64.b64encode(resources.to_cri().SerializeToString()).decode()
 
 

@@ -10,6 +10,10 @@ class Directories:
 
     state: Path
 
+    # Below /run, which a reboot empties: what is there belongs to processes of this boot.
+    # Kept short, since sun_path of a unix socket has 108 bytes (unix(7)) and conmon makes one in
+    # the bundle, whose name alone has the 64 of an id.
+
     @property
     def programs(self) -> Path:
         """Where programs run and device nodes work, whatever the state's own mount forbids."""

@@ -1,4 +1,8 @@
-"""Small JSON documents by kind and key, for rooms that keep records of their own."""
+"""Small JSON documents by kind and key, for packages that keep records of their own.
+
+Images, layers, address leases and network attachments are theirs to understand: the store knows
+none of their fields, so that none of them needs a migration here.
+"""
 
 import json
 import sqlite3
@@ -7,7 +11,7 @@ from typing import Any
 Document = dict[str, Any]
 
 
-class Documents:
+class DocumentTable:
     """The documents of one kind (image, layer, lease, …). Calls take about 50 µs."""
 
     def __init__(self, db: sqlite3.Connection, kind: str) -> None:
@@ -16,6 +20,8 @@ class Documents:
 
     def put(self, key: str, document: Document, durable: bool = False) -> None:
         """Write or replace; `durable` also waits for the disk (what must outlive a power cut)."""
+        # In WAL mode NORMAL syncs the log at checkpoints only: after a power cut the newest writes
+        # may be missing, never half there. FULL syncs it in this commit.
         if durable:
             self._db.execute("PRAGMA synchronous = FULL")
         try:

@@ -4,6 +4,9 @@ import sqlite3
 
 from berth.base.errors import FailedPrecondition
 
+# A step that has been released never changes: databases exist that it made. The columns hold what
+# must be unique or is looked up; the rest of a record is the JSON of `codec`, which grows without a
+# step. `WITHOUT ROWID` since every look-up is by the text key.
 MIGRATIONS: tuple[str, ...] = (
     """
     CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -46,6 +49,7 @@ def migrate(db: sqlite3.Connection, path: str) -> None:
             "run the newer cri-shim, or move the file away to start empty"
         )
     for number in range(version, len(MIGRATIONS)):
+        # The version is in the transaction: a kill between the two would apply the step twice.
         db.executescript(
             f"BEGIN IMMEDIATE; {MIGRATIONS[number]} PRAGMA user_version = {number + 1}; COMMIT;"
         )

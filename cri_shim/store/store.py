@@ -26,7 +26,7 @@ from cri_shim.store.codec import (
     sandbox_document,
     sandbox_from,
 )
-from cri_shim.store.documents import Documents
+from cri_shim.store.documents import DocumentTable
 from cri_shim.store.migrations import migrate
 from cri_shim.store.view import View
 
@@ -39,8 +39,11 @@ class Store:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         # Autocommit: each statement is its own transaction unless `transaction` groups several.
         self._db = sqlite3.connect(path, isolation_level=None, cached_statements=64)
+        # WAL: a commit is one append, without the two syncs of a rollback journal. A killed daemon
+        # loses nothing, for what was written is in the page cache; see above for a power cut.
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = NORMAL")
+        # In KiB. All rows are in `view`: what SQLite keeps beside them serves writes alone.
         self._db.execute("PRAGMA cache_size = -512")
         migrate(self._db, str(path))
         self.broken: list[tuple[str, str]] = []
@@ -50,12 +53,13 @@ class Store:
     def close(self) -> None:
         self._db.close()
 
-    def documents(self, kind: str) -> Documents:
-        return Documents(self._db, kind)
+    def documents(self, kind: str) -> DocumentTable:
+        return DocumentTable(self._db, kind)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """Group statements: all or none."""
+        # IMMEDIATE takes the write lock now: a deferred one fails half way where it has to upgrade.
         self._db.execute("BEGIN IMMEDIATE")
         try:
             yield
@@ -77,6 +81,7 @@ class Store:
             sandbox.id, sandbox.spec.metadata.unique, sandbox.state.value,
             sandbox_document(sandbox), sandbox.config,
         )  # fmt: skip
+        # The constraint of the table decides, not a look before: it holds across kills as well.
         try:
             self._db.execute("INSERT INTO sandboxes VALUES (?, ?, ?, ?, ?)", row)
         except sqlite3.IntegrityError:
@@ -94,6 +99,7 @@ class Store:
         """
         now = self.view.sandboxes.get(id_)
         if now is None:
+            # A caller that holds the record's lock does not get here.
             raise NotFound(f"pod sandbox {id_[:12]} has been removed meanwhile")
         sandbox = change(now)
         if sandbox == now:
@@ -161,6 +167,9 @@ class Store:
             del by_sandbox[gone.sandbox_id]
         self.view = View(self.view.sandboxes, containers, by_sandbox)
 
+    # A view is shared by whoever reads it, so each change makes new mappings. Copying a few hundred
+    # references takes microseconds; persistent maps would cost every reader more than that.
+
     def _show_sandbox(self, sandbox: Sandbox) -> None:
         sandboxes = {**self.view.sandboxes, sandbox.id: sandbox}
         self.view = View(sandboxes, self.view.containers, self.view.by_sandbox)
@@ -177,6 +186,7 @@ class Store:
         sandboxes: dict[SandboxId, Sandbox] = {}
         containers: dict[ContainerId, Container] = {}
         by_sandbox: dict[SandboxId, dict[ContainerId, Container]] = {}
+        # Decoded once, at the start; from then on the view is what everybody reads.
         for row in self._db.execute("SELECT id, state, document, config FROM sandboxes"):
             try:
                 sandboxes[row[0]] = sandbox_from(*row)

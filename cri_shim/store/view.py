@@ -37,6 +37,8 @@ def _resolve(
 ) -> str:
     if prefix in ids:
         return prefix
+    # crictl shows the first 13 digits and users type fewer; kubelet always gives all 64, which the
+    # look-up above finds without this walk.
     found = [id_ for id_ in ids if prefix and id_.startswith(prefix)]
     if len(found) > 1:
         raise InvalidArgument(f"{kind} id {prefix!r} is the beginning of {len(found)} ids")

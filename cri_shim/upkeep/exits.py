@@ -35,6 +35,7 @@ from cri_shim.upkeep.events import Events
 log = logging.getLogger(__name__)
 
 KILLED = 128 + 9
+"""Exit code of a process that SIGKILL ended, as a shell has it: whoever sent the signal."""
 
 LIVING = (ContainerState.CREATED, ContainerState.RUNNING)
 
@@ -115,6 +116,7 @@ class Exits:
         before = self._store.view.containers.get(id_)
         if before is None or before.state not in LIVING:
             return
+        # Before the clean-up below, which takes away the cgroup that counts the OOM kills.
         reason = self._reason(before, exit_)
 
         def ended(now: Container) -> Container:
@@ -131,6 +133,8 @@ class Exits:
 
         container = self._store.update_container(id_, ended)
         self._events.publish(container.id, container.sandbox_id, EventType.STOPPED)
+        # In the background: `delete` is another process to start, and a client that waits for the
+        # exit needs none of what it does.
         task = self._tasks.start(self._clean(container), f"clean-up of {container.id[:12]}")
         self._cleaning[id_] = task
         task.add_done_callback(lambda _: self._cleaning.pop(id_, None))
@@ -139,11 +143,14 @@ class Exits:
         started = self._starting.get(id_)
         if started is not None:
             await started.wait()
+        # Read only now: the start has just changed the record.
         container = self._store.view.containers.get(id_)
         if container is not None and container.state in LIVING:
             if container.log_path:
                 await asyncio.to_thread(logs.seal, Path(container.log_path))
             self.record(id_, exit_)
+        # Also where nothing was recorded: whoever waits for an end that was recorded before would
+        # wait for ever.
         future = self._waiting.pop(id_, None)
         if future is not None and not future.done():
             future.set_result(None)
@@ -159,6 +166,7 @@ class Exits:
         if exit_.code == KILLED:
             kills, exists = self._cgroups.oom_kills, self._cgroups.exists
             killed = kills(container.cgroup) > container.oom_kills
+            # A cgroup that systemd has taken away counts nothing any more. conmon watched it.
             lost = exit_.oom and not container.oom_kills and not exists(container.cgroup)
             if killed or lost:
                 return "OOMKilled"
@@ -166,6 +174,8 @@ class Exits:
 
     async def _clean(self, container: Container) -> None:
         """Kill what outlived its first process in a shared PID namespace; drop runtime state."""
+        # The kernel kills all processes of a PID namespace with its first one (pid_namespaces(7)).
+        # Where that is the pod's init or the host's, children of the container would live on.
         if container.spec.security.namespaces.pid is not NamespaceMode.CONTAINER:
             await asyncio.to_thread(self._cgroups.kill, container.cgroup)
         try:

@@ -44,6 +44,7 @@ class Stops:
         """
         stop = self._by_id.get(container.id)
         if stop is None:
+            # The recorded end, not the process's: who stops a container looks at its status next.
             ended = self._exits.recorded(container.id)
             stop = _Stop(self._store, self._cgroups, container, ended, grace)
             self._by_id[container.id] = stop
@@ -52,6 +53,7 @@ class Stops:
             stop.task = task
         else:
             stop.shorten(grace)
+        # The client may leave; kubelet does when its own deadline passes, and calls again.
         await asyncio.shield(stop.task)
 
 
@@ -74,6 +76,8 @@ class _Stop:
         self._ended = ended
         self._deadline = asyncio.get_running_loop().time() + grace
         self._shorter = asyncio.Event()
+        # One that is only created has no program yet to handle a signal: its first process is the
+        # OCI runtime's, waiting for the start.
         self._gentle = grace > 0 and container.state is ContainerState.RUNNING
 
     def shorten(self, grace: float) -> None:
@@ -84,6 +88,7 @@ class _Stop:
             self._shorter.set()
 
     async def run(self) -> None:
+        # A pidfd, checked against the start time: after the grace the number may be another's.
         pidfd = processes.open_pidfd(self._container.pid, self._container.pid_start)
         try:
             if self._gentle:
@@ -126,6 +131,8 @@ class _Stop:
     async def _kill(self, pidfd: int | None) -> None:
         self._note_oom_kills(pidfd)
         self._send(pidfd, signal.SIGKILL)
+        # SIGKILL cannot be refused, but a process in state D takes it only once its disk or its
+        # server responds. Its container stays RUNNING then: that is the truth.
         await asyncio.wait([self._ended], timeout=KILL_TIMEOUT)
         if not self._ended.done():
             raise DeadlineExceeded(
@@ -137,7 +144,7 @@ class _Stop:
 
 def _is_done(pidfd: int) -> bool:
     """Whether the process has ended: its pidfd is readable then."""
-    poll = select.poll()
+    poll = select.poll()  # not select(): descriptors of a crowded node are above its 1024
     poll.register(pidfd, select.POLLIN)
     return bool(poll.poll(0))
 

@@ -31,6 +31,7 @@ async def exec_sync(ctx: Context, id_: str, command: Sequence[str], timeout: int
     if timeout < 0:
         raise InvalidArgument(f"timeout {timeout} is negative: use 0 for none")
     container = running_container(ctx, id_, "exec")
+    # By the document that the container was made from: user, environment and limits are its own.
     bundle = ctx.directories.bundle(container.id)
     document = await ctx.process_documents.get(container.id, bundle)
     process = exec_process(document, command, False)

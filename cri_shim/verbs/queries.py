@@ -1,4 +1,8 @@
-"""Every List and Status: read from the immutable view, never waiting for anybody."""
+"""Every List and Status: read from the immutable view, never waiting for anybody.
+
+kubelet lists all pods every second, and marks the node not ready where that takes too long (PLEG):
+so a list takes no lock, and one stuck container is never waited for.
+"""
 
 from collections.abc import Mapping
 from typing import TypeVar
@@ -36,7 +40,7 @@ def sandboxes(
         s
         for s in view.sandboxes.values()
         if shown_sandbox(s)
-        and (not id_ or s.id.startswith(id_))
+        and (not id_ or s.id.startswith(id_))  # crictl filters by the first digits
         and (ready is None or ready is (s.state is SandboxState.READY))
         and (not labels or has_labels(s.spec.labels, labels))
     ]

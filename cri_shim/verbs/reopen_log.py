@@ -13,6 +13,7 @@ async def reopen_log(ctx: Context, id_: str) -> None:
     Returns when it does. A container that has just ended gets an empty file: what it wrote is in
     the renamed one.
     """
+    # Of an ended one too: kubelet rotates logs by their size, and may be a moment late.
     container = queries.container(ctx.store.view, id_)
     if container.log_path:
         bundle, log = ctx.directories.bundle(container.id), Path(container.log_path)

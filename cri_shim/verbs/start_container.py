@@ -19,11 +19,23 @@ START_FAILED = 128
 async def start_container(ctx: Context, id_: str) -> None:
     """Run a created container; FailedPrecondition in any other state.
 
-    A failed start leaves it EXITED with reason StartError and the OCI runtime's words.
+    A failed start leaves it EXITED with reason StartError and the OCI runtime's message.
     """
     container = ctx.store.view.container(id_)
+    async with ctx.locks.hold(container.id):
+        # Looked at under the lock: of two starts at once the second would otherwise be refused by
+        # the OCI runtime, and its failure recorded over the first one's success.
+        container = ctx.store.view.container(container.id)
+        _check(ctx, container)
+        with ctx.exits.starting(container.id):
+            await _start(ctx, container)
+
+
+def _check(ctx: Context, container: Container) -> None:
     if not container.started_at:
-        target(ctx, container)  # who joins a namespace ends with it, and shall say so
+        # A container in another's PID namespace is killed with it, and then reads as exited: that
+        # its target has ended is the better reason to give.
+        target(ctx, container)
     if container.state is not ContainerState.CREATED:
         raise FailedPrecondition(
             f"container {container.name} is {container.state.value}: only a created one can start"
@@ -32,8 +44,6 @@ async def start_container(ctx: Context, id_: str) -> None:
     if sandbox.state is not SandboxState.READY:
         raise FailedPrecondition(f"container {container.name}: its pod is not ready")
     check_grant(ctx, sandbox)
-    with ctx.exits.starting(container.id):
-        await _start(ctx, container)
 
 
 async def _start(ctx: Context, container: Container) -> None:

@@ -24,5 +24,7 @@ async def stop_container(ctx: Context, id_: str, grace: float) -> None:
     def stopping(now: Container) -> Container:
         return dataclasses.replace(now, stopping_since=now.stopping_since or ctx.clock())
 
+    # In the record before the signal: after `kill -9` of the daemon the stop is carried on. Its
+    # grace is not kept, since nobody knows how much of it the time without a daemon has used up.
     container = ctx.store.update_container(container.id, stopping)
     await ctx.stops.stop(container, max(0.0, grace))

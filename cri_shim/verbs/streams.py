@@ -1,4 +1,4 @@
-"""Exec, attach and port-forward sessions: what the streaming edge runs for a granted request."""
+"""Exec, attach and port-forward: what the streaming edge opens for a request with a good URL."""
 
 import asyncio
 import socket
@@ -17,7 +17,7 @@ from cri_shim.verbs import queries
 from cri_shim.verbs.exec_sync import running_container
 
 
-class AttachSession:
+class Attached:
     """A connection to the monitor of a running container."""
 
     def __init__(self, connected: socket.socket, bundle: Path) -> None:
@@ -31,8 +31,8 @@ class AttachSession:
         self.socket.close()
 
 
-class Sessions:
-    """Opens sessions; also checks a request before a URL is granted for it."""
+class Streams:
+    """Opens streams, and checks a request before a URL is given out for it."""
 
     def __init__(self, ctx: Context) -> None:
         self._ctx = ctx
@@ -58,22 +58,25 @@ class Sessions:
         stderr: bool,
     ) -> ExecProcess:
         container = self.check_container(container_id, "exec")
-        words = [word.decode("utf-8", "surrogateescape") for word in command]
+        # The request came as a URL's query or as CRI strings; a program's arguments are any bytes.
+        arguments = [word.decode("utf-8", "surrogateescape") for word in command]
         bundle = self._ctx.directories.bundle(container.id)
         document = await self._ctx.process_documents.get(container.id, bundle)
-        process = exec_process(document, words, tty)
+        process = exec_process(document, arguments, tty)
         handler = self._ctx.handlers.get(container.handler)
         return await execs.start_exec(handler, container.id, process, tty, stdin, stdout, stderr)
 
     async def attach(
         self, container_id: str, tty: bool, stdin: bool, stdout: bool, stderr: bool
-    ) -> AttachSession:
+    ) -> Attached:
         container = queries.container(self._ctx.store.view, container_id)
+        # A created one has its terminal already: who attaches before the start misses no output.
         if container.state not in (ContainerState.CREATED, ContainerState.RUNNING):
             raise FailedPrecondition(f"container {container.name} has ended: nothing to attach to")
         bundle = self._ctx.directories.bundle(container.id)
-        return AttachSession(await attach.attach(bundle), bundle)
+        return Attached(await attach.attach(bundle), bundle)
 
     async def dial(self, sandbox_id: str, port: int) -> socket.socket:
+        # Checked again: the URL is good for a minute, in which the pod may have stopped.
         sandbox = self._ctx.store.view.sandbox(self.check_sandbox(sandbox_id))
         return await dial.dial(sandbox.netns or None, port)

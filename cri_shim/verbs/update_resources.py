@@ -2,9 +2,10 @@
 
 import dataclasses
 
-from berth.base.errors import FailedPrecondition, InvalidArgument
+from berth.base.errors import FailedPrecondition, InvalidArgument, RuntimeFailure
 from berth.linux.cgroups import naming
-from cri_shim.container import limits, resource_checks
+from cri_shim.container import limits
+from cri_shim.container.checks import check_limits
 from cri_shim.context import Context
 from cri_shim.model.container import Container
 from cri_shim.model.lifecycle import ContainerState
@@ -21,38 +22,55 @@ async def update_container(ctx: Context, id_: str, wanted: LinuxResources) -> No
     limit that the pod's own rules out. After a failure the kernel has what it had before.
     """
     container = queries.container(ctx.store.view, id_)
+    async with ctx.locks.hold(container.id):
+        # One after the other: each writes all limits, its own over those of the record. Two at
+        # once would write over each other's, and the record would have what the kernel has not.
+        await _update(ctx, queries.container(ctx.store.view, container.id), wanted)
+
+
+async def _update(ctx: Context, container: Container, wanted: LinuxResources) -> None:
+    _check_living(container)
+    resources = merged(container.resources, wanted)
+    _check_within_pod(ctx, container, wanted, resources)
+    _check_memory(ctx, container, wanted)
+    try:
+        await limits.write(ctx, container, resources)
+    except RuntimeFailure:
+        # Its cgroup goes when it ends: what failed is then this call, and not the host.
+        _check_living(ctx.store.view.containers[container.id])
+        raise
+    ctx.store.update_container(
+        container.id, lambda now: dataclasses.replace(now, resources=resources)
+    )
+
+
+def _check_living(container: Container) -> None:
     if container.state not in (ContainerState.CREATED, ContainerState.RUNNING):
         raise FailedPrecondition(
             f"container {container.name} is {container.state.value}: "
             "only a created or running one can be updated"
         )
-    resources = merged(container.resources, wanted)
-    _check_room(ctx, container, wanted, resources)
-    _check_memory(ctx, container, wanted)
-    await limits.write(ctx, container, resources)
-    # What another update has changed meanwhile stays: only what was asked for here is entered.
-    ctx.store.update_container(
-        container.id,
-        lambda now: dataclasses.replace(now, resources=merged(now.resources, wanted)),
-    )
 
 
-def _check_room(
+def _check_within_pod(
     ctx: Context, container: Container, wanted: LinuxResources, after: LinuxResources
 ) -> None:
     """Within what the pod has; a quota and its period count together."""
     sandbox = ctx.store.view.sandboxes[container.sandbox_id]
+    # One of the two given alone changes the share all the same.
     changed = wanted
     if wanted.cpu_quota or wanted.cpu_period:
         quota, period = after.cpu_quota, after.cpu_period
         changed = dataclasses.replace(wanted, cpu_quota=quota, cpu_period=period)
     parent = naming.pod_path(ctx.settings.driver, sandbox.cgroup)
-    resource_checks.check(ctx.cgroups, changed, parent, "linux")
+    check_limits(ctx.cgroups, changed, parent, "linux")
 
 
 def _check_memory(ctx: Context, container: Container, wanted: LinuxResources) -> None:
     if wanted.memory_limit <= 0:
         return
+    # On cgroup v2 the kernel takes such a limit and kills until the rest fits. In-place resizing
+    # (KEP-1287) wants an error, and kubelet then tries again later.
     used = ctx.cgroups.memory(container.cgroup).usage
     if wanted.memory_limit < used:
         raise InvalidArgument(

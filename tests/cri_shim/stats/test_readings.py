@@ -25,10 +25,10 @@ from cri_shim.stats.metrics import (
     pod_samples,
 )
 from cri_shim.stats.network import parse
-from cri_shim.stats.reading import container_usage, pod_usage
+from cri_shim.stats.reading import container_usage, count_processes, pod_usage, read_groups
 from cri_shim.stats.sampler import Sampler
 from cri_shim.stats.series import Kind
-from cri_shim.stats.usage import U64, ContainerUsage, GroupUsage, LayerUsage, u64
+from cri_shim.stats.usage import U64, LayerUsage, swap_available, u64
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "stats" / "cadvisor_names.txt"
 SUBJECT = Subject("/kubepods/pod1/c", "c", "busybox", "default", "web", "main")
@@ -78,8 +78,7 @@ def test_usage_of_a_running_group(running: Running) -> None:
     group = Group(running.cgroups, running.path)
     sampler.watch("c", group, began)
     layer = LayerUsage(1, "/", 2, 3)
-    usage = container_usage("c", group, sampler, layer)
-    assert usage is not None
+    usage = container_usage("c", read_groups({"c": group})["c"], sampler, layer)
     assert usage.layer is layer
     assert usage.group.cpu > 10_000_000
     assert usage.nano_cores is not None
@@ -99,16 +98,16 @@ def test_the_fast_reading_says_what_the_careful_one_does(running: Running) -> No
     assert running.cgroups.cpu(running.path).usage >= group.cpu
 
 
-def test_a_pod_with_a_group_and_one_without(running: Running) -> None:
+def test_a_pod_with_a_group_and_one_whose_is_gone(running: Running) -> None:
     sampler = Sampler()
-    own = Group(running.cgroups, running.path)
-    container = container_usage("c", own, sampler)
-    assert container is not None
-    pod = pod_usage("p", Group(running.cgroups, running.pod), [], sampler)
+    own, pods = Group(running.cgroups, running.path), Group(running.cgroups, running.pod)
+    assert count_processes([pods, own]) == [1, 1]
+    read = read_groups({"c": own, "p": pods})
+    container = container_usage("c", read["c"], sampler)
+    pod = pod_usage("p", read["p"], [], sampler, processes=1)
     assert pod.processes == 1
     assert pod.group.cpu >= container.group.cpu
-    summed = pod_usage("q", None, [container, container], sampler, groups=[own])
-    assert summed.processes == 1
+    summed = pod_usage("q", None, [container, container], sampler)
     assert summed.group.cpu == 2 * container.group.cpu
     assert summed.group.memory.rss == 2 * container.group.memory.rss
     assert summed.group.memory.limit is None
@@ -118,8 +117,9 @@ def test_a_group_that_is_gone(running: Running) -> None:
     group = Group(running.cgroups, "/berth-stats-none/c")
     assert group.read() is None
     assert group.cpu_time() is None
-    assert container_usage("x", group, Sampler()) is None
-    assert pod_usage("y", group, [], Sampler()).group.cpu == 0
+    assert read_groups({"x": group}) == {}
+    assert count_processes([group]) == [0]
+    assert pod_usage("y", None, [], Sampler()).group.cpu == 0
     assert read_detail(running.cgroups, "/berth-stats-none", 0) is None
 
 
@@ -230,7 +230,7 @@ def test_a_group_of_v2(v2: Cgroups) -> None:
     assert usage.memory.available == 1_100_000
     assert usage.pressure is not None
     assert usage.pressure.cpu.some == Stall(1.5, 0.25, 0.0, 3_000_000_000)
-    assert ContainerUsage(usage).swap_available == 4096
+    assert swap_available(usage.memory) == 4096
 
 
 def test_all_names_on_v2(v2: Cgroups) -> None:
@@ -258,7 +258,7 @@ def test_pressure_that_is_switched_off(v2: Cgroups, tmp_path: Path) -> None:
 
 
 def test_swap_without_limit() -> None:
-    assert ContainerUsage(GroupUsage(0, 0, Memory())).swap_available is None
+    assert swap_available(Memory()) is None
 
 
 def test_processes_that_are_gone() -> None:

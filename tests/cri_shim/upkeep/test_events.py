@@ -32,6 +32,13 @@ CONTAINER = Container(
 )
 
 
+class Records:
+    """What events need of a store: its view."""
+
+    def __init__(self, *containers: Container, sandbox: Sandbox | None = SANDBOX) -> None:
+        self.view = view(*containers, sandbox=sandbox)
+
+
 def view(*containers: Container, sandbox: Sandbox | None = SANDBOX) -> View:
     sandboxes = {} if sandbox is None else {sandbox.id: sandbox}
     by_id = {c.id: c for c in containers}
@@ -45,14 +52,14 @@ def publish(events: Events, count: int = 1) -> None:
 
 async def test_times_increase_where_the_clock_stands_or_runs_back() -> None:
     times = iter([100, 100, 50, 101, 200])
-    events = Events(lambda: next(times), view)
+    events = Events(lambda: next(times), Records())
     with events.subscribe() as subscription:
         publish(events, 5)
         assert [(await subscription.next()).at for _ in range(5)] == [100, 101, 102, 103, 200]
 
 
 async def test_a_slow_subscriber_loses_its_oldest_and_hurts_nobody() -> None:
-    events = Events(lambda: 0, view)
+    events = Events(lambda: 0, Records())
     with events.subscribe() as slow, events.subscribe() as quick:
         for number in range(1, QUEUE + 11):
             publish(events)
@@ -64,7 +71,7 @@ async def test_a_slow_subscriber_loses_its_oldest_and_hurts_nobody() -> None:
 
 
 async def test_who_leaves_is_forgotten() -> None:
-    events = Events(lambda: 0, view)
+    events = Events(lambda: 0, Records())
     with events.subscribe() as waits:
         assert events.subscribers == 1
         task = asyncio.ensure_future(waits.next())
@@ -74,13 +81,13 @@ async def test_who_leaves_is_forgotten() -> None:
 
 
 async def test_an_event_keeps_the_states_of_its_moment() -> None:
-    now = view(CONTAINER)
-    events = Events(lambda: 0, lambda: now)
+    records = Records(CONTAINER)
+    events = Events(lambda: 0, records)
     with events.subscribe() as subscription:
         publish(events)
-        now = view(dataclasses.replace(CONTAINER, state=ContainerState.EXITED))
+        records.view = view(dataclasses.replace(CONTAINER, state=ContainerState.EXITED))
         publish(events)
-        now = view(dataclasses.replace(CONTAINER, state=ContainerState.REMOVING))
+        records.view = view(dataclasses.replace(CONTAINER, state=ContainerState.REMOVING))
         publish(events)
         found = [(await subscription.next()).containers for _ in range(3)]
     states = [[c.state for c in containers] for containers in found]
@@ -88,7 +95,7 @@ async def test_an_event_keeps_the_states_of_its_moment() -> None:
 
 
 async def test_a_pod_that_is_gone_needs_its_last_record() -> None:
-    events = Events(lambda: 0, lambda: view(sandbox=None))
+    events = Events(lambda: 0, Records(sandbox=None))
     with events.subscribe() as subscription:
         publish(events)
         events.publish(POD, POD, EventType.DELETED, gone=SANDBOX)

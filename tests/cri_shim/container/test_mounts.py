@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from berth.linux.mounts import mount_by_name, parse
-from cri_shim.container.mount_sources import resolve_beside
+from cri_shim.container.mounts import resolve_beside
 
 NAMES = st.sampled_from(["a", "b", "c", "..", "."])
 PATHS = st.lists(NAMES, min_size=1, max_size=6).map("/".join)
