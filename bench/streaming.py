@@ -29,7 +29,7 @@ from cri_shim.streaming.sessions import (
 )
 from cri_shim.wire.remote_command import Wanted
 from cri_shim.wire.spdy_frames import data_header
-from cri_shim.wire.spdy_session import Role, SpdySession
+from tests.support.spdy_session import ClientSession
 
 BLOCK = 128 * 1024
 PIPE = 256 * 1024
@@ -108,7 +108,7 @@ def upgraded(url: str, protocol: str, streams: list[dict[bytes, bytes]]) -> sock
         f"POST {parts.path} HTTP/1.1\r\nHost: bench\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\n"
         f"X-Stream-Protocol-Version: {protocol}\r\n\r\n"
     )
-    session = SpdySession(Role.CLIENT)
+    session = ClientSession()
     for headers in streams:
         session.open_stream(headers.items())
     sock.sendall(head.encode() + session.data_to_send())

@@ -76,11 +76,6 @@ def sets(request: Capabilities, privileged: bool, allowed: frozenset[str]) -> di
     return found | ({"inheritable": extra, "ambient": list(extra)} if extra else {})
 
 
-def withheld(request: Capabilities, allowed: frozenset[str]) -> frozenset[str]:
-    """Added by name, but beyond what this host can give: worth a line in the log."""
-    return frozenset(request.add) - {ALL} - allowed
-
-
 def _ordered(names: frozenset[str]) -> list[str]:
     return [name for name in NAMES if name in names]
 

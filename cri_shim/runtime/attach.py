@@ -17,7 +17,6 @@ from pathlib import Path
 from berth.base.errors import FailedPrecondition, Unavailable
 from cri_shim.runtime import control
 
-MAX_INPUT = 32767
 _PATIENCE = 5.0
 
 

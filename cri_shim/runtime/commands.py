@@ -37,21 +37,10 @@ async def delete(handler: Handler, id: str, force: bool = False) -> None:
     await _do(handler, f"delete container {id}", "delete", *options, id)
 
 
-async def kill(handler: Handler, id: str, sig: int, all: bool = False) -> None:
-    """Send a signal through the runtime: to the first process, or to `all` of the container."""
-    options = ("--all",) if all else ()
-    await _do(handler, f"signal container {id}", "kill", *options, id, str(int(sig)))
-
-
 async def update(handler: Handler, id: str, resources: bytes) -> None:
     """Change limits. `resources` is the JSON of OCI `linux.resources`."""
     command = ("update", "--resources", "-", id)
     await _ask(handler, f"update container {id}", *command, stdin=resources)
-
-
-async def pause(handler: Handler, id: str) -> None:
-    """Freeze all processes of the container."""
-    await _do(handler, f"pause container {id}", "pause", id)
 
 
 async def resume(handler: Handler, id: str) -> None:
@@ -74,13 +63,6 @@ async def state(handler: Handler, id: str) -> dict[str, Any] | None:
     found = json.loads(await _ask(handler, f"read the state of container {id}", "state", id))
     assert isinstance(found, dict)
     return found
-
-
-def list_ids(handler: Handler) -> list[str]:
-    """Ids of all containers the runtime keeps: both keep one directory for each under `root`."""
-    if not handler.root.is_dir():
-        return []
-    return sorted(entry.name for entry in handler.root.iterdir() if entry.is_dir())
 
 
 async def _do(handler: Handler, what: str, *command: str, timeout: float = _TIMEOUT) -> None:

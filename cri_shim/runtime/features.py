@@ -57,7 +57,6 @@ def from_document(document: dict[str, Any], version: str) -> Features:
         seccomp=enabled("seccomp"),
         apparmor=enabled("apparmor"),
         selinux=enabled("selinux"),
-        cgroup_v2=bool(linux.get("cgroup", {}).get("v2")),
         checkpoint=checkpoint or annotations.get("run.oci.crun.checkpoint.enabled") == "true",
     )
 
@@ -73,7 +72,6 @@ def from_version(kind: Kind, version: str, text: str) -> Features:
         seccomp="+SECCOMP" in text or not crun,
         apparmor="+APPARMOR" in text or not crun,
         selinux="+SELINUX" in text or not crun,
-        cgroup_v2=True,
         checkpoint="+CRIU" in text or not crun,
     )
 

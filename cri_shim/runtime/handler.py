@@ -31,7 +31,6 @@ class Features:
     seccomp: bool = False
     apparmor: bool = False
     selinux: bool = False
-    cgroup_v2: bool = False
     checkpoint: bool = False
 
 

@@ -8,7 +8,7 @@ from cri_shim.streaming.lanes import Backlog, Lane, LaneClosed
 from cri_shim.wire import spdy_events as events
 from cri_shim.wire.spdy_frames import ResetStatus, Settings
 from cri_shim.wire.spdy_headers import Headers
-from cri_shim.wire.spdy_session import Role, SpdySession
+from cri_shim.wire.spdy_session import SpdySession
 from cri_shim.wire.spdy_streams import StreamGone
 
 Offered = Callable[["SpdyLane", Headers], bool]
@@ -21,7 +21,7 @@ class SpdyEndpoint:
     def __init__(self, connection: Connection, offered: Offered) -> None:
         self.connection = connection
         self._offered = offered
-        self._session = SpdySession(Role.SERVER)
+        self._session = SpdySession()
         self._backlog = Backlog(connection)
         self._lanes: dict[int, SpdyLane] = {}
         connection.receiver = self.receive
@@ -70,9 +70,9 @@ class SpdyEndpoint:
             case events.SessionFailed():
                 self.flush()
                 self.connection.close_soon()
-            case events.HeadersReceived() | events.StreamReplied():
+            case events.HeadersReceived():
                 pass
-            case events.PingAcknowledged() | events.PeerLeaving():
+            case events.PeerLeaving():
                 pass  # a client that leaves ends its streams and hangs up by itself
 
     def _open(self, stream_id: int, headers: Headers, fin: bool) -> None:

@@ -46,11 +46,6 @@ def encode(channel: int, payload: bytes | memoryview, base64: bool) -> bytes:
     return bytes((channel,)) + payload
 
 
-def encode_close(channel: int) -> bytes:
-    """The version 5 message that ends one channel."""
-    return bytes((Channel.CLOSE, channel))
-
-
 class ChannelReader:
     """Turns pieces of messages into channel data; holds at most three bytes."""
 

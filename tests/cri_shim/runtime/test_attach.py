@@ -7,6 +7,7 @@ import pytest
 
 from berth.base.errors import FailedPrecondition
 from cri_shim.runtime import attach
+from cri_shim.wire.conmon_packets import MAX_STDIN
 from tests.support.containers import Boxes, until
 
 STDOUT, STDERR = 2, 3
@@ -51,7 +52,7 @@ async def test_stdin_once_ends_with_its_client(boxes: Boxes) -> None:
     box = await boxes.run("sh", "-c", "cat; echo end", stdin=True, stdin_once=True)
     loop = asyncio.get_running_loop()
     with await attach.attach(box.bundle) as client:
-        big = b"x" * attach.MAX_INPUT
+        big = b"x" * MAX_STDIN
         await loop.sock_sendall(client, big)
         await loop.sock_sendall(client, b"\n")
         client.shutdown(socket.SHUT_WR)

@@ -11,7 +11,7 @@ from cri_shim.streaming.server import StreamingServer
 from cri_shim.streaming.sessions import ExecRequest
 from cri_shim.wire.remote_command import Wanted
 from tests.cri_shim.streaming.processes import LocalSessions
-from tests.cri_shim.streaming.spdy_client import SpdyClient
+from tests.support.spdy_client import SpdyClient
 
 Start = Callable[..., Awaitable[StreamingServer]]
 

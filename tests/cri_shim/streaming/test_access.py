@@ -15,10 +15,10 @@ from cri_shim.streaming.server import StreamingServer
 from cri_shim.streaming.sessions import AttachRequest, PortForwardRequest
 from cri_shim.streaming.tokens import TokenTable
 from cri_shim.wire.remote_command import Wanted
-from cri_shim.wire.spdy_session import Role, SpdySession
 from tests.cri_shim.streaming.conftest import LIMITS, Start, command
 from tests.cri_shim.streaming.processes import LocalSessions
-from tests.cri_shim.streaming.spdy_client import Exec, SpdyClient
+from tests.support.spdy_client import Exec, SpdyClient
+from tests.support.spdy_session import ClientSession
 
 
 async def ask(server: StreamingServer, request: str) -> str:
@@ -166,7 +166,7 @@ async def test_a_broken_session_ends_with_goaway(
 
 async def test_frames_in_one_write_with_the_request(server: StreamingServer) -> None:
     """A client need not wait for the answer to the upgrade."""
-    session = SpdySession(Role.CLIENT)
+    session = ClientSession()
     streams = [
         session.open_stream([(b"streamtype", kind)]) for kind in (b"error", b"stdout", b"stderr")
     ]

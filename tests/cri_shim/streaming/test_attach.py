@@ -6,7 +6,7 @@ from cri_shim.streaming.server import StreamingServer
 from cri_shim.streaming.sessions import AttachRequest
 from cri_shim.wire.remote_command import Wanted
 from tests.cri_shim.streaming.processes import LocalSessions
-from tests.cri_shim.streaming.spdy_client import Exec
+from tests.support.spdy_client import Exec
 
 
 async def attach(server: StreamingServer, sessions: LocalSessions, tty: bool = False) -> Exec:

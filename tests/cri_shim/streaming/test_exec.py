@@ -10,7 +10,7 @@ import pytest
 from cri_shim.streaming.server import StreamingServer
 from tests.cri_shim.streaming.conftest import command
 from tests.cri_shim.streaming.processes import LocalSessions
-from tests.cri_shim.streaming.spdy_client import Exec, SpdyClient
+from tests.support.spdy_client import Exec, SpdyClient
 
 
 async def test_outputs_and_exit_code(server: StreamingServer) -> None:

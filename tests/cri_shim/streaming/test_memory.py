@@ -13,7 +13,7 @@ from cri_shim.streaming.server import StreamingServer
 from cri_shim.streaming.sessions import PortForwardRequest
 from tests.cri_shim.streaming.conftest import command
 from tests.cri_shim.streaming.processes import LocalSessions
-from tests.cri_shim.streaming.spdy_client import Exec, SpdyClient
+from tests.support.spdy_client import Exec, SpdyClient
 
 GIB = 1 << 30
 MOST = 20 << 20

@@ -12,7 +12,7 @@ from cri_shim.streaming.server import StreamingServer
 from cri_shim.streaming.sessions import PortForwardRequest
 from tests.cri_shim.streaming.conftest import Start
 from tests.cri_shim.streaming.processes import LocalSessions
-from tests.cri_shim.streaming.spdy_client import SpdyClient
+from tests.support.spdy_client import SpdyClient
 
 REQUEST = PortForwardRequest("pod", ())
 Serve = Callable[
@@ -218,4 +218,4 @@ async def test_lanes_of_ended_connections_are_forgotten(
     (connection,) = server._connections
     endpoint = connection.receiver.__self__  # type: ignore[attr-defined] # a bound method
     assert not endpoint._lanes
-    assert endpoint._session.open_streams == 0
+    assert not len(endpoint._session._streams)
