@@ -20,13 +20,13 @@ from urllib.parse import urlsplit
 
 from bench.result import Result, ratio, value
 from berth.linux.processes import Process, spawn
-from cri_shim.streaming.server import StreamingServer
-from cri_shim.streaming.sessions import (
-    AttachSession,
+from cri_shim.streaming.requests import (
+    Attachment,
     ExecRequest,
-    ExecSession,
     PortForwardRequest,
+    RunningCommand,
 )
+from cri_shim.streaming.server import StreamingServer
 from cri_shim.wire.remote_command import Wanted
 from cri_shim.wire.spdy_frames import data_header
 from tests.support.spdy_session import ClientSession
@@ -82,12 +82,12 @@ class PipeSessions:
         stdin: bool,
         stdout: bool,
         stderr: bool,
-    ) -> ExecSession:
+    ) -> RunningCommand:
         return PipeExec(command)
 
     async def attach(
         self, container_id: str, tty: bool, stdin: bool, stdout: bool, stderr: bool
-    ) -> AttachSession:
+    ) -> Attachment:
         raise AssertionError("not measured")
 
     async def dial(self, sandbox_id: str, port: int) -> socket.socket:

@@ -40,14 +40,14 @@ from cri_shim.images.service import Settings as ImageSettings
 from cri_shim.network import choice
 from cri_shim.recovery.retry import finish_teardowns
 from cri_shim.recovery.start import recover
-from cri_shim.runtime import host_facts, null_device, probe, reaping
+from cri_shim.runtime import host_facts, null_device, probe, subreaper
 from cri_shim.runtime.exits import ExitWatcher
 from cri_shim.runtime.handler import Handler, Handlers
 from cri_shim.runtime.process_documents import ProcessDocuments
 from cri_shim.store.directories import Directories
 from cri_shim.store.store import Store
-from cri_shim.streaming.links import Links
 from cri_shim.streaming.server import StreamingServer
+from cri_shim.streaming.urls import Urls
 from cri_shim.upkeep.events import Events
 from cri_shim.upkeep.exits import Exits
 from cri_shim.upkeep.stops import Stops
@@ -78,12 +78,12 @@ async def serve(config: Config) -> int:
         await recover(ctx)
         ctx.tasks.start(finish_teardowns(ctx), "unfinished teardowns")
         ctx.tasks.start(_look_after_network(ctx), "network check")
-        ctx.tasks.start(reaping.Orphans().run(ORPHANS), "orphans")
+        ctx.tasks.start(subreaper.Orphans().run(ORPHANS), "orphans")
         sessions = Sessions(ctx)
         streaming = _streaming(config, sessions)
         await streaming.start()
         stack.push_async_callback(streaming.close)
-        socket = _server(config, ctx, sessions, Links(streaming))
+        socket = _server(config, ctx, sessions, Urls(streaming))
         await socket.start()
         stack.push_async_callback(socket.stop, GRACE)
         log.info("serving on %s", config.listen)
@@ -111,7 +111,7 @@ async def build(config: Config, stack: contextlib.AsyncExitStack) -> Context:
         directory.mkdir(parents=True, exist_ok=True, mode=0o711)
     directories = Directories(state)
     stack.enter_context(program_directory(directories.programs))
-    reaping.become_subreaper()
+    subreaper.become_subreaper()
     tasks = await stack.enter_async_context(Tasks())
     store = Store(root / "state.db")
     stack.callback(store.close)
@@ -229,14 +229,14 @@ async def _look_after_network(ctx: Context) -> None:
         await asyncio.sleep(NETWORK_CHECK)
 
 
-def _server(config: Config, ctx: Context, sessions: Sessions, links: Links) -> server.Server:
+def _server(config: Config, ctx: Context, sessions: Sessions, urls: Urls) -> server.Server:
     status = Status(ctx, configuration.render(config))
     services = [
         server.handlers(
             cri.DESCRIPTOR.services_by_name["RuntimeService"],
             RuntimeService(ctx, status),
             UsageService(ctx, Usage(ctx)),
-            StreamService(ctx, sessions, links),
+            StreamService(ctx, sessions, urls),
         ),
         server.handlers(cri.DESCRIPTOR.services_by_name["ImageService"], ImageService(ctx)),
         server.handlers(shim.DESCRIPTOR.services_by_name["Shim"], ShimService(ctx)),

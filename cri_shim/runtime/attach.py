@@ -15,7 +15,7 @@ import socket
 from pathlib import Path
 
 from berth.base.errors import FailedPrecondition, Unavailable
-from cri_shim.runtime import control
+from cri_shim.runtime import control_fifo
 
 _PATIENCE = 5.0
 
@@ -60,4 +60,4 @@ async def _connect(client: socket.socket, bundle: Path) -> None:
 
 def resize(bundle: Path, width: int, height: int) -> bool:
     """Set the size of the container's terminal in characters; False where it has ended."""
-    return control.resize(bundle, width, height)
+    return control_fifo.resize(bundle, width, height)

@@ -14,7 +14,7 @@ from typing import Any
 from berth.base.errors import DeadlineExceeded, RuntimeFailure
 from berth.linux import processes
 from berth.linux.processes import Process
-from cri_shim.runtime import words
+from cri_shim.runtime import messages
 from cri_shim.runtime.handler import ENVIRONMENT, Handler
 
 _TIMEOUT = 60.0
@@ -117,5 +117,5 @@ async def _ask(
 
 def _check(handler: Handler, what: str, code: int, stderr: bytes) -> None:
     if code:
-        said = words.plain(stderr) or f"exit code {code} and no message"
+        said = messages.plain(stderr) or f"exit code {code} and no message"
         raise RuntimeFailure(f"cannot {what}: {handler.kind}: {said}")

@@ -18,7 +18,7 @@ from berth.base.errors import BerthError, DeadlineExceeded, RuntimeFailure
 from berth.linux import processes
 from berth.linux.files import read_text
 from berth.linux.processes import Process
-from cri_shim.runtime import commands, reaping, words
+from cri_shim.runtime import commands, messages, subreaper
 from cri_shim.runtime.handler import ENVIRONMENT, Handler
 
 EXIT_FILE = "exit"
@@ -213,11 +213,11 @@ def _pid(launch: Launch, answer: bytes, complaints: int) -> int:
     if pid > 0:
         return pid
     name: str = launch.handler.kind
-    cause = words.plain(message.encode("utf-8", "replace"))
+    cause = messages.plain(message.encode("utf-8", "replace"))
     if not cause:
         name, cause = "conmon", _conmon_words(complaints)
     if launch.restore is not None:
-        said = words.criu(read_text(launch.bundle / _RESTORE_LOG) or "")
+        said = messages.criu(read_text(launch.bundle / _RESTORE_LOG) or "")
         cause = f"{cause}: {said}" if said else cause
     raise RuntimeFailure(f"cannot create container {launch.id}: {name}: {cause}")
 
@@ -287,4 +287,4 @@ async def _end(pidfd: int, grace: float) -> None:
     except TimeoutError:
         processes.send_signal(pidfd, signal.SIGKILL)
         await processes.wait_pidfd(pidfd)
-    reaping.reap(pidfd)
+    subreaper.reap(pidfd)

@@ -9,10 +9,10 @@ from typing import Any
 
 from berth.base.errors import DeadlineExceeded, RuntimeFailure
 from berth.linux.processes import Result
-from cri_shim.runtime import detached, terminals, words
-from cri_shim.runtime.collecting import Collector, pipe_from_child, settle
-from cri_shim.runtime.detached import Detached, Refused
+from cri_shim.runtime import detached_exec, messages, terminals
+from cri_shim.runtime.detached_exec import Detached, Refused
 from cri_shim.runtime.handler import Handler
+from cri_shim.runtime.output import Collector, pipe_from_child, settle
 
 OUTPUT_CAP = 16 << 20
 """Bytes kept of each stream of ExecSync; the rest is dropped (as kubelet expects)."""
@@ -66,7 +66,9 @@ async def _run(
     stderr: int,
     child_ends: contextlib.ExitStack,
 ) -> int:
-    started = await detached.start(handler, id, process, stdin=None, stdout=stdout, stderr=stderr)
+    started = await detached_exec.start(
+        handler, id, process, stdin=None, stdout=stdout, stderr=stderr
+    )
     child_ends.close()
     try:
         return await started.wait()
@@ -156,7 +158,7 @@ async def _start_on_pipes(
         out_fd, out_child = _pipe(child_ends, on_error) if stdout else (None, None)
         err_fd, err_child = _pipe(child_ends, on_error)
         try:
-            started = await detached.start(
+            started = await detached_exec.start(
                 handler, id, process, stdin=in_child, stdout=out_child, stderr=err_child
             )
         except Refused as refusal:
@@ -189,11 +191,11 @@ async def _start_on_terminal(handler: Handler, id: str, process: Mapping[str, An
         err_read, err_write = pipe_from_child(stack)
         errors = Collector(err_read, 1 << 14)
         stack.callback(errors.close)
-        console = terminals.ConsoleSocket(detached.unique(handler, "sock"))
+        console = terminals.ConsoleSocket(detached_exec.unique(handler, "sock"))
         stack.callback(console.close)
         document = {**process, "terminal": True}
         try:
-            started = await detached.start(
+            started = await detached_exec.start(
                 handler,
                 id,
                 document,
@@ -217,7 +219,7 @@ def _failure(
 ) -> RuntimeFailure:
     errors.drain()
     errors.close()
-    said = words.plain(bytes(errors.data)) or f"exit code {refusal.code} and no message"
+    said = messages.plain(bytes(errors.data)) or f"exit code {refusal.code} and no message"
     return RuntimeFailure(f"cannot run {_shown(process)} in container {id}: {handler.kind}: {said}")
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from berth.linux import processes
 from berth.linux.files import read_text
 from berth.linux.tasks import Tasks
-from cri_shim.runtime import reaping
+from cri_shim.runtime import subreaper
 
 UNKNOWN_CODE = 255
 _CLOSING = 5.0
@@ -121,14 +121,14 @@ class _Watch:
 
     def _conmon_ended(self) -> None:
         if self._conmon is not None:
-            reaping.reap(self._conmon)
+            subreaper.reap(self._conmon)
         self._drop_conmon()
         if self._container is None or self._exit_file.exists():
             self._settle()
 
     def _container_ended(self) -> None:
         if self._container is not None:
-            self._status = reaping.reap(self._container)
+            self._status = subreaper.reap(self._container)
         self._drop_container()
         if self._conmon is None:
             self._settle()

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from berth.base.errors import DeadlineExceeded
-from cri_shim.runtime import control
+from cri_shim.runtime import control_fifo
 
 _TAIL = 1 << 16
 _STREAMS = (b"stdout", b"stderr")
@@ -30,14 +30,14 @@ async def reopen_log(bundle: Path, log: Path, conmon_pid: int, timeout: float = 
     before = _identity(log)
     if before is not None and before in _opened(conmon_pid):
         return
-    if not control.reopen(bundle):
+    if not control_fifo.reopen(bundle):
         _make(log)
         return
     # conmon opens LOG.tmp and renames it: the name's new inode is the sign that it is done.
     deadline = time.monotonic() + timeout
     pause = 0.0005
     while _identity(log) in (None, before):
-        if not control.listening(bundle):
+        if not control_fifo.listening(bundle):
             _make(log)
             return
         if time.monotonic() > deadline:

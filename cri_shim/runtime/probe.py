@@ -12,7 +12,7 @@ from berth.base.errors import BerthError, RuntimeFailure
 from berth.linux import processes
 from berth.linux.cgroups import detection
 from berth.linux.files import remove_tree
-from cri_shim.runtime import commands, features, leftovers, words
+from cri_shim.runtime import commands, features, messages, stale_execs
 from cri_shim.runtime.handler import ENVIRONMENT, Handler
 
 _INIT = "catatonit"
@@ -40,7 +40,7 @@ async def probe(
     known = await features.read(found, kind, version)
     handler = Handler(name, found, kind, root, known, systemd_cgroup)
     handler.prepare()
-    leftovers.end(handler.scratch)
+    stale_execs.end(handler.scratch)
     await _try(handler, directory, cgroups_path)
     return handler
 
@@ -98,7 +98,7 @@ async def _create(handler: Handler, id: str, bundle: Path) -> None:
     finally:
         process.close()
     if code:
-        said = words.plain(complaint.read_bytes()) or f"exit code {code} and no message"
+        said = messages.plain(complaint.read_bytes()) or f"exit code {code} and no message"
         raise RuntimeFailure(f"{handler.kind} cannot run containers on this host: {said}")
 
 

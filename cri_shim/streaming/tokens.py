@@ -1,11 +1,17 @@
-"""One-time tokens: the right to one granted request, for a minute."""
+"""One-time tokens: the right to one granted request, for a minute.
+
+The streaming port asks for no credentials, so a URL must not be worth anything to who finds it
+later in a log or a process list: it is spent by its first use and dies within the minute that
+kubelet needs at most. The request stands in the table and not in the URL, so that nothing in a URL
+can be changed into another command.
+"""
 
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from berth.base.errors import ResourceExhausted
-from cri_shim.streaming.sessions import StreamRequest
+from cri_shim.streaming.requests import StreamRequest
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The remote-command sub-protocols of exec and attach, versions 1 to 5: what each can do.
+"""The remote-command sub-protocols of exec and attach: what each can do, and how a command ended.
 
     channel.k8s.io      1  stdin, stdout, stderr, error
     v2.channel.k8s.io   2  the same, with the error stream kept open to the end
@@ -8,9 +8,14 @@
 
 SPDY gives each stream its own SPDY stream with a `streamType` header; WebSocket gives each a
 channel number (`websocket_channels`), and its names also come with `base64.` before `channel`.
+
+The end of a command goes out on the error stream. Version 4 and later: one JSON `Status` of the
+Kubernetes API. Before: nothing for success, else a line of text, from which no client can read an
+exit code.
 Source: Kubernetes `apimachinery/pkg/util/remotecommand` and `cri-streaming`.
 """
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
@@ -90,3 +95,59 @@ def choose_protocol(
         return UNNAMED
     table = {protocol.name: protocol for protocol in known}
     return next((table[name] for name in names if name in table), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Exited:
+    """The command ran; `code` is 0 to 255, 128+n for signal n."""
+
+    code: int
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The command could not be run, or its end could not be learned."""
+
+    message: str
+
+
+Outcome = Exited | Failed
+
+
+def encode_outcome(outcome: Outcome, protocol: CommandProtocol) -> bytes:
+    """The bytes for the error stream; may be empty."""
+    if protocol.reports_exit_code:
+        return json.dumps(_status(outcome), separators=(",", ":")).encode()
+    match outcome:
+        case Exited(0):
+            return b""
+        case Exited(code):
+            return _exit_text(code).encode()
+        case Failed(message):
+            return message.encode()
+
+
+def _status(outcome: Outcome) -> dict[str, object]:
+    match outcome:
+        case Exited(0):
+            return {"metadata": {}, "status": "Success"}
+        case Exited(code):
+            causes = [{"reason": "ExitCode", "message": str(code)}]
+            return _failure(_exit_text(code), "NonZeroExitCode", causes)
+        case Failed(message):
+            text = f"Internal error occurred: {message}"
+            return _failure(text, "InternalError", [{"message": message}]) | {"code": 500}
+
+
+def _failure(message: str, reason: str, causes: list[dict[str, str]]) -> dict[str, object]:
+    return {
+        "metadata": {},
+        "status": "Failure",
+        "message": message,
+        "reason": reason,
+        "details": {"causes": causes},
+    }
+
+
+def _exit_text(code: int) -> str:
+    return f"command terminated with exit code {code}"

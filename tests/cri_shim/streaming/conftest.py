@@ -7,15 +7,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 
 from cri_shim.streaming.limits import Limits
+from cri_shim.streaming.requests import ExecRequest
 from cri_shim.streaming.server import StreamingServer
-from cri_shim.streaming.sessions import ExecRequest
 from cri_shim.wire.remote_command import Wanted
 from tests.cri_shim.streaming.processes import LocalSessions
 from tests.support.spdy_client import SpdyClient
 
 Start = Callable[..., Awaitable[StreamingServer]]
 
-LIMITS = dataclasses.replace(Limits(), linger=1, drain_quiet=0.1, nudge=0.1)
+LIMITS = dataclasses.replace(Limits(), linger=1, drain_quiet=0.1, keepalive=0.1)
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ import pytest
 
 from berth.base.errors import ResourceExhausted, Unavailable
 from berth.linux.processes import run
+from cri_shim.streaming.requests import AttachRequest, PortForwardRequest
 from cri_shim.streaming.server import StreamingServer
-from cri_shim.streaming.sessions import AttachRequest, PortForwardRequest
 from cri_shim.streaming.tokens import TokenTable
 from cri_shim.wire.remote_command import Wanted
 from tests.cri_shim.streaming.conftest import LIMITS, Start, command

@@ -2,8 +2,8 @@
 
 import asyncio
 
+from cri_shim.streaming.requests import AttachRequest
 from cri_shim.streaming.server import StreamingServer
-from cri_shim.streaming.sessions import AttachRequest
 from cri_shim.wire.remote_command import Wanted
 from tests.cri_shim.streaming.processes import LocalSessions
 from tests.support.spdy_client import Exec

@@ -132,7 +132,7 @@ async def test_a_client_that_leaves_while_its_input_is_stuck(
     run.client.flush()
     (connection,) = server._connections
     async with asyncio.timeout(10):
-        while "input" not in connection._holds:
+        while "input" not in connection._pauses:
             await asyncio.sleep(0.01)
     run.client.abort()
     assert await sessions.execs[0].process.wait() == 137

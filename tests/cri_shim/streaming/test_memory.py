@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from cri_shim.streaming import connection as connection_module
+from cri_shim.streaming.requests import PortForwardRequest
 from cri_shim.streaming.server import StreamingServer
-from cri_shim.streaming.sessions import PortForwardRequest
 from tests.cri_shim.streaming.conftest import command
 from tests.cri_shim.streaming.processes import LocalSessions
 from tests.support.spdy_client import Exec, SpdyClient
@@ -106,7 +106,7 @@ async def test_a_process_that_does_not_read_holds_the_client_back(
     peak = Peak()
     piece = bytes(1 << 20)
     sent = 0
-    while "input" not in connection._holds:
+    while "input" not in connection._pauses:
         await run.send(piece)
         sent += len(piece)
         assert sent < 64 << 20
@@ -133,7 +133,7 @@ async def test_a_client_that_asks_and_never_reads_is_not_read_for_ever(
     )
     peak = Peak()
     async with asyncio.timeout(20):
-        while "output" not in connection._holds:
+        while "output" not in connection._pauses:
             run.client.writer.write(pings)
             await asyncio.sleep(0)
     assert connection.unsent < 1 << 20

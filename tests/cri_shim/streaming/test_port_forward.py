@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
+from cri_shim.streaming.requests import PortForwardRequest
 from cri_shim.streaming.server import StreamingServer
-from cri_shim.streaming.sessions import PortForwardRequest
 from tests.cri_shim.streaming.conftest import Start
 from tests.cri_shim.streaming.processes import LocalSessions
 from tests.support.spdy_client import SpdyClient
@@ -205,7 +205,7 @@ async def test_half_a_pair_is_reset_in_time(start: Start) -> None:
     assert not client.ended
 
 
-async def test_lanes_of_ended_connections_are_forgotten(
+async def test_streams_of_ended_connections_are_forgotten(
     server: StreamingServer, serve: Serve
 ) -> None:
     port = await serve(echo)
@@ -217,5 +217,5 @@ async def test_lanes_of_ended_connections_are_forgotten(
     assert client.session.open_streams == 0
     (connection,) = server._connections
     endpoint = connection.receiver.__self__  # type: ignore[attr-defined] # a bound method
-    assert not endpoint._lanes
+    assert not endpoint._streams
     assert not len(endpoint._session._streams)

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import websocket
 
+from cri_shim.streaming.requests import PortForwardRequest
 from cri_shim.streaming.server import StreamingServer
-from cri_shim.streaming.sessions import PortForwardRequest
 from cri_shim.wire import spdy_events as events
 from tests.support.spdy_session import ClientSession, StreamReplied
 

@@ -14,8 +14,8 @@ import websocket
 from kubernetes.client import Configuration
 from kubernetes.stream.ws_client import PortForward, WSClient, get_websocket_url
 
+from cri_shim.streaming.requests import PortForwardRequest
 from cri_shim.streaming.server import StreamingServer
-from cri_shim.streaming.sessions import PortForwardRequest
 from tests.cri_shim.streaming.conftest import Start, command
 from tests.cri_shim.streaming.processes import LocalSessions
 

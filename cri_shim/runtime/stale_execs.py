@@ -10,7 +10,7 @@ from pathlib import Path
 
 from berth.linux import processes
 from berth.linux.files import read_text
-from cri_shim.runtime import sessions
+from cri_shim.runtime import exec_processes
 
 _PID = ".pid"
 _FILES = (_PID, ".sock")
@@ -31,7 +31,7 @@ def _kill(file: Path) -> None:
     """End the exec of a pid file with its session and descendants."""
     text = (read_text(file) or "").strip()
     if text.isdigit() and _older(int(text), file.stat().st_mtime):
-        sessions.kill(int(text), sessions.session_of(int(text)))
+        exec_processes.kill(int(text), exec_processes.session_of(int(text)))
 
 
 def _older(pid: int, moment: float) -> bool:

@@ -14,7 +14,7 @@ from berth.linux import processes
 from berth.linux.files import read_text
 from berth.linux.processes import Process
 from cri_shim.oci.document import render
-from cri_shim.runtime import null_device, reaping, sessions
+from cri_shim.runtime import exec_processes, null_device, subreaper
 from cri_shim.runtime.handler import ENVIRONMENT, Handler
 
 _numbers = itertools.count(1)
@@ -37,18 +37,18 @@ class Detached:
         """The file goes with the process (`leftovers`)."""
         self.pid = pid
         self._pid_file = pid_file
-        self._session = sessions.session_of(pid)
+        self._session = exec_processes.session_of(pid)
         self._pidfd = os.pidfd_open(pid)
         self._loop = asyncio.get_running_loop()
         self._ended: asyncio.Future[int] = self._loop.create_future()
-        code = reaping.reap(self._pidfd)
+        code = subreaper.reap(self._pidfd)
         if code is not None:  # a short command ends before its runtime does
             self._settle(code)
         else:
             self._loop.add_reader(self._pidfd, self._reap)
 
     def _reap(self) -> None:
-        code = reaping.reap(self._pidfd)
+        code = subreaper.reap(self._pidfd)
         self._loop.remove_reader(self._pidfd)
         self._settle(255 if code is None else code)
 
@@ -68,7 +68,7 @@ class Detached:
     def kill(self) -> None:
         """SIGKILL it with its session and descendants; nothing where it has ended."""
         if not self.ended:
-            sessions.kill(self.pid, self._session)
+            exec_processes.kill(self.pid, self._session)
 
 
 def unique(handler: Handler, suffix: str) -> Path:
@@ -91,7 +91,7 @@ async def start(
     Cancelled, it leaves nothing running and no zombie: one that is not reaped would keep the
     container's PID namespace from ending.
     """
-    reaping.become_subreaper()
+    subreaper.become_subreaper()
     pid_file = unique(handler, "pid")
     document = os.memfd_create("process.json", os.MFD_CLOEXEC)
     try:
@@ -146,7 +146,7 @@ async def _abandon(runtime: Process, pid_file: Path) -> None:
         async with asyncio.timeout(_ABANDON):
             await runtime.wait()
     except TimeoutError:
-        killed = sessions.kill(runtime.pid, runtime.pid)
+        killed = exec_processes.kill(runtime.pid, runtime.pid)
         await runtime.wait()
         await _bury(killed - {runtime.pid})
     text = read_text(pid_file)
@@ -161,8 +161,8 @@ def _left_by(runtime: Process) -> set[int]:
     """What a failed runtime left us: crun ends before the child that could not exec does."""
     return {
         pid
-        for pid in reaping.children()
-        if pid != runtime.pid and sessions.session_of(pid) == runtime.pid
+        for pid in subreaper.children()
+        if pid != runtime.pid and exec_processes.session_of(pid) == runtime.pid
     }
 
 
@@ -174,7 +174,7 @@ async def _bury(pids: set[int]) -> None:
             try:
                 processes.send_signal(pidfd, signal.SIGKILL)
                 await processes.wait_pidfd(pidfd)
-                reaping.reap(pidfd)
+                subreaper.reap(pidfd)
             finally:
                 os.close(pidfd)
 

@@ -1,14 +1,18 @@
-"""URLs for the three streaming calls of CRI."""
+"""URLs for the three streaming calls of CRI.
+
+kubelet calls Exec, gets a URL and proxies the API server's client to it; it follows the URL without
+credentials. So the URL itself is the right to run the command (`tokens`).
+"""
 
 from collections.abc import Sequence
 
 from berth.base.errors import InvalidArgument
+from cri_shim.streaming.requests import AttachRequest, ExecRequest, PortForwardRequest
 from cri_shim.streaming.server import StreamingServer
-from cri_shim.streaming.sessions import AttachRequest, ExecRequest, PortForwardRequest
 from cri_shim.wire.remote_command import Wanted
 
 
-class Links:
+class Urls:
     """Checks which streams are asked for; the object itself is checked by the verbs."""
 
     def __init__(self, server: StreamingServer) -> None:
