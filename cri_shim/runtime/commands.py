@@ -31,6 +31,8 @@ async def delete(handler: Handler, id: str, force: bool = False) -> None:
 
     Without `force` a running container is refused. `force` kills it first.
     """
+    # Both runtimes keep one directory a container under `root`. Without --force an unknown id is
+    # an error of both; looking first saves the call and the guess at what its message means.
     if not (handler.root / id).exists():
         return
     options = ("--force",) if force else ()
@@ -50,6 +52,7 @@ async def resume(handler: Handler, id: str) -> None:
 
 async def checkpoint(handler: Handler, id: str, images: Path, work: Path, timeout: float) -> None:
     """Have CRIU write the processes' state to `images`, its log to `work`; they run on."""
+    # Locks and connections that are open would make CRIU refuse; restore needs the same options.
     options = ("--leave-running", "--file-locks", "--tcp-established")
     directories = ("--image-path", str(images), "--work-path", str(work))
     what = f"checkpoint container {id}"
@@ -66,17 +69,18 @@ async def state(handler: Handler, id: str) -> dict[str, Any] | None:
 
 
 async def _do(handler: Handler, what: str, *command: str, timeout: float = _TIMEOUT) -> None:
-    """Run one command that answers nothing. `what` begins the message where it fails.
+    """Run one command that prints nothing. `what` begins the message where it fails.
 
-    Its complaints go to a memory file, not to a pipe: half a millisecond less on every start.
+    Its stderr goes to a memory file, not to a pipe: half a millisecond less on every start.
     """
-    complaints = os.memfd_create("stderr", os.MFD_CLOEXEC)
+    stderr_file = os.memfd_create("stderr", os.MFD_CLOEXEC)
     try:
-        process = _spawn(handler, what, command, complaints)
+        process = _spawn(handler, what, command, stderr_file)
         try:
             async with asyncio.timeout(timeout):
                 code = await process.wait()
         except (TimeoutError, asyncio.CancelledError) as error:
+            # The whole group: what the runtime waits for may be a child of its own, a hook.
             process.send_group(signal.SIGKILL)
             if isinstance(error, asyncio.CancelledError):
                 raise
@@ -85,9 +89,9 @@ async def _do(handler: Handler, what: str, *command: str, timeout: float = _TIME
             ) from None
         finally:
             process.close()
-        _check(handler, what, code, os.pread(complaints, 1 << 16, 0) if code else b"")
+        _check(handler, what, code, os.pread(stderr_file, 1 << 16, 0) if code else b"")
     finally:
-        os.close(complaints)
+        os.close(stderr_file)
 
 
 def _spawn(handler: Handler, what: str, command: tuple[str, ...], stderr: int) -> Process:
@@ -102,7 +106,7 @@ def _spawn(handler: Handler, what: str, command: tuple[str, ...], stderr: int) -
 async def _ask(
     handler: Handler, what: str, *command: str, stdin: bytes = b"", timeout: float = _TIMEOUT
 ) -> bytes:
-    """Run one command that reads or answers something; its stdout."""
+    """Run one command that reads or prints something; its stdout."""
     try:
         result = await processes.run(
             handler.argv(*command), input=stdin, timeout=timeout, env=ENVIRONMENT
@@ -117,5 +121,5 @@ async def _ask(
 
 def _check(handler: Handler, what: str, code: int, stderr: bytes) -> None:
     if code:
-        said = messages.plain(stderr) or f"exit code {code} and no message"
-        raise RuntimeFailure(f"cannot {what}: {handler.kind}: {said}")
+        message = messages.plain(stderr) or f"exit code {code} and no message"
+        raise RuntimeFailure(f"cannot {what}: {handler.kind}: {message}")

@@ -12,15 +12,15 @@ from berth.linux.processes import Result
 from cri_shim.runtime import detached_exec, messages, terminals
 from cri_shim.runtime.detached_exec import Detached, Refused
 from cri_shim.runtime.handler import Handler
-from cri_shim.runtime.output import Collector, pipe_from_child, settle
+from cri_shim.runtime.output import Collector, pipe_from_child, read_rest
 
 OUTPUT_CAP = 16 << 20
 """Bytes kept of each stream of ExecSync; the rest is dropped (as kubelet expects)."""
 _DRAIN = 0.25
-"""Seconds to read on after the process ended, where its background children hold the pipes."""
+"""Seconds to read on after the process ended, where background children have the pipes open."""
 _START_TIMEOUT = 60.0
 _PIPE_SIZE = 1 << 18
-"""Bytes; with the kernel's own 64 KiB a long stream takes half as long again."""
+"""Bytes; with the kernel's default of 64 KiB a long stream takes half as long again."""
 
 
 async def exec_sync(
@@ -32,7 +32,7 @@ async def exec_sync(
 ) -> Result:
     """Run an OCI process in container `id` to its end.
 
-    RuntimeFailure gives the runtime's words where it could not start. After `timeout` seconds
+    RuntimeFailure gives the runtime's message where it could not start. After `timeout` seconds
     (None or 0: never) the process, its session and its descendants are killed and
     DeadlineExceeded is raised. Its background children live on, but their output is not waited
     for.
@@ -44,7 +44,7 @@ async def exec_sync(
         try:
             async with asyncio.timeout(timeout or None):
                 code = await _run(handler, id, process, out_write, err_write, stack)
-            await settle([output, errors], _DRAIN)
+            await read_rest([output, errors], _DRAIN)
         except TimeoutError:
             raise DeadlineExceeded(
                 f"command {_shown(process)} in container {id} ran longer than {timeout:g} s"
@@ -69,6 +69,7 @@ async def _run(
     started = await detached_exec.start(
         handler, id, process, stdin=None, stdout=stdout, stderr=stderr
     )
+    # Our copies of the write ends, or the pipes would never come to their end.
     child_ends.close()
     try:
         return await started.wait()
@@ -91,10 +92,10 @@ class ExecProcess:
         stdin: int | None,
         stdout: int | None,
         stderr: int | None,
-        unheard: Collector | None = None,
+        discarded: Collector | None = None,
     ) -> None:
-        """`unheard` takes in a stderr that nobody asked for."""
-        self._unheard = unheard
+        """`discarded` reads a stderr that nobody asked for."""
+        self._discarded = discarded
         self.stdin = stdin
         self.stdout = stdout
         self.stderr = stderr
@@ -129,8 +130,8 @@ class ExecProcess:
             if fd is not None:
                 os.close(fd)
         self.stdin = self.stdout = self.stderr = None
-        if self._unheard is not None:
-            self._unheard.close()
+        if self._discarded is not None:
+            self._discarded.close()
         await self._started.wait()
 
 
@@ -168,7 +169,8 @@ async def _start_on_pipes(
         on_error.pop_all()
         if stderr:
             return ExecProcess(started, in_fd, out_fd, err_fd)
-        # The pipe was for the runtime's words. Closed now, it would kill a process that writes.
+        # The pipe was for the runtime's messages. Closed now, it would kill a process that writes
+        # to its stderr, by SIGPIPE.
         return ExecProcess(started, in_fd, out_fd, None, Collector(err_fd, 0))
 
 
@@ -177,7 +179,8 @@ def _pipe(
 ) -> tuple[int, int]:
     """(our end, the child's end) of a wide pipe; ours does not block."""
     read, write = os.pipe2(os.O_CLOEXEC)
-    with contextlib.suppress(PermissionError):  # this user's pipes hold as much as they may
+    # EPERM: this user's pipes together reach /proc/sys/fs/pipe-user-pages-soft; narrow ones work.
+    with contextlib.suppress(PermissionError):
         fcntl.fcntl(read, fcntl.F_SETPIPE_SZ, _PIPE_SIZE)
     ours, theirs = (write, read) if to_child else (read, write)
     child_ends.callback(os.close, theirs)
@@ -211,6 +214,8 @@ async def _start_on_terminal(handler: Handler, id: str, process: Mapping[str, An
         except RuntimeFailure:
             started.kill()
             raise
+        # Two descriptors, so that stdin can be closed and each be registered in the event loop:
+        # epoll takes one registration for a descriptor, for reading and writing together.
         return ExecProcess(started, os.dup(master), master, None)
 
 
@@ -219,8 +224,10 @@ def _failure(
 ) -> RuntimeFailure:
     errors.drain()
     errors.close()
-    said = messages.plain(bytes(errors.data)) or f"exit code {refusal.code} and no message"
-    return RuntimeFailure(f"cannot run {_shown(process)} in container {id}: {handler.kind}: {said}")
+    message = messages.plain(bytes(errors.data)) or f"exit code {refusal.code} and no message"
+    return RuntimeFailure(
+        f"cannot run {_shown(process)} in container {id}: {handler.kind}: {message}"
+    )
 
 
 def _shown(process: Mapping[str, Any]) -> str:

@@ -39,9 +39,11 @@ class HostFacts:
 
 def read(cgroups: Cgroups) -> HostFacts:
     status = Path("/proc/self/status").read_text()
+    # A child can be given what is in the bounding set, and only by a parent that has it itself: a
+    # daemon in a container or under systemd's CapabilityBoundingSet= has less than all.
     bounding = _mask(status, "CapBnd") & _mask(status, "CapPrm")
     known = capabilities.known(int(Path("/proc/sys/kernel/cap_last_cap").read_text()))
-    may_raise = bool(bounding >> 24 & 1)
+    may_raise = bool(bounding >> 24 & 1)  # CAP_SYS_RESOURCE is 24 (linux/capability.h)
     release = re.match(r"(\d+)\.(\d+)", platform.release())
     return HostFacts(
         capabilities=capabilities.from_mask(bounding) & known,
@@ -84,6 +86,8 @@ def _cgroup_facts(cgroups: Cgroups) -> CgroupFacts:
 
 
 def _accounts_swap(cgroups: Cgroups) -> bool:
+    # The root group has no limits, and so no such file: a group below it shows whether the kernel
+    # accounts swap (CONFIG_SWAP, `swapaccount=` on v1).
     if cgroups.layout == "v2":
         return any(Path("/sys/fs/cgroup").glob("*/memory.swap.max"))
     return Path(cgroups.file("memory", "/", "memory.memsw.limit_in_bytes") or "/none").exists()
@@ -105,6 +109,7 @@ def apparmor(default: str) -> AppArmorFacts:
     loaded = read_text("/sys/kernel/security/apparmor/profiles") if enabled else None
     if loaded is None:
         return AppArmorFacts()
+    # "name (enforce)": a name may hold spaces and brackets itself.
     names = frozenset(line.rpartition(" (")[0] for line in loaded.splitlines())
     return AppArmorFacts(names, default)
 
@@ -124,7 +129,7 @@ def device_node(path: str, shown: str | None = None) -> DeviceNode | None:
 
 
 def device_nodes(directory: str) -> tuple[DeviceNode, ...]:
-    """All nodes below a directory, symlinks not followed; a node alone answers itself."""
+    """All nodes below a directory, symlinks not followed; of another path the node itself."""
     if not os.path.isdir(directory):
         node = device_node(directory)
         return (node,) if node else ()
