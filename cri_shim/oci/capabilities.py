@@ -1,11 +1,17 @@
 """Linux capabilities: names, the default set, and the sets of a process.
 
 Rules: CRI `Capability` and capabilities(7). `ALL` in add or drop comes first, single names after,
-a name both added and dropped is dropped.
+a name both added and dropped is dropped. config.md "Linux Process", `capabilities`.
+
+The sets, for a process that execs a program without file capabilities: `bounding` is the most it
+and its descendants can ever have; `permitted` what it may switch on, `effective` what counts now.
+A user other than root loses both at exec and keeps only `ambient`, hence the field of that name in
+CRI; and what is ambient must be inheritable too.
 """
 
 from berth.base.errors import InvalidArgument
-from cri_shim.model.security import Capabilities
+from cri_shim.model.security import Capabilities, ContainerSecurity
+from cri_shim.oci.facts import Facts
 
 _KERNEL_ORDER = """
 CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE
@@ -41,6 +47,8 @@ def from_mask(mask: int) -> frozenset[str]:
 def asked(request: Capabilities, privileged: bool) -> frozenset[str]:
     """The permitted set as asked for, before the host's limits."""
     _check(request)
+    # ALL first, then single names, whatever their order: people write "drop ALL, add
+    # NET_BIND_SERVICE" as well as "add ALL, drop SYS_ADMIN".
     chosen = set(NAMES) if privileged or ALL in request.add else set(DEFAULT)
     if ALL in request.drop and not privileged:
         chosen.clear()
@@ -67,13 +75,30 @@ def sets(request: Capabilities, privileged: bool, allowed: frozenset[str]) -> di
     """The OCI `capabilities` object, held within `allowed`, names in the kernel's order.
 
     Inheritable stays empty but for ambient ones, which the kernel demands there: an inheritable
-    set would give file capabilities to unprivileged users of the container.
+    set would give file capabilities to unprivileged users of the container (CVE-2022-24769).
     """
     permitted = asked(request, privileged)
     raised = ambient(request, permitted)
     main, extra = _ordered(permitted & allowed), _ordered(raised & allowed)
     found = {name: list(main) for name in ("bounding", "effective", "permitted")}
     return found | ({"inheritable": extra, "ambient": list(extra)} if extra else {})
+
+
+def of_container(security: ContainerSecurity, facts: Facts) -> dict[str, list[str]]:
+    """The OCI `capabilities` object of this container."""
+    return sets(security.capabilities, security.privileged, _allowed(security, facts))
+
+
+def bounding_set(security: ContainerSecurity, facts: Facts) -> frozenset[str]:
+    """What the seccomp profile depends on."""
+    return frozenset(of_container(security, facts)["bounding"])
+
+
+def _allowed(security: ContainerSecurity, facts: Facts) -> frozenset[str]:
+    """A user namespace gives a full bounding set to who enters it (user_namespaces(7))."""
+    if security.namespaces.user is not None:
+        return facts.known_capabilities
+    return facts.capabilities & facts.known_capabilities
 
 
 def _ordered(names: frozenset[str]) -> list[str]:

@@ -1,7 +1,10 @@
 """Device nodes in the container and the device cgroup's rules.
 
-Both lists go into the document: a systemd daemon-reload sets the rules anew from there, and a
-device that only a hook had allowed would be lost.
+runtime-spec config-linux.md, "Devices", "Default Devices" and "Allowed Device list".
+
+Both lists go into the document. With the systemd driver the runtime writes the rules into the
+unit, and every daemon-reload sets them anew from there: a device that only a hook had allowed
+would be lost (NVIDIA/nvidia-container-toolkit#48).
 """
 
 import posixpath
@@ -31,6 +34,7 @@ _MADE_BY_RUNTIME = frozenset(f"/dev/{name}" for name in _OF_RUNTIME.split())
 def nodes(spec: ContainerSpec, facts: Facts) -> list[Json]:
     """Nodes to make, by container path; a later one replaces an earlier at the same place."""
     found: dict[str, Json] = {}
+    # The runtime makes its default devices itself, with the modes of the specification.
     if spec.security.privileged:
         for node in facts.host_devices:
             if node.path not in _MADE_BY_RUNTIME:
@@ -47,10 +51,12 @@ def rules(spec: ContainerSpec, facts: Facts) -> list[Json]:
     """Nothing but the usual pseudo devices, then what was asked for; privileged: everything."""
     if spec.security.privileged:
         return [{"allow": True, "access": "rwm"}]
+    # Later rules win: first nothing, then the exceptions.
     found: list[Json] = [{"allow": False, "access": "rwm"}]
     found += [_rule("c", major, minor, "rwm") for major, minor in _DEFAULT_RULES]
     for device in facts.devices:
         for _, node in _placed(device):
+            # A FIFO has no device number, and the cgroup no rule for it.
             if node.kind != "p":
                 found.append(_rule(node.kind, node.major, node.minor, device.spec.permissions))
     for edit in facts.cdi.devices:
@@ -125,4 +131,5 @@ def _cdi_host_node(edit: CdiDevice, facts: Facts) -> DeviceNode:
 
 
 def _plain(kind: str) -> str:
+    # "u" is an unbuffered character device (mknod(1)): to the kernel the same as "c".
     return "c" if kind == "u" else kind

@@ -1,4 +1,10 @@
-"""The document of a pod's reaping init: the smallest container there is."""
+"""The document of a pod's reaping init: the smallest container there is.
+
+Only for pods that share a PID namespace. PID 1 of a namespace takes all signals that it has no
+handler for as ignored, gets all orphans, and ends every process of the namespace when it ends
+(pid_namespaces(7)): a container's own program in that place would be hard to stop and would take
+its neighbours with it.
+"""
 
 from collections.abc import Mapping
 from typing import Any

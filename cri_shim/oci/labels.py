@@ -1,7 +1,13 @@
 """AppArmor profile and SELinux labels of a container.
 
-Where the host has no such module, a wish for it is an error only if it names a profile: the
+runtime-spec config.md "Linux Process" (`apparmorProfile`, `selinuxLabel`) and config-linux.md
+"Mount Label".
+
+Where the host has no such module, a request for it is an error only if it names a profile: the
 default of a module that is not there is nothing.
+
+An SELinux label is user:role:type:level. The type says what kinds of files a process may touch, the
+level (`s0:c1,c2`) keeps pods with the same type apart: processes and files of one pod share it.
 """
 
 import re
@@ -10,6 +16,8 @@ from berth.base.errors import FailedPrecondition, InvalidArgument, Unimplemented
 from cri_shim.model.security import ContainerSecurity, ProfileKind, SELinuxLabel
 from cri_shim.oci.facts import AppArmorFacts, Facts
 
+# A label is written to /proc/self/attr/exec and into mount options, where commas part options: only
+# what the policy language allows comes in.
 _WORD = re.compile(r"[A-Za-z0-9_.@-]*\Z")
 _SET = r"c\d{1,4}(\.c\d{1,4})?"
 _LEVEL = re.compile(
@@ -70,7 +78,7 @@ def mount_label(security: ContainerSecurity, facts: Facts) -> str:
 
 def merged(base: str, wanted: SELinuxLabel) -> str:
     """The label `base` with the parts that `wanted` names."""
-    parts = (base.split(":", 3) + [""] * 4)[:4]
+    parts = (base.split(":", 3) + [""] * 4)[:4]  # a level holds colons itself
     chosen = (wanted.user, wanted.role, wanted.type, wanted.level)
     return ":".join(new or old for new, old in zip(chosen, parts, strict=True)).rstrip(":")
 

@@ -1,7 +1,8 @@
 """The mounts of a container, in the order in which they are made.
 
 The kernel's own filesystems and the pod's files come first; a mount of the spec or of CDI at the
-same place stands in their stead. Shallow paths come before deep ones, so that nothing is covered.
+same place replaces them. Shallow paths come before deep ones, so that nothing is covered.
+runtime-spec config.md, "Mounts": the runtime makes them in the order of the list.
 """
 
 import posixpath
@@ -19,8 +20,10 @@ _PROPAGATION = {
     Propagation.BIDIRECTIONAL: "rshared",
 }
 _COVERING = ("/dev", "/proc", "/sys")
-"""Whoever mounts over one of these takes all below it: ours would appear inside the source."""
+"""A mount over one of these replaces all below it: ours would appear inside its source."""
 
+# Flags that a bind has from its source's mount. MS_REMOUNT|MS_BIND replaces all flags by those that
+# it is given, and in a user namespace the kernel refuses to clear these (mount_namespaces(7)).
 _KEPT = ("nosuid", "nodev", "noexec")
 
 
@@ -30,6 +33,7 @@ def mounts(spec: ContainerSpec, facts: Facts) -> list[Json]:
     own = [_bind(mount, facts) for mount in facts.mounts]
     own = _without(own, {mount["destination"] for mount in cdi}) + cdi
     taken = {mount["destination"] for mount in own}
+    # CDI last and over the spec's own: a device's files must be those its driver needs.
     found = [m for m in default_mounts(spec, facts) if not _covered(m["destination"], taken)]
     return sorted(found + own, key=lambda mount: depth(mount["destination"]))
 
@@ -103,7 +107,10 @@ def _image_options(mount: ResolvedMount) -> list[str]:
 
 
 def _recursive(mount: ResolvedMount, facts: Facts) -> str:
-    """The error begins with the word that kubelet looks for."""
+    """The error begins with the word that kubelet looks for (KEP-3857).
+
+    `rro` is mount_setattr(2) with AT_RECURSIVE; `ro` alone leaves the mounts below writable.
+    """
     if not facts.features.recursive_readonly:
         raise Unimplemented(
             f"RROUnsupported: mount {mount.spec.container_path}: the OCI runtime of this handler "
@@ -123,6 +130,10 @@ def _mapped(mount: ResolvedMount, facts: Facts) -> Json:
         "uidMappings": mappings(mount.spec.uids),
         "gidMappings": mappings(mount.spec.gids),
     }
+
+
+# Propagation is a property of the source's mount: a bind of a private one can be made a peer of
+# nothing, and the volume would silently not propagate.
 
 
 def _check_propagation(mount: ResolvedMount) -> None:

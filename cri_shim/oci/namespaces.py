@@ -1,4 +1,8 @@
-"""Which namespaces the container enters or gets, and the id mappings."""
+"""Which namespaces the container enters or gets, and the id mappings.
+
+runtime-spec config-linux.md, "Namespaces" and "User namespace mappings". A kind that is not listed
+is the host's; one with a path is entered, one without is made new.
+"""
 
 from berth.base.errors import FailedPrecondition
 from cri_shim.model.container import ContainerSpec
@@ -16,6 +20,8 @@ def namespaces(spec: ContainerSpec, facts: Facts) -> list[Json]:
     found += _entry("uts", pod.uts)
     if private_cgroup(spec, facts):
         found += _entry("cgroup", NEW)
+    # The others must belong to this user namespace, or the container has no rights over them: the
+    # pod's were made inside it (user_namespaces(7)).
     if options.user is not None:
         found += _entry("user", _needed("user", pod.user))
     return found

@@ -1,5 +1,9 @@
 """Limits of the container's cgroup, for `runtime create` and `runtime update`.
 
+runtime-spec config-linux.md, "Control groups": "Memory", "CPU", "Huge page limits", "PIDs",
+"Unified". Values are in cgroup v1's terms, as CRI's are; the OCI runtime translates them for v2
+(shares to weight, memory plus swap to swap alone).
+
 Zero and empty mean "not given" in CRI and are left out. Raw cgroup v2 keys win over the fields
 that say the same.
 """
@@ -14,7 +18,7 @@ from cri_shim.oci.facts import CgroupFacts, Json, Layout
 
 _PAGE_SIZE = re.compile(r"[1-9]\d{0,9}[KMG]B\Z")
 _HARMLESS_ON_V1 = frozenset({"memory.oom.group", "memory.min", "memory.low"})
-"""Protections and a kill policy: going without them limits nobody less than was asked."""
+"""Protections and a kill policy: without them no limit is weaker than was asked for."""
 
 _REPLACES: dict[str, tuple[tuple[str, str], ...]] = {
     "cpu.max": (("cpu", "quota"), ("cpu", "period")),
@@ -63,12 +67,14 @@ def resources_update(wanted: LinuxResources, cgroup: CgroupFacts) -> Json:
 
 
 def merged(current: LinuxResources, change: LinuxResources) -> LinuxResources:
-    """`current` with what `change` gives; an explicit room for swap moves with the memory."""
+    """`current` with what `change` gives; an explicit allowance of swap moves with the memory."""
     names = (
         "cpu_period", "cpu_quota", "cpu_shares", "memory_limit", "swap_limit", "oom_score_adj",
         "cpuset_cpus", "cpuset_mems",
     )  # fmt: skip
     given = {name: getattr(change, name) for name in names if getattr(change, name)}
+    # The swap limit of CRI is memory plus swap: left as it is, more memory would leave less swap,
+    # and less than the memory is an error.
     if "memory_limit" in given and "swap_limit" not in given:
         given["swap_limit"] = _moved_swap(current, change.memory_limit)
     return replace(
@@ -103,6 +109,8 @@ def _memory(wanted: LinuxResources, cgroup: CgroupFacts) -> Json:
     _check_swap(limit, swap)
     found: Json = {"limit": limit}
     _need("memory", found, cgroup)
+    # Equal to the limit: no swap. On a kernel that does not account swap the file is missing, and
+    # the OCI runtime would fail to write it.
     if cgroup.swap:
         found["swap"] = swap or limit
     return {key: value for key, value in found.items() if value}
@@ -151,7 +159,7 @@ def _pids(wanted: LinuxResources, cgroup: CgroupFacts) -> Json:
 
 def _unified(wanted: LinuxResources, cgroup: CgroupFacts) -> dict[str, str]:
     keys = dict(wanted.unified)
-    keys.pop("pids.max", None)
+    keys.pop("pids.max", None)  # a field of its own in OCI, and there on v1 too
     for key, value in keys.items():
         _check_unified(key, value)
     if cgroup.layout is Layout.V2:

@@ -8,6 +8,8 @@
 
 SPDY gives each stream its own SPDY stream with a `streamType` header; WebSocket gives each a
 channel number (`websocket_channels`), and its names also come with `base64.` before `channel`.
+Version 5 is of WebSocket only: a SPDY stream always could end one half by FIN, a WebSocket channel
+could not, so that `kubectl exec -i … < file` never came to the end of its input (KEP-4006).
 
 The end of a command goes out on the error stream. Version 4 and later: one JSON `Status` of the
 Kubernetes API. Before: nothing for success, else a line of text, from which no client can read an
@@ -74,6 +76,7 @@ class Wanted:
 UNNAMED = CommandProtocol("", 1)
 """A client that names no protocol speaks version 1."""
 
+# Best first; the choice is by the client's order, since it is the one that has to go on with it.
 SPDY_PROTOCOLS = tuple(
     CommandProtocol(f"v{version}.channel.k8s.io" if version > 1 else "channel.k8s.io", version)
     for version in (4, 3, 2, 1)

@@ -106,6 +106,8 @@ class SpdySession:
 
     def go_away(self, status: GoAwayStatus = GoAwayStatus.OK) -> None:
         """Say that no new streams are taken. Go peers stop reading here: send it last."""
+        # Every stream that is offered gets a reply or a reset at once, so that the highest id is
+        # the "last good" one of 2.6.6: what is above it the peer may open elsewhere.
         if not self._left:
             self._left = True
             self._send(frames.GoAway(self._streams.highest_id, status))
@@ -121,6 +123,8 @@ class SpdySession:
         """Bytes of DataReceived have gone on: return their window once half of one is due."""
         if self.failed:
             return
+        # Half a window at a time: a WINDOW_UPDATE for each read would double the frames, and with a
+        # whole window the client would stand still until it comes.
         self._unreturned += length
         if self._unreturned >= INITIAL_WINDOW // 2:
             self._send(frames.WindowUpdate(0, self._unreturned))
@@ -262,6 +266,7 @@ class SpdySession:
         return events.StreamReset(stream.stream_id, int(status), by_peer=False)
 
     def _fail(self, reason: str) -> Event:
+        # zlib's history or the frame boundary is lost: nothing that comes later can be read.
         self.failed = True
         self._streams.clear()
         self.go_away(GoAwayStatus.PROTOCOL_ERROR)
