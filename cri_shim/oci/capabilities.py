@@ -50,6 +50,7 @@ def asked(request: Capabilities, privileged: bool) -> frozenset[str]:
     # ALL first, then single names, whatever their order: people write "drop ALL, add
     # NET_BIND_SERVICE" as well as "add ALL, drop SYS_ADMIN".
     chosen = set(NAMES) if privileged or ALL in request.add else set(DEFAULT)
+    # kubelet sends the pod's capabilities beside `privileged`, which wins over any drop.
     if ALL in request.drop and not privileged:
         chosen.clear()
     chosen |= {name for name in request.add if name != ALL}
@@ -72,11 +73,13 @@ def ambient(request: Capabilities, permitted: frozenset[str]) -> frozenset[str]:
 
 
 def sets(request: Capabilities, privileged: bool, allowed: frozenset[str]) -> dict[str, list[str]]:
-    """The OCI `capabilities` object, held within `allowed`, names in the kernel's order.
+    """The OCI `capabilities` object, kept within `allowed`, names in the kernel's order.
 
     Inheritable stays empty but for ambient ones, which the kernel demands there: an inheritable
     set would give file capabilities to unprivileged users of the container (CVE-2022-24769).
     """
+    # Asked for, but beyond this host: left out silently, as `privileged` on a host in a container
+    # must still start.
     permitted = asked(request, privileged)
     raised = ambient(request, permitted)
     main, extra = _ordered(permitted & allowed), _ordered(raised & allowed)
@@ -95,7 +98,7 @@ def bounding_set(security: ContainerSecurity, facts: Facts) -> frozenset[str]:
 
 
 def _allowed(security: ContainerSecurity, facts: Facts) -> frozenset[str]:
-    """A user namespace gives a full bounding set to who enters it (user_namespaces(7))."""
+    """A process that enters a user namespace gets a full bounding set (user_namespaces(7))."""
     if security.namespaces.user is not None:
         return facts.known_capabilities
     return facts.capabilities & facts.known_capabilities

@@ -20,6 +20,7 @@ def default_mounts(spec: ContainerSpec, facts: Facts) -> list[Json]:
     """In the order of the runtime specification's examples."""
     return [
         _proc(spec),
+        # No nodev here: the runtime makes the device nodes in it. 64 MiB, as all runtimes have it.
         _mount("/dev", "tmpfs", "tmpfs", ["nosuid", "strictatime", "mode=755", "size=65536k"]),
         _mount("/dev/pts", "devpts", "devpts", _pts_options(spec)),
         _shm(spec, facts),
@@ -35,6 +36,7 @@ def _mount(place: str, kind: str, source: str, options: list[str]) -> Json:
 
 
 def _rebind(place: str, options: list[str]) -> Json:
+    # rslave: mounts that come later on the host are seen, none of the container's go back.
     return _mount(place, "bind", place, ["rbind", "rslave", *options])
 
 
@@ -47,6 +49,7 @@ def _proc(spec: ContainerSpec) -> Json:
 
 
 def _pts_options(spec: ContainerSpec) -> list[str]:
+    # newinstance: the container's own terminals, not the host's (since Linux 4.7 always so).
     options = ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"]
     # A gid that the namespace does not map makes the mount fail with EINVAL; without the option
     # terminals belong to the group of the process, and wall(1) cannot write to them.
@@ -57,6 +60,7 @@ def _pts_options(spec: ContainerSpec) -> list[str]:
 
 
 def _shm(spec: ContainerSpec, facts: Facts) -> Json:
+    # One /dev/shm for all containers of a pod, as they share the IPC namespace.
     if facts.files.shm:
         return _mount("/dev/shm", "bind", facts.files.shm, ["rbind", "rprivate", "rw"])
     return _mount("/dev/shm", "tmpfs", "shm", [*_STRICT, "mode=1777", "size=65536k"])
@@ -84,6 +88,7 @@ def _cgroup(spec: ContainerSpec, facts: Facts) -> Json:
     """In the host's namespace its cgroup2 options are repeated, or the mount would drop them."""
     on_v2 = facts.cgroup.layout is Layout.V2
     writable = spec.security.privileged or (on_v2 and facts.cgroup.writable)
+    # Type cgroup for both layouts: the OCI runtime mounts cgroup2 where the host has it.
     options = [*_STRICT, "relatime", "rw" if writable else "ro"]
     if on_v2 and not private_cgroup(spec, facts):
         options += facts.cgroup.mount_options

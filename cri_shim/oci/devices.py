@@ -39,6 +39,7 @@ def nodes(spec: ContainerSpec, facts: Facts) -> list[Json]:
         for node in facts.host_devices:
             if node.path not in _MADE_BY_RUNTIME:
                 found[node.path] = _node(node, node.path)
+    # What is wanted more comes later and replaces: the host's, then the spec's, then CDI's.
     for device in facts.devices:
         for place, node in _placed(device):
             found[place] = _node(node, place)
@@ -50,6 +51,7 @@ def nodes(spec: ContainerSpec, facts: Facts) -> list[Json]:
 def rules(spec: ContainerSpec, facts: Facts) -> list[Json]:
     """Nothing but the usual pseudo devices, then what was asked for; privileged: everything."""
     if spec.security.privileged:
+        # One rule and nothing else: with a list the kernel would walk it at each open.
         return [{"allow": True, "access": "rwm"}]
     # Later rules win: first nothing, then the exceptions.
     found: list[Json] = [{"allow": False, "access": "rwm"}]
@@ -93,6 +95,7 @@ def _clean(path: str) -> str:
 
 
 def _node(node: DeviceNode, place: str) -> Json:
+    # Owner and mode of the host's node: a device of a group (video, kvm) stays that group's.
     found: Json = {"path": place, "type": node.kind, "fileMode": node.mode & 0o777}
     if node.kind != "p":
         found |= {"major": node.major, "minor": node.minor}
@@ -109,6 +112,7 @@ def _cdi_node(edit: CdiDevice, facts: Facts) -> Json:
     node = _cdi_host_node(edit, facts)
     document = _node(node, _clean(edit.path))
     mode = node.mode if edit.file_mode is None else edit.file_mode
+    # CDI leaves the owner open so that a container that is not root can use its device.
     uid, gid = facts.user.uid or node.uid, facts.user.gid or node.gid
     return document | {
         "fileMode": mode & 0o777,

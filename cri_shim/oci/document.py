@@ -45,6 +45,7 @@ def compose(spec: ContainerSpec, facts: Facts) -> Json:
         "mounts": mounts.mounts(spec, facts),
         "linux": _linux(spec, facts),
     }
+    # Left out where it is empty: the runtime would refuse one without a new UTS namespace.
     hostname = namespaces.hostname(facts)
     if hostname:
         document["hostname"] = hostname
@@ -60,6 +61,7 @@ def render(document: Json) -> bytes:
     A byte that is no UTF-8 becomes U+FFFD: JSON cannot carry it. crun refuses a document with such
     a byte, and runc's reader would put the same in its place.
     """
+    # Not ASCII: the surrogates must stand in the text themselves, for the replacement to find them.
     text = json.dumps(document, ensure_ascii=False)
     return _ESCAPED_BYTE.sub("\ufffd", text).encode()
 
@@ -116,6 +118,8 @@ def _linux(spec: ContainerSpec, facts: Facts) -> Json:
     if not spec.security.privileged:
         linux["maskedPaths"] = list(spec.security.masked_paths)
         linux["readonlyPaths"] = list(spec.security.readonly_paths)
+    # The filter is made for the bounding set, what the process can ever have, not for what it has
+    # at the start: a set-user-id program may raise it later.
     profile = seccomp_profiles.seccomp(
         spec.security, facts, capabilities.bounding_set(spec.security, facts)
     )

@@ -34,6 +34,7 @@ def init_document(
 
     It has no capability, a read-only root, and runs `/init -P`: reap, and wait for SIGTERM.
     """
+    # Its PID namespace is new; the daemon pins it for the containers, which enter it by path.
     spaces: list[dict[str, str]] = [{"type": "pid"}, {"type": "mount"}]
     spaces += [{"type": KINDS[kind], "path": path} for kind, path in namespaces.items()]
     linux: dict[str, Any] = {"cgroupsPath": cgroups_path, "namespaces": spaces}

@@ -18,7 +18,7 @@ from cri_shim.oci.facts import AppArmorFacts, Facts
 
 # A label is written to /proc/self/attr/exec and into mount options, where commas part options: only
 # what the policy language allows comes in.
-_WORD = re.compile(r"[A-Za-z0-9_.@-]*\Z")
+_PART = re.compile(r"[A-Za-z0-9_.@-]*\Z")
 _SET = r"c\d{1,4}(\.c\d{1,4})?"
 _LEVEL = re.compile(
     rf"s\d{{1,4}}(-s\d{{1,4}})?(:{_SET}(,{_SET})*(-s\d{{1,4}}:{_SET}(,{_SET})*)?)?\Z"
@@ -34,6 +34,7 @@ def apparmor_profile(security: ContainerSecurity, facts: Facts) -> str:
     kind = ProfileKind.RUNTIME_DEFAULT if wanted is None else wanted.kind
     match kind:
         case ProfileKind.UNCONFINED:
+            # Said by name: an empty profile would be inherited from the daemon.
             return "" if facts.apparmor.loaded is None else "unconfined"
         case ProfileKind.LOCALHOST:
             return _loaded(wanted.ref if wanted is not None else "", facts.apparmor)
@@ -62,6 +63,7 @@ def _default(facts: AppArmorFacts, privileged: bool) -> str:
 
 def process_label(security: ContainerSecurity, facts: Facts) -> str:
     """SELinux label of the processes; the container's options over the pod's label."""
+    # Privileged containers run unlabelled, in the type of the runtime, as in other runtimes.
     check_label(security.selinux)
     if facts.selinux is None or security.privileged:
         return ""
@@ -86,8 +88,8 @@ def merged(base: str, wanted: SELinuxLabel) -> str:
 def check_label(label: SELinuxLabel) -> None:
     """InvalidArgument for what cannot be part of a label, also where the host has no SELinux."""
     where = "config.linux.security_context.selinux_options"
-    for name, word in (("user", label.user), ("role", label.role), ("type", label.type)):
-        if not _WORD.match(word):
-            raise InvalidArgument(f"{where}.{name} {word!r} is not a word of an SELinux label")
+    for name, part in (("user", label.user), ("role", label.role), ("type", label.type)):
+        if not _PART.match(part):
+            raise InvalidArgument(f"{where}.{name} {part!r} is not a part of an SELinux label")
     if label.level and not _LEVEL.match(label.level):
         raise InvalidArgument(f"{where}.level {label.level!r} is not a level such as s0:c123,c456")

@@ -31,6 +31,8 @@ def mounts(spec: ContainerSpec, facts: Facts) -> list[Json]:
     """All mounts, sorted by depth; equal depths keep their order."""
     cdi = [_cdi_mount(mount) for mount in facts.cdi.mounts_document()]
     own = [_bind(mount, facts) for mount in facts.mounts]
+    # Sorted by depth, so that a volume at /data is there before one at /data/sub; sorted() keeps
+    # the order of what is equally deep.
     own = _without(own, {mount["destination"] for mount in cdi}) + cdi
     taken = {mount["destination"] for mount in own}
     # CDI last and over the spec's own: a device's files must be those its driver needs.
@@ -56,6 +58,7 @@ def depth(path: str) -> int:
 
 def destination(path: str) -> str:
     """The place in the container: absolute, without `.`, `..` and doubled slashes."""
+    # normpath of "//x" keeps both slashes (POSIX lets them mean something): hence the lstrip.
     clean = posixpath.normpath("/" + path.lstrip("/"))
     if clean == "/":
         raise InvalidArgument(f"container_path {path!r} is the root itself: mount below it")
@@ -93,6 +96,7 @@ def _options(mount: ResolvedMount, facts: Facts) -> list[str]:
     if spec.recursive_readonly:
         access = _recursive(mount, facts)
     flags = set(spec.options)
+    # Only where something is changed at all: an untouched bind keeps its flags by itself.
     if flags or spec.readonly or spec.uids or spec.gids:
         flags |= mount.flags & set(_KEPT)
         access = "ro" if access == "rw" and "ro" in mount.flags else access
@@ -101,7 +105,10 @@ def _options(mount: ResolvedMount, facts: Facts) -> list[str]:
 
 
 def _image_options(mount: ResolvedMount) -> list[str]:
-    """Programs in an image volume run (critest has that), but gain nothing from who owns them."""
+    """Programs in an image volume run (critest has that), but not with their owner's rights.
+
+    The image is somebody else's: set-user-id bits and device nodes in it must do nothing.
+    """
     wanted = ["noexec"] if "noexec" in mount.spec.options else []
     return ["rbind", "rprivate", "ro", "nosuid", "nodev", *wanted]
 

@@ -13,6 +13,7 @@ from cri_shim.oci.facts import HOST, NEW, Facts, Json, Layout
 def namespaces(spec: ContainerSpec, facts: Facts) -> list[Json]:
     """The OCI list; the mount namespace is always the container's own."""
     options, pod = spec.security.namespaces, facts.namespaces
+    # Always its own: the container's root is made in it.
     found = [{"type": "mount"}]
     found += _entry("pid", _pid(options.pid, pod.pid))
     found += _entry("network", _of_pod("network", options.network, pod.network))
@@ -46,6 +47,7 @@ def mappings(found: tuple[IdMapping, ...]) -> list[Json]:
 
 def hostname(facts: Facts) -> str:
     """Only an own new UTS namespace is still without its name; elsewhere it is not ours to set."""
+    # sethostname(2) in a namespace that is shared would rename the pod, or the host.
     return facts.hostname if facts.namespaces.uts == NEW else ""
 
 

@@ -22,6 +22,7 @@ DEFAULT_TERM = "xterm"
 def process(spec: ContainerSpec, facts: Facts) -> Json:
     """The OCI `process` object. Bytes that are no UTF-8 are escaped surrogates."""
     security = spec.security
+    # First, for the error: the OCI runtime would fail at setgroups(2) with no more than EINVAL.
     check_mapped(facts.user, security.namespaces.user)
     document: Json = {
         "terminal": spec.tty,
@@ -79,6 +80,7 @@ def arguments(spec: ContainerSpec, image: ImageConfig) -> list[str]:
 
 def environment(spec: ContainerSpec, facts: Facts) -> list[str]:
     """Defaults, over them the image's, over them the container's, over them CDI's."""
+    # In the order of who wins, as dict updates. An image without PATH could run nothing by name.
     found = {"PATH": DEFAULT_PATH}
     if spec.tty:
         found["TERM"] = DEFAULT_TERM
@@ -99,7 +101,7 @@ def working_directory(spec: ContainerSpec, image: ImageConfig) -> str:
 
 
 def rlimits(facts: Facts) -> list[Json]:
-    """The configured limits, held within the daemon's own where it may not raise them."""
+    """The configured limits, kept within the daemon's own where it may not raise them."""
     return [_rlimit(limit, facts) for limit in facts.rlimits]
 
 
@@ -136,5 +138,6 @@ def _pairs(entries: Iterable[str]) -> dict[str, str]:
 
 
 def _user(facts: Facts) -> Json:
+    # A dict for a set that keeps its order: the primary group stays first.
     groups = dict.fromkeys((*facts.user.groups, *facts.cdi.additional_gids))
     return {"uid": facts.user.uid, "gid": facts.user.gid, "additionalGids": list(groups)}

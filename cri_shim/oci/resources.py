@@ -37,6 +37,7 @@ def resources(wanted: LinuxResources, cgroup: CgroupFacts) -> Json:
     Raises InvalidArgument for values that contradict each other, FailedPrecondition where the
     controller that a limit needs is missing.
     """
+    # Only at create: an update needs the -1 to take a quota away.
     if wanted.cpu_quota < 0:  # a new group has no quota, and crun 1.8 cannot write -1 on v1
         wanted = replace(wanted, cpu_quota=0)
     return _resources(wanted, cgroup)
@@ -49,6 +50,8 @@ def _resources(wanted: LinuxResources, cgroup: CgroupFacts) -> Json:
         "hugepageLimits": _hugepages(wanted, cgroup),
         "pids": _pids(wanted, cgroup),
     }
+    # The same file written twice, by a field and by its raw key, would leave the order to the OCI
+    # runtime.
     unified = _unified(wanted, cgroup)
     for key in unified:
         for group, name in _REPLACES.get(key, ()):
@@ -60,7 +63,7 @@ def _resources(wanted: LinuxResources, cgroup: CgroupFacts) -> Json:
 def resources_update(wanted: LinuxResources, cgroup: CgroupFacts) -> Json:
     """The document of `runtime update --resources -`: like `resources`, and complete.
 
-    Give it the merged wish (`merged`), for what is left out falls back to a default where another
+    Give it the result of `merged`, for what is left out falls back to a default where another
     field depends on it (swap on memory).
     """
     return _resources(wanted, cgroup)
@@ -134,6 +137,7 @@ def _hugepages(wanted: LinuxResources, cgroup: CgroupFacts) -> list[Json]:
     for size, limit in wanted.hugepages:
         if not _PAGE_SIZE.match(size):
             raise InvalidArgument(f"hugepage_limits: {size!r} is not a page size such as 2MB")
+        # The kernel would refuse the number with EINVAL, which names no field.
         if limit >= 2**63:
             raise InvalidArgument(f"hugepage_limits: {limit} is more than the kernel can count")
         if limit and cgroup.hugepage_sizes and size not in cgroup.hugepage_sizes:
@@ -164,6 +168,7 @@ def _unified(wanted: LinuxResources, cgroup: CgroupFacts) -> dict[str, str]:
         _check_unified(key, value)
     if cgroup.layout is Layout.V2:
         return keys
+    # Refused, not ignored: a limit that silently is none is worse than an error.
     refused = sorted(set(keys) - _HARMLESS_ON_V1)
     if refused:
         raise InvalidArgument(
@@ -180,9 +185,9 @@ def _check_unified(key: str, value: str) -> None:
         raise InvalidArgument(f"unified {key} is not a limit: leave it out")
 
 
-def _need(controller: str, wishes: Json, cgroup: CgroupFacts) -> None:
-    if any(wishes.values()) and controller not in cgroup.controllers:
+def _need(controller: str, wanted: Json, cgroup: CgroupFacts) -> None:
+    if any(wanted.values()) and controller not in cgroup.controllers:
         raise FailedPrecondition(
-            f"{', '.join(k for k, v in wishes.items() if v)} given, but this host has no "
+            f"{', '.join(k for k, v in wanted.items() if v)} given, but this host has no "
             f"{controller} cgroup controller: enable it or leave the limit out"
         )

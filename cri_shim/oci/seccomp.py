@@ -64,6 +64,8 @@ def default_profile(
     plain = [r for r in rules if r.action == ALLOW and not r.args]
     names = {name for rule in plain for name in rule.names.split()}
     found: Json = {"defaultAction": ERRNO, "defaultErrnoRet": EPERM}
+    # A process that makes a call by an architecture that is not listed is killed (libseccomp's
+    # default): 32-bit programs on a 64-bit machine are.
     architectures = ARCHITECTURES.get(architecture, ())
     if architectures:
         found["architectures"] = [f"SCMP_ARCH_{name}" for name in architectures]

@@ -44,6 +44,7 @@ def read_profile(
         top = Fields(json.loads(data), where, ANY)
     except (ValueError, RecursionError) as error:
         raise InvalidArgument(f"{where} is not JSON: {error}") from error
+    # All is checked here: libseccomp's errors, at the start, name neither file nor field.
     found: Json = {"defaultAction": _one_of(top, "defaultAction", _ACTIONS)}
     found |= _errno(top, "defaultErrnoRet")
     found |= _lists(top, architecture)
@@ -91,6 +92,7 @@ def _applies(
         return False
     if not capabilities.isdisjoint(barred.words("caps")) or short in barred.words("arches"):
         return False
+    # A barred minKernel is for kernels that do not need the entry any more.
     if "minKernel" in barred and kernel >= _kernel(barred):
         return False
     return "minKernel" not in needed or kernel >= _kernel(needed)

@@ -41,6 +41,7 @@ def name(value: int) -> str:
         return f"SIG{_NAMES[value - 1]}"
     if not _RTMIN <= value <= _RTMAX:
         return f"SIG{value}"
+    # Two names fit each real-time signal; CRI's enum counts up from the lower end to the middle.
     base, offset = ("RTMIN", value - _RTMIN) if value <= _RTMIN + 15 else ("RTMAX", value - _RTMAX)
     return f"SIG{base}{offset:+d}" if offset else f"SIG{base}"
 

@@ -55,6 +55,7 @@ def resolve(
     found = [gid]
     if security.groups_policy is GroupsPolicy.MERGE and account.name:
         found += [entry.gid for entry in groups if account.name in entry.members]
+    # By number and unchecked: a pod may share a volume by a group that the image does not know.
     found += security.supplemental_groups
     return ProcessUser(account.uid, gid, tuple(dict.fromkeys(found)))
 
@@ -88,6 +89,7 @@ def _wanted(security: ContainerSecurity, image_user: str) -> tuple[str | int, st
         return security.run_as_user, group
     if security.run_as_username:
         return security.run_as_username, group
+    # Image configuration, `User`: "user", "uid", "user:group" and all mixtures of them.
     user, _, image_group = image_user.partition(":")
     return user or 0, image_group if group == "" else group
 

@@ -23,6 +23,7 @@ async def attach(bundle: Path, timeout: float = _TIMEOUT) -> socket.socket:
     FailedPrecondition where no conmon listens: the container has ended. Unavailable where it
     does not take the connection within `timeout` seconds.
     """
+    # Python's sockets are close-on-exec: no child of ours keeps conmon's client alive.
     client = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     client.setblocking(False)
     try:

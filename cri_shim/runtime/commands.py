@@ -41,6 +41,8 @@ async def delete(handler: Handler, id: str, force: bool = False) -> None:
 
 async def update(handler: Handler, id: str, resources: bytes) -> None:
     """Change limits. `resources` is the JSON of OCI `linux.resources`."""
+    # From stdin: on the command line some limits have no option, and crun and runc differ in the
+    # names of others.
     command = ("update", "--resources", "-", id)
     await _ask(handler, f"update container {id}", *command, stdin=resources)
 
@@ -63,6 +65,7 @@ async def state(handler: Handler, id: str) -> dict[str, Any] | None:
     """The OCI state of a container (`status`, `pid`, …); None where the runtime has none."""
     if not (handler.root / id).exists():
         return None
+    # runtime-spec runtime.md, "State"; `paused` is an addition of crun and runc.
     found = json.loads(await _ask(handler, f"read the state of container {id}", "state", id))
     assert isinstance(found, dict)
     return found
@@ -96,6 +99,7 @@ async def _do(handler: Handler, what: str, *command: str, timeout: float = _TIME
 
 def _spawn(handler: Handler, what: str, command: tuple[str, ...], stderr: int) -> Process:
     try:
+        # A session of its own, so that one signal reaches all that it starts.
         return processes.spawn(
             handler.argv(*command), env=ENVIRONMENT, stderr=stderr, new_session=True
         )

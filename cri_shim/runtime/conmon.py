@@ -102,6 +102,7 @@ async def create(launch: Launch, timeout: float) -> Created:
         stack.callback(starter.close)
         try:
             async with asyncio.timeout(timeout):
+                # The line first: conmon's first process ends at once, long before the create does.
                 report = await _line(sync_read)
                 await starter.wait()
             return _created(launch, _pid(launch, report, stderr_read))
@@ -115,6 +116,7 @@ async def create(launch: Launch, timeout: float) -> Created:
             await _undo(launch, starter, grace=_CONMON_END)
             raise
         except asyncio.CancelledError:
+            # The verb is retried by kubelet under the same name: nothing may be left in its way.
             await asyncio.shield(_undo(launch, starter, grace=0))
             raise
 
@@ -144,6 +146,7 @@ def _spawn(launch: Launch, sync: int, stderr: int) -> Process:
         conmon = processes.spawn(
             _argv(launch), env=environment, cwd=cwd, stderr=stderr, pass_fds=(sync, start_read)
         )
+        # cgroup v1 has a file in each hierarchy.
         for path in launch.conmon_cgroup:
             Path(path).write_text(str(conmon.pid))
         os.write(start_write, b"go")
@@ -171,6 +174,8 @@ def _argv(launch: Launch) -> list[str]:
         argv += [f"--runtime-opt={option}" for option in _RESTORE_OPTIONS]
     if launch.terminal:
         argv.append("--terminal")
+    # Without --stdin the container has /dev/null. With it the pipe stays open for later clients,
+    # unless stdin_once: conmon then closes it when the first client has ended its own.
     if launch.stdin:
         argv.append("--stdin")
         if not launch.stdin_once:
@@ -283,6 +288,7 @@ async def _undo(launch: Launch, starter: Process, grace: float) -> None:
     runtime that still ran could make it anew behind the deletion.
     """
     starter.send(signal.SIGKILL)
+    # Before the pid file is read: until it has ended, conmon may still be forking.
     await starter.wait()
     if (conmon := _conmon(launch)) and (pidfd := processes.open_pidfd(*conmon)) is not None:
         try:

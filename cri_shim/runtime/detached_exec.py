@@ -106,6 +106,7 @@ async def start(
     Cancelled, it leaves nothing running and no zombie: one that is not reaped would keep the
     container's PID namespace from ending.
     """
+    # Before the runtime starts: an orphan goes to the subreaper that there is at that moment.
     subreaper.become_subreaper()
     pid_file = unique(handler, "pid")
     # A memory file: the process's environment may hold secrets, and a file on disk would outlive
@@ -117,8 +118,11 @@ async def start(
         options += ["--process", f"/proc/self/fd/{document}"]
         if console is not None:
             options += ["--console-socket", str(console)]
+        # A stream that nobody asked for is the null device: an inherited descriptor of the daemon,
+        # its journal perhaps, would be the container's to write to.
         with null_device.null_of(handler) as null:
             stdin, stdout = (null if fd is None else fd for fd in (stdin, stdout))
+            # One session for the runtime and (with crun) its exec: so both can be found and killed.
             runtime = _spawn(handler.argv(*options, id), stdin, stdout, stderr, document)
         await _finish(runtime, pid_file)
         return Detached(_read_pid(pid_file, id), pid_file)

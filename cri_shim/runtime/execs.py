@@ -40,6 +40,8 @@ async def exec_sync(
     with contextlib.ExitStack() as stack:
         out_read, out_write = pipe_from_child(stack)
         err_read, err_write = pipe_from_child(stack)
+        # Both are read all the time, whatever is kept: a command that fills one pipe while we wait
+        # on the other would never end.
         output, errors = Collector(out_read, cap), Collector(err_read, cap)
         try:
             async with asyncio.timeout(timeout or None):
@@ -74,6 +76,8 @@ async def _run(
     try:
         return await started.wait()
     except asyncio.CancelledError:
+        # Timeout or a client that left: the processes must not outlive the call, for nobody could
+        # learn of them any more.
         started.kill()
         raise
 
@@ -125,6 +129,7 @@ class ExecProcess:
 
         Readers and writers must have been taken out of the event loop before.
         """
+        # Killed before its pipes are closed: the other way round SIGPIPE could come first.
         self._started.kill()
         for fd in (self.stdin, self.stdout, self.stderr):
             if fd is not None:
@@ -166,7 +171,7 @@ async def _start_on_pipes(
             raise _failure(
                 handler, id, process, Collector(os.dup(err_fd), 1 << 14), refusal
             ) from None
-        on_error.pop_all()
+        on_error.pop_all()  # from here on our ends belong to the ExecProcess
         if stderr:
             return ExecProcess(started, in_fd, out_fd, err_fd)
         # The pipe was for the runtime's messages. Closed now, it would kill a process that writes
@@ -196,6 +201,7 @@ async def _start_on_terminal(handler: Handler, id: str, process: Mapping[str, An
         stack.callback(errors.close)
         console = terminals.ConsoleSocket(detached_exec.unique(handler, "sock"))
         stack.callback(console.close)
+        # stderr is a pipe for the runtime's own messages; the process has the terminal alone.
         document = {**process, "terminal": True}
         try:
             started = await detached_exec.start(

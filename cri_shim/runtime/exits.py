@@ -66,6 +66,8 @@ class ExitWatcher:
     ) -> None:
         """Call `done` once when the container has ended; also where it ended long ago."""
         self.forget(id)
+        # By number and start time: after a restart of the daemon or the host the number may be
+        # another process's; then it counts as ended.
         container = processes.open_pidfd(pid, pid_start) if pid else None
         conmon = processes.open_pidfd(conmon_pid, conmon_start) if conmon_pid else None
         watch = _Watch(container, conmon, exit_file, self._closing, self._reporter(id, done))
@@ -140,6 +142,8 @@ class _Watch:
         if self._conmon is None:
             self._conclude()
         else:
+            # The usual order: conmon reaps the container, then drains, writes and ends; all that
+            # takes it milliseconds.
             self._timer = self._loop.call_later(self._closing, self._give_up)
 
     def _give_up(self) -> None:
@@ -152,6 +156,8 @@ class _Watch:
             processes.send_signal(self._conmon, signal.SIGKILL)
 
     def _conclude(self) -> None:
+        # conmon's file wins: our own status is there only if we were the parent, and then it is the
+        # same.
         exit = _read_exit(self._exit_file)
         oom = self._exit_file.with_name("oom").exists()
         if exit is not None:

@@ -22,6 +22,8 @@ _TIMEOUT = 10.0
 
 async def identify(binary: str) -> tuple[Kind, str]:
     """Which runtime a binary is, and its version, by what `--version` prints."""
+    # By what it prints, not by its name: a `runc` may be a link to crun, and the two differ in ways
+    # that matter here (`null_device`, `exec_processes`).
     text = await _output(binary, "--version")
     found = _VERSION.search(text)
     if found is None:

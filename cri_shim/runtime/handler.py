@@ -62,11 +62,13 @@ class Handler:
 
     def argv(self, *arguments: str) -> list[str]:
         """The command line of one call."""
+        # Global options stand before the command, in both runtimes.
         systemd = ("--systemd-cgroup",) if self.systemd_cgroup else ()
         return [self.binary, f"--root={self.root}", *systemd, *arguments]
 
     def prepare(self) -> None:
         """Make the directories; root only."""
+        # The state has the environments of all containers in it.
         self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.scratch.mkdir(exist_ok=True, mode=0o700)
 

@@ -44,6 +44,7 @@ def read(cgroups: Cgroups) -> HostFacts:
     bounding = _mask(status, "CapBnd") & _mask(status, "CapPrm")
     known = capabilities.known(int(Path("/proc/sys/kernel/cap_last_cap").read_text()))
     may_raise = bool(bounding >> 24 & 1)  # CAP_SYS_RESOURCE is 24 (linux/capability.h)
+    # "6.1.0-18-amd64", "5.14.0-427.el9": only the first two numbers mean the same everywhere.
     release = re.match(r"(\d+)\.(\d+)", platform.release())
     return HostFacts(
         capabilities=capabilities.from_mask(bounding) & known,
@@ -120,6 +121,7 @@ def device_node(path: str, shown: str | None = None) -> DeviceNode | None:
         found = os.stat(path)
     except OSError:
         return None
+    # S_IFCHR, S_IFBLK, S_IFIFO (inode(7)).
     kind = {0o020000: "c", 0o060000: "b", 0o010000: "p"}.get(found.st_mode & 0o170000)
     if kind is None:
         return None
@@ -135,6 +137,7 @@ def device_nodes(directory: str) -> tuple[DeviceNode, ...]:
         return (node,) if node else ()
     nodes: list[DeviceNode] = []
     for entry in sorted(os.scandir(directory), key=lambda e: e.name):
+        # /dev/disk/by-id and the like: the same nodes again, and loops.
         if entry.is_symlink():
             continue
         if entry.is_dir():

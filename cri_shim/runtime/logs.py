@@ -38,6 +38,7 @@ async def reopen_log(bundle: Path, log: Path, conmon_pid: int, timeout: float = 
     # conmon opens LOG.tmp and renames it: the name's new inode is the sign that it is done.
     deadline = time.monotonic() + timeout
     pause = 0.0005
+    # Polled: conmon sends no reply. Usually it is done before the second look.
     while _identity(log) in (None, before):
         if not control_fifo.listening(bundle):
             _make(log)
@@ -129,6 +130,7 @@ def _cut_off(fd: int, before: Path | None) -> list[bytes]:
     """The streams whose last entry is a `P`."""
     tail, whole = _tail(fd)
     tags = {stream: _last_tag(tail, stream) for stream in _STREAMS}
+    # A stream without an entry here may have begun its line in the file before.
     if whole and before is not None and not all(tags.values()):
         earlier = _open(before, os.O_RDONLY)
         if earlier is not None:

@@ -25,6 +25,7 @@ def plain(stderr: bytes) -> str:
     runc's warnings are left out where an error line follows; an empty text stays empty.
     """
     text = stderr.decode("utf-8", "replace")
+    # There may be several; runc ends with the last.
     errors = [_unquote(found["message"]) for found in _LOGRUS.finditer(text)]
     lines = errors[-1:] or [_STAMP.sub("", line) for line in text.splitlines() if line.strip()]
     return "; ".join(_unframe(line.strip()) for line in lines)

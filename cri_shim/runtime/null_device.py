@@ -31,6 +31,7 @@ def prepare(handler: Handler, directory: Path) -> Handler:
 
     conmon always gives the host's /dev/null: the launcher is what it starts in crun's stead.
     """
+    # `directory` must not be mounted nodev (the node could not be opened) nor noexec.
     if handler.kind != "crun":
         return handler
     null = directory / f"{handler.name}.null"

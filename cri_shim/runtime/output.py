@@ -61,12 +61,14 @@ async def read_rest(collectors: list[Collector], seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait(open_ends, timeout=seconds)
         for collector in collectors:
-            collector.drain()
+            collector.drain()  # what came between the timeout and now
             collector.close()
 
 
 def pipe_from_child(stack: contextlib.ExitStack) -> tuple[int, int]:
     """(our end, not blocking; the child's end, which closes with the stack)."""
+    # Only our end: O_NONBLOCK belongs to the open file, which the child would share, and programs
+    # do not expect EAGAIN from their stdout.
     read, write = os.pipe2(os.O_CLOEXEC)
     os.set_blocking(read, False)
     stack.callback(os.close, write)

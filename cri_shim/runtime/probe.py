@@ -66,6 +66,7 @@ async def _try(handler: Handler, directory: Path, cgroups_path: str) -> None:
     group = cgroups_path or f"/{id}"
     try:
         _write_bundle(bundle, group, known_init())
+        # create makes namespaces, cgroup and mounts; start shows that a program runs in them.
         await _create(handler, id, bundle)
         await commands.start(handler, id)
     finally:
@@ -108,6 +109,7 @@ def _write_bundle(bundle: Path, cgroups_path: str, init: str) -> None:
     rootfs = bundle / "rootfs"
     for name in ("proc", "dev", "sys"):
         (rootfs / name).mkdir(parents=True)
+    # A copy: a link could not cross filesystems, and the directory may be on a tmpfs.
     shutil.copy2(init, rootfs / "init")
     document = json.dumps(_document(cgroups_path))
     (bundle / "config.json").write_text(document)

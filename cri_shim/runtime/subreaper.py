@@ -38,6 +38,7 @@ def reap(pidfd: int) -> int | None:
     None where it still runs, was reaped before, or is no child of ours.
     """
     with contextlib.suppress(ChildProcessError):
+        # WNOHANG: it is asked for also right after the start, when the process may still run.
         found = os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOHANG)
         if found is not None:
             killed = found.si_code != os.CLD_EXITED
@@ -69,6 +70,7 @@ class Orphans:
         if not _any_zombie():
             self._seen = set()
             return 0
+        # With the start time: a pid may be given anew between two sweeps.
         zombies = set(_zombies())
         stale = zombies & self._seen
         self._seen = zombies - stale

@@ -55,6 +55,7 @@ class ConsoleSocket:
 
 def set_size(master: int, width: int, height: int) -> None:
     """Columns and rows; the processes on the terminal get SIGWINCH. Sizes fit in 16 bits."""
+    # struct winsize: rows before columns, then pixels, which no terminal here knows.
     size = struct.pack("HHHH", min(height, 0xFFFF), min(width, 0xFFFF), 0, 0)
     with contextlib.suppress(OSError):  # the terminal may have just ended
         fcntl.ioctl(master, termios.TIOCSWINSZ, size)

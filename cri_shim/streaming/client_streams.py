@@ -86,6 +86,8 @@ class Intake:
 
     def end(self) -> None:
         """The client sends no more."""
+        # Half-close: `cat` must see the end of its input and go on to write its output. It comes
+        # only after what is queued, or the tail would be lost.
         self._ending = True
         if not self._queue:
             self._finish()
@@ -110,10 +112,12 @@ class Intake:
             try:
                 length = self._sink.write(data[taken:])
             except BlockingIOError:
-                break
+                break  # full: the loop tells when it can be written again
             except OSError:
                 self._break()
                 return len(data)
+            # Window is returned for what the process has, not for what we have: so the client's
+            # window measures the process's speed.
             self._consumed(length)
             taken += length
         return taken
@@ -141,6 +145,8 @@ class Intake:
 
     def _break(self) -> None:
         """The process closed its stdin, or the peer its socket: go on without it."""
+        # EPIPE or ECONNRESET. For a command it is no error (`head -1` stops reading and goes on);
+        # for a forwarded connection `on_broken` makes it a reset.
         self._unpoll()
         self._discarding = True
         self.done.set()

@@ -53,6 +53,8 @@ class Connection(asyncio.BufferedProtocol):
         watch: HangupWatch,
         connected: Callable[["Connection"], None],
     ) -> None:
+        # One buffer for all: each call of `receiver` takes or copies its bytes before it returns,
+        # so that a thousand idle clients cost a thousand sockets and not 256 MiB.
         self._limits = limits
         self._inbox = inbox
         self._watch = watch
@@ -92,6 +94,8 @@ class Connection(asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         self._last_active = self._loop.time()
         self.receiver(self._inbox.borrow()[:nbytes])
+        # Only the endpoint's own replies come here unbraked (echoes of pings, window updates): what
+        # copiers send waits in `drain`.
         if self._transport.get_write_buffer_size() > WRITE_LIMIT:
             self.pause_reading("output")
 
@@ -144,11 +148,15 @@ class Connection(asyncio.BufferedProtocol):
 
     async def drain(self) -> None:
         """Wait until the client has read enough, or is gone."""
+        # A loop: before this task runs again another sender may have filled the buffer.
         while not self._writable.is_set():
             await self._writable.wait()
 
     def pause_reading(self, reason: str) -> None:
         """Do not read until every reason is taken back; a hang-up is noticed all the same."""
+        # Reasons are counted apart: input that is stuck must not start again because output, which
+        # was stuck too, went on. A paused transport asks the kernel for nothing, not even for the
+        # peer's end: hence the watch, and the keepalive for what the kernel cannot see.
         if not self._pauses and not self.gone.is_set():
             self._transport.pause_reading()
             self._watch.watch(self._fd, self.abort)
@@ -170,6 +178,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def close_soon(self) -> None:
         """End after what is queued has gone out, at most `linger` later; `gone` follows."""
+        # `close` sends what is queued first; a client that does not read would keep it for ever.
         self.receiver = _ignore
         self._transport.close()
         self._loop.call_later(self._limits.linger, self._transport.abort)
@@ -205,7 +214,7 @@ class Connection(asyncio.BufferedProtocol):
         """Find out whether a peer that we do not read is still there.
 
         Its end of file cannot even reach our kernel while its own unsent bytes are before it. But
-        a closed socket answers any bytes of ours with a reset, and that we see.
+        a closed socket replies to any bytes of ours with a reset, and that we see.
         """
         if self.keepalive and not self.unsent:
             self._transport.write(self.keepalive)

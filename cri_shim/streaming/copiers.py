@@ -30,7 +30,7 @@ class OutputCopier:
     """Copies a non-blocking descriptor to a stream until its end.
 
     The bytes pass through a scratch buffer between two awaits: read, framed, given to the kernel.
-    What the kernel does not take waits in the connection, and `ready` holds the next read back.
+    What the kernel does not take waits in the connection, and `ready` delays the next read.
     """
 
     def __init__(
@@ -72,6 +72,7 @@ class OutputCopier:
             return await self._readable()
         if length == 0:
             return False
+        # `ready` said how much may be sent, and no await came since: nobody else used it up.
         self._stream.send_now(view[:length])
         if self._connection.unsent:
             self._scratch.given_away()
@@ -79,6 +80,7 @@ class OutputCopier:
 
     async def _discard(self) -> None:
         """Nobody listens: let the process write on, as into a closed terminal window."""
+        # Reading on, not closing: SIGPIPE would kill a program that its user only stopped watching.
         going = True
         while going:
             length = _read(self._fd, self._scratch.borrow())
@@ -98,6 +100,8 @@ class OutputCopier:
         """Wait for input; False if, after the exit, none comes for a while."""
         loop = asyncio.get_running_loop()
         self._waiting = loop.create_future()
+        # Registered for one wait at a time: a level-triggered reader that stays would call back in
+        # each turn of the loop while the client is slow.
         loop.add_reader(self._fd, _set_once, self._waiting, True)
         if self._rest_after_exit is not None:
             self._give_up_later(self._waiting)

@@ -35,6 +35,7 @@ async def forward(
     A pod that cannot be reached is reported on the error stream. A peer that resets is not: kubectl
     takes any message there as a lost connection to the pod and ends the whole session.
     """
+    # The client never writes here; what it writes all the same must not count as backlog.
     error.intake.discard()
     try:
         sock = await dial(port)
@@ -118,6 +119,7 @@ class SpdyForwarding:
         except StreamRefused:
             return False
         except HalfTaken as problem:
+            # kubelet's server says so on the first pair's error stream; that pair goes on.
             self._tell(problem.error_stream, str(problem))
             return False
         if pair is None:

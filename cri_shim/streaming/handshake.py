@@ -16,7 +16,7 @@ from wsproto.utilities import generate_accept_token
 
 from cri_shim.streaming.connection import Connection
 
-_MAX_HEAD = 16 * 1024
+_MAX_HEAD = 16 * 1024  # a proxy may add headers; nothing honest comes near
 
 _Head = TypeVar("_Head", h11.Response, h11.InformationalResponse)
 Fields = Iterable[tuple[str, str]]
@@ -78,6 +78,7 @@ class Handshake:
         if protocol:
             fields.append((name, protocol))
         self._send(_head(h11.InformationalResponse, 101, fields))
+        # A client need not wait for the 101 with its first frames: they came with the request.
         behind, _ = self._http.trailing_data
         return behind
 
@@ -152,6 +153,7 @@ def _read_upgrade(request: h11.Request) -> Upgrade:
 
 
 def _read_websocket(request: h11.Request, path: str) -> Upgrade:
+    # RFC 6455, 4.2.1. The version goes into the refusal, so that a newer client can try again.
     keys = [value for name, value in request.headers if name == b"sec-websocket-key"]
     if _values(request, b"sec-websocket-version") != ("13",):
         fields = [("Sec-WebSocket-Version", "13")]
@@ -164,6 +166,8 @@ def _read_websocket(request: h11.Request, path: str) -> Upgrade:
 
 def _values(request: h11.Request, wanted: bytes) -> tuple[str, ...]:
     """Members of a header that may be repeated and may hold lists."""
+    # RFC 9110, 5.3: a repeated header and one with a comma list mean the same. Go's SPDY client
+    # repeats, WebSocket clients list.
     texts = [value.decode("latin-1") for name, value in request.headers if name == wanted]
     return tuple(part.strip() for text in texts for part in text.split(",") if part.strip())
 

@@ -53,6 +53,7 @@ class StreamingServer:
         context = self._tls()
         self._tokens = TokenTable(self._limits.tokens, self._limits.token_lifetime, loop.time)
         self._watch = HangupWatch()
+        # asyncio allows a TLS handshake 60 s; here it is part of the time for the request.
         timeout = self._limits.head_timeout if context else None
         try:
             self._server = await loop.create_server(
@@ -97,6 +98,8 @@ class StreamingServer:
     def _tls(self) -> ssl.SSLContext | None:
         if self._certificate is None:
             return None
+        # No client certificate is asked for: the token is the credential, and kubelet's proxy has
+        # no certificate for this port.
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         try:
             context.load_cert_chain(self._certificate, self._key)
@@ -125,6 +128,7 @@ class StreamingServer:
         serving = serve(client, handshake, self._tokens, self._opener)
         task = self._tasks.start(serving, "serve a client")
         connection.on_lost = lambda: self._lost(connection, task)
+        # Both ways: a lost connection cancels its task, and a task that ends, however, closes it.
         task.add_done_callback(lambda _: connection.abort())
 
     def _lost(self, connection: Connection, task: "asyncio.Task[None]") -> None:

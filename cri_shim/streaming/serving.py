@@ -64,6 +64,7 @@ async def serve(client: Client, handshake: Handshake, tokens: TokenTable, opener
         handshake.refuse(refusal)
         await client.connection.finish()
     except TimeoutError:
+        # No reply: it never said what it wants, and a slow sender of headers gets no more time.
         client.connection.abort()
 
 
@@ -165,6 +166,8 @@ class _AwaitedStreams:
             kind = StreamType(dict(headers).get(b"streamtype", b"").decode("latin-1"))
         except ValueError:
             return False
+        # kubectl opens exactly these; a second one of a kind, or one after the command began, would
+        # have no descriptor to go to.
         if kind in self.streams or self.complete.is_set():
             return False
         self.streams[kind] = stream
@@ -185,6 +188,8 @@ def _begin_websocket(
     kinds = wanted.streams(protocol)
     streams: Streams = {}
     for kind, channel in _CHANNELS.items():
+        # All five channels exist, wanted or not: what a client sends on another is an error of the
+        # protocol, on these it is only dropped.
         reads = kind in kinds and kind in (StreamType.STDIN, StreamType.RESIZE)
         stream: ClientStream = endpoint.channel(channel, reads)
         if kind in kinds:

@@ -32,6 +32,7 @@ class SpdyEndpoint:
         """Bytes from the client, at once."""
         for event in self._session.receive_data(data):
             self._handle(event)
+        # One write for all that these bytes brought about.
         self.flush()
 
     def stream(self, stream_id: int) -> "SpdyStream | None":
@@ -44,6 +45,7 @@ class SpdyEndpoint:
 
     async def finish(self) -> None:
         """Say GOAWAY after all that was queued, and close."""
+        # After everything else: Go's client stops reading frames at GOAWAY.
         self._session.go_away()
         self.flush()
         self.discard()
@@ -59,6 +61,7 @@ class SpdyEndpoint:
             case events.StreamOpened(stream_id, headers, fin):
                 self._open(stream_id, headers, fin)
             case events.DataReceived(stream_id, payload, fin):
+                # In the table: the session gives no data for a stream that was refused or reset.
                 self._take(self._streams[stream_id], payload, fin)
             case events.StreamReset(stream_id):
                 self._drop(stream_id)
@@ -79,6 +82,8 @@ class SpdyEndpoint:
 
     def _open(self, stream_id: int, headers: Headers, fin: bool) -> None:
         stream = SpdyStream(self, self._session, self._backlog, stream_id)
+        # Entered only when it is wanted: what the client sends on a refused stream is dropped by
+        # the session.
         if not self._offered(stream, headers):
             self._session.reset(stream_id, ResetStatus.REFUSED_STREAM)
             return

@@ -30,6 +30,7 @@ class Tunnel:
     def receive(self, data: memoryview) -> None:
         """Bytes from the client, at once."""
         try:
+            # Message boundaries mean nothing: a SPDY frame may begin in one and end in another.
             self._socket.receive_data(bytes(data))
             for event in self._socket.events():
                 self._handle(event)

@@ -25,9 +25,10 @@ class Urls:
         """InvalidArgument where no stream, or stderr besides a terminal, is asked for."""
         if not command:
             raise InvalidArgument("cmd is empty: give a command")
-        words = tuple(word.encode("utf-8", "surrogateescape") for word in command)
+        # CRI has strings, Linux has bytes: `api` decoded what is no UTF-8 to surrogates.
+        arguments = tuple(each.encode("utf-8", "surrogateescape") for each in command)
         wanted = _wanted(tty, stdin, stdout, stderr)
-        return self._server.url(ExecRequest(container_id, words, wanted))
+        return self._server.url(ExecRequest(container_id, arguments, wanted))
 
     def attach(self, container_id: str, tty: bool, stdin: bool, stdout: bool, stderr: bool) -> str:
         return self._server.url(AttachRequest(container_id, _wanted(tty, stdin, stdout, stderr)))

@@ -44,6 +44,7 @@ class WebSocketEndpoint:
     def receive(self, data: memoryview) -> None:
         """Bytes from the client, at once."""
         try:
+            # wsproto unmasks and checks UTF-8; it keeps what it is given, and the buffer is shared.
             self._socket.receive_data(bytes(data))
             for event in self._socket.events():
                 self._handle(event)
@@ -54,6 +55,8 @@ class WebSocketEndpoint:
 
     def send(self, channel: int, payload: bytes | memoryview) -> None:
         """One message of a channel."""
+        # A whole message for each piece: clients take message boundaries for nothing, and an empty
+        # one is harmless to all of them.
         message = encode(channel, payload, self.base64)
         event: Event
         event = TextMessage(message.decode("ascii")) if self.base64 else BytesMessage(message)
@@ -61,6 +64,7 @@ class WebSocketEndpoint:
 
     async def finish(self) -> None:
         """Close normally after all that was queued."""
+        # Code 1000: kubectl takes any other for a broken connection, whatever the Status said.
         self._send(CloseConnection(CloseReason.NORMAL_CLOSURE))
         for stream in self._streams.values():
             stream.intake.discard()
@@ -92,6 +96,7 @@ class WebSocketEndpoint:
                     stream.intake.end()
 
     def _fail(self, code: CloseReason, reason: str) -> None:
+        # A close frame is a control frame: 125 bytes at most, two of them the code (RFC 6455, 5.5).
         self._send(CloseConnection(code, reason[:120]))
         self.connection.close_soon()
 

@@ -43,6 +43,7 @@ def parse_packet(packet: bytes | memoryview) -> Output:
 
 def resize_line(width: int, height: int) -> bytes:
     """The control line that sets the terminal's size, cut to what conmon accepts."""
+    # Rows first. Over 1000 conmon refuses the line, and the terminal would keep its old size.
     return b"1 %d %d\n" % (min(height, MAX_CELLS), min(width, MAX_CELLS))
 
 

@@ -63,6 +63,7 @@ def read_offer(stream_id: int, headers: Headers) -> Offer:
     except ValueError:
         raise StreamRefused(f"stream {stream_id}: streamType must be data or error") from None
     request_id = table.get(b"requestid", b"").decode("latin-1")
+    # The error stream came first, and ids go up by two.
     if not request_id:
         request_id = str(stream_id if half is Half.ERROR else stream_id - 2)
     return Offer(half, port, request_id)

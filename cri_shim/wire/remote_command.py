@@ -93,6 +93,7 @@ def choose_protocol(
     offered: Iterable[str], known: Iterable[CommandProtocol]
 ) -> CommandProtocol | None:
     """The first name the client offers that we know; UNNAMED if it offers none; else None."""
+    # A client without any is from before the versions had names.
     names = tuple(offered)
     if not names:
         return UNNAMED
@@ -135,6 +136,7 @@ def _status(outcome: Outcome) -> dict[str, object]:
         case Exited(0):
             return {"metadata": {}, "status": "Success"}
         case Exited(code):
+            # kubectl's own exit code is read from here, and only from a cause of this reason.
             causes = [{"reason": "ExitCode", "message": str(code)}]
             return _failure(_exit_text(code), "NonZeroExitCode", causes)
         case Failed(message):

@@ -61,6 +61,7 @@ class FrameCutter:
 
     def _take_head(self, data: memoryview, at: int) -> int:
         wanted = HEADER_SIZE - len(self._head)
+        # Only the head may be cut by a read: control bodies are gathered, data goes on in pieces.
         self._head += data[at : at + wanted]
         if len(self._head) == HEADER_SIZE:
             self._begin(*TWO_U32.unpack(self._head))

@@ -41,8 +41,8 @@ _PHRASES = (
 )
 
 
-def _counted(word: str) -> bytes:
-    return len(word).to_bytes(4, "big") + word.encode()
+def _counted(entry: str) -> bytes:
+    return len(entry).to_bytes(4, "big") + entry.encode()
 
 
 _PLAIN = _CODES.replace(" ", "") + "".join(_PHRASES)

@@ -183,12 +183,13 @@ def parse_control(kind: int, flags: int, body: bytes) -> ControlFrame | None:
         case FrameType.WINDOW_UPDATE:
             return _window_update(body)
         case _:
-            return None
+            return None  # also CREDENTIAL (10), which nobody sends
 
 
 def _syn_stream(flags: int, body: bytes) -> SynStream:
     if len(body) < _SYN_STREAM.size:
         raise FrameError("SYN_STREAM frame is cut short")
+    # Priority has the upper three bits; it is read, and nobody here acts on it.
     stream_id, associated_id, priority, _slot = _SYN_STREAM.unpack_from(body)
     return SynStream(
         stream_id & _ID,
@@ -201,6 +202,7 @@ def _syn_stream(flags: int, body: bytes) -> SynStream:
 
 
 def _settings(body: bytes) -> Settings:
+    # A count that the length belies would have us read another frame's bytes.
     count = _u32(body, 0)
     if len(body) != 4 + 8 * count:
         raise FrameError(f"SETTINGS frame of {len(body)} bytes cannot hold {count} settings")

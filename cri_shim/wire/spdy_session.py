@@ -158,6 +158,7 @@ class SpdySession:
             case frames.HeadersFrame():
                 yield from self._on_headers(item)
             case frames.RstStream(stream_id, status):
+                # Both ends may reset a stream at once: the second reset finds nothing.
                 if self._streams.drop(stream_id):
                     yield events.StreamReset(stream_id, status, by_peer=True)
             case frames.Settings(values):
@@ -182,6 +183,7 @@ class SpdySession:
             if piece.first and not self._streams.was_offered(piece.stream_id):
                 self._send(frames.RstStream(piece.stream_id, ResetStatus.INVALID_STREAM))
             return
+        # Data after its own FIN is the client's error (2.3.7).
         if not stream.may(Step.RECEIVE_DATA):
             self.consumed(0, length)
             yield self._reset_for_error(stream, ResetStatus.STREAM_ALREADY_CLOSED)
@@ -235,6 +237,7 @@ class SpdySession:
             if value > MAX_WINDOW:
                 yield self._fail(f"initial window of {value} bytes is over 2^31 - 1")
                 return
+            # It is the window of streams only; the session's changes by WINDOW_UPDATE alone.
             self._peer_keeps_windows = True
             self._streams.set_peer_window(value)
             yield events.WindowOpened(0)
@@ -247,7 +250,7 @@ class SpdySession:
                 yield self._fail("the session window passes 2^31 - 1")
                 return
         elif stream is None:
-            return
+            return  # for a stream that has just ended: it was on its way
         elif not stream.outgoing.give(delta):
             yield self._reset_for_error(stream, ResetStatus.FLOW_CONTROL_ERROR)
             return

@@ -38,6 +38,7 @@ class SizeReader:
             sizes.append(_size(found[1]))
             at = found.end()
         self._pending = self._pending[at:].lstrip()
+        # A bound on what is kept, and an early error for what can never become an object.
         if len(self._pending) > _MAX_PENDING or self._pending[:1] not in (b"", b"{"):
             raise ResizeError(f"not a terminal size: {self._pending[:40]!r}")
         return sizes
