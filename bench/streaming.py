@@ -71,8 +71,8 @@ class PipeExec:
         os.close(self.stdout)
 
 
-class PipeSessions:
-    """Sessions of this bench."""
+class PipeOpener:
+    """What the requests of this bench open."""
 
     async def exec(
         self,
@@ -244,7 +244,7 @@ KINDS = ("exec-out", "exec-in", "forward-out", "forward-in", "websocket-out", "w
 
 async def measure(rounds: int, length: int) -> list[Result]:
     """All kinds, interleaved with the bare socket, so that a busy moment hits both."""
-    server = StreamingServer(PipeSessions())
+    server = StreamingServer(PipeOpener())
     await server.start()
     kernel: list[float] = []
     rates: dict[str, list[float]] = {kind: [] for kind in KINDS}

@@ -53,9 +53,9 @@ class Connection(asyncio.BufferedProtocol):
         watch: HangupWatch,
         connected: Callable[["Connection"], None],
     ) -> None:
+        self._limits = limits
         # One buffer for all: each call of `receiver` takes or copies its bytes before it returns,
         # so that a thousand idle clients cost a thousand sockets and not 256 MiB.
-        self._limits = limits
         self._inbox = inbox
         self._watch = watch
         self._connected = connected

@@ -11,7 +11,7 @@ import pytest
 from cri_shim.streaming.requests import PortForwardRequest
 from cri_shim.streaming.server import StreamingServer
 from tests.cri_shim.streaming.conftest import Start
-from tests.cri_shim.streaming.processes import LocalSessions
+from tests.cri_shim.streaming.processes import LocalOpener
 from tests.support.spdy_client import SpdyClient
 
 REQUEST = PortForwardRequest("pod", ())
@@ -82,7 +82,7 @@ async def connect(server: StreamingServer) -> SpdyClient:
 
 
 async def test_there_and_back_with_half_close(
-    server: StreamingServer, sessions: LocalSessions, serve: Serve
+    server: StreamingServer, opener: LocalOpener, serve: Serve
 ) -> None:
     port = await serve(echo)
     client = await connect(server)
@@ -92,7 +92,7 @@ async def test_there_and_back_with_half_close(
     await client.until_finished(pair.data, pair.error)
     assert pair.received() == sent
     assert client.data[pair.error] == b""
-    assert sessions.dialled == [("pod", port)]
+    assert opener.dialled == [("pod", port)]
 
 
 async def test_many_connections_over_one_session_with_a_reset_peer(
