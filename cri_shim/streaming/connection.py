@@ -11,6 +11,7 @@ and the pressure reaches the process or the client by its pipe or TCP window, wh
 """
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -198,7 +199,9 @@ class Connection(asyncio.BufferedProtocol):
             self._transport.set_write_buffer_limits(0)  # "writable" now means: all is sent
             await self._writable.wait()
             if not self.gone.is_set():
-                self._transport.write_eof()
+                # ENOTCONN: the client reset the connection, and the loop has not told us yet.
+                with contextlib.suppress(OSError):
+                    self._transport.write_eof()
             try:
                 async with asyncio.timeout(self._limits.linger):
                     await self.gone.wait()
