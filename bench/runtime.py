@@ -24,7 +24,7 @@ from typing import Any
 from berth.linux import processes
 from berth.linux.files import remove_tree
 from berth.linux.tasks import Tasks
-from cri_shim.runtime import commands, conmon, execs, probe, reaping
+from cri_shim.runtime import commands, conmon, execs, probe, subreaper
 from cri_shim.runtime.exits import Exit, ExitWatcher
 from cri_shim.runtime.handler import ENVIRONMENT, Handler
 from tests.support import bundle, crun_host
@@ -182,7 +182,7 @@ async def together(job: Callable[[], Awaitable[None]]) -> None:
 
 async def measure(kind: str, rounds: int) -> dict[str, Any]:
     """All figures for one runtime."""
-    reaping.become_subreaper()
+    subreaper.become_subreaper()
     place = Path(f"/run/berth-bench-{secrets.token_hex(4)}")
     place.mkdir()
     try:
@@ -193,7 +193,7 @@ async def measure(kind: str, rounds: int) -> dict[str, Any]:
             probes.append((time.perf_counter() - begin) * 1000)
         stand = Stand(kind, place, handler)
         async with Tasks() as tasks:
-            tasks.start(reaping.Orphans().run(0.5), "orphans")
+            tasks.start(subreaper.Orphans().run(0.5), "orphans")
             up = await bring_up(stand, rounds)
             ends = await stops(stand, rounds)
             single, wide = await exec_true(stand, rounds)

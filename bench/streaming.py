@@ -20,16 +20,16 @@ from urllib.parse import urlsplit
 
 from bench.result import Result, ratio, value
 from berth.linux.processes import Process, spawn
-from cri_shim.streaming.server import StreamingServer
-from cri_shim.streaming.sessions import (
-    AttachSession,
+from cri_shim.streaming.requests import (
+    Attachment,
     ExecRequest,
-    ExecSession,
     PortForwardRequest,
+    RunningCommand,
 )
+from cri_shim.streaming.server import StreamingServer
 from cri_shim.wire.remote_command import Wanted
 from cri_shim.wire.spdy_frames import data_header
-from cri_shim.wire.spdy_session import Role, SpdySession
+from tests.support.spdy_session import ClientSession
 
 BLOCK = 128 * 1024
 PIPE = 256 * 1024
@@ -71,8 +71,8 @@ class PipeExec:
         os.close(self.stdout)
 
 
-class PipeSessions:
-    """Sessions of this bench."""
+class PipeOpener:
+    """What the requests of this bench open."""
 
     async def exec(
         self,
@@ -82,12 +82,12 @@ class PipeSessions:
         stdin: bool,
         stdout: bool,
         stderr: bool,
-    ) -> ExecSession:
+    ) -> RunningCommand:
         return PipeExec(command)
 
     async def attach(
         self, container_id: str, tty: bool, stdin: bool, stdout: bool, stderr: bool
-    ) -> AttachSession:
+    ) -> Attachment:
         raise AssertionError("not measured")
 
     async def dial(self, sandbox_id: str, port: int) -> socket.socket:
@@ -108,7 +108,7 @@ def upgraded(url: str, protocol: str, streams: list[dict[bytes, bytes]]) -> sock
         f"POST {parts.path} HTTP/1.1\r\nHost: bench\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\n"
         f"X-Stream-Protocol-Version: {protocol}\r\n\r\n"
     )
-    session = SpdySession(Role.CLIENT)
+    session = ClientSession()
     for headers in streams:
         session.open_stream(headers.items())
     sock.sendall(head.encode() + session.data_to_send())
@@ -244,7 +244,7 @@ KINDS = ("exec-out", "exec-in", "forward-out", "forward-in", "websocket-out", "w
 
 async def measure(rounds: int, length: int) -> list[Result]:
     """All kinds, interleaved with the bare socket, so that a busy moment hits both."""
-    server = StreamingServer(PipeSessions())
+    server = StreamingServer(PipeOpener())
     await server.start()
     kernel: list[float] = []
     rates: dict[str, list[float]] = {kind: [] for kind in KINDS}

@@ -42,14 +42,14 @@ from cri_shim.images.service import Settings as ImageSettings
 from cri_shim.network import choice
 from cri_shim.recovery.retry import finish_teardowns
 from cri_shim.recovery.start import recover
-from cri_shim.runtime import host_facts, null_device, probe, reaping
+from cri_shim.runtime import host_facts, null_device, probe, subreaper
 from cri_shim.runtime.exits import ExitWatcher
 from cri_shim.runtime.handler import Handler, Handlers
 from cri_shim.runtime.process_documents import ProcessDocuments
 from cri_shim.store.directories import Directories
 from cri_shim.store.store import Store
-from cri_shim.streaming.links import Links
 from cri_shim.streaming.server import StreamingServer
+from cri_shim.streaming.urls import Urls
 from cri_shim.upkeep.events import Events
 from cri_shim.upkeep.exits import Exits
 from cri_shim.upkeep.stops import Stops
@@ -83,12 +83,12 @@ async def serve(config: Config) -> int:
         ctx.tasks.start(finish_teardowns(ctx), "unfinished teardowns")
         ctx.tasks.start(_look_after_network(ctx), "network check")
         # What a conmon that died leaves behind is adopted by the nearest subreaper: this daemon.
-        ctx.tasks.start(reaping.Orphans().run(ORPHANS), "orphans")
+        ctx.tasks.start(subreaper.Orphans().run(ORPHANS), "orphans")
         streams = Streams(ctx)
         streaming = _streaming(config, streams)
         await streaming.start()
         stack.push_async_callback(streaming.close)
-        socket = _server(config, ctx, streams, Links(streaming))
+        socket = _server(config, ctx, streams, Urls(streaming))
         await socket.start()
         stack.push_async_callback(socket.stop, GRACE)
         # What is there now stays for good. A full collection that looks at all of it, modules and
@@ -124,7 +124,7 @@ async def build(config: Config, stack: contextlib.AsyncExitStack) -> Context:
     # The host. Programs need a mount without noexec, whatever /run is mounted with; a subreaper
     # must be one before the first process is started.
     stack.enter_context(program_directory(directories.programs))
-    reaping.become_subreaper()
+    subreaper.become_subreaper()
     cgroups = detect()
     # The records. Tasks end before the store closes, since the stack goes in reverse.
     tasks = await stack.enter_async_context(Tasks())
@@ -249,7 +249,7 @@ async def _look_after_network(ctx: Context) -> None:
         await asyncio.sleep(NETWORK_CHECK)
 
 
-def _server(config: Config, ctx: Context, streams: Streams, urls: Links) -> server.Server:
+def _server(config: Config, ctx: Context, streams: Streams, urls: Urls) -> server.Server:
     status = Status(ctx, configuration.render(config))
     services = [
         server.handlers(

@@ -19,10 +19,10 @@ from kubernetes.stream.ws_client import get_websocket_url
 
 from berth.pb import runtime_v1_pb2 as cri
 from integration.conftest import HANDLERS, IMAGE
-from tests.cri_shim.streaming.spdy_client import Exec
 from tests.support import pods, streams
 from tests.support.containers import until
 from tests.support.shim import Shim, running
+from tests.support.spdy_client import Exec
 
 EVERY_BYTE = bytes(range(256)) * 500 + b"\xff\xfe\xc0"
 

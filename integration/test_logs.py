@@ -1,7 +1,6 @@
 """Container logs as the kubelet reads, rotates and follows them."""
 
 import os
-import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,11 +9,9 @@ import pytest
 
 from berth.pb import runtime_v1_pb2 as cri
 from tests.support import pods
+from tests.support.log_lines import entries, joined
 from tests.support.shim import Shim
 
-ENTRY = re.compile(
-    rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}(?:Z|[+-]\d\d:\d\d)) (stdout|stderr) ([PF]) (.*)"
-)
 COUNT = "i=0; while [ ! -e /stop ]; do i=$((i+1)); echo $i; done"
 TURNS = {"runc": 1000, "crun": 200}
 """Rotations. conmon writes the logs, whichever runtime it started."""
@@ -43,31 +40,6 @@ def run(shim: Shim, image: str, handler: str, tmp_path: Path) -> Iterator[Run]:
 
 def reopen(shim: Shim, container: str) -> None:
     shim.runtime.ReopenContainerLog(cri.ReopenContainerLogRequest(container_id=container))
-
-
-def entries(data: bytes) -> list[tuple[str, str, bytes]]:
-    """(stream, tag, text) of each entry; every line must be one."""
-    found = []
-    *lines, rest = data.split(b"\n")
-    assert rest == b""
-    for line in lines:
-        match = ENTRY.fullmatch(line)
-        assert match, line[:200]
-        found.append((match[2].decode(), match[3].decode(), match[4]))
-    return found
-
-
-def joined(data: bytes, stream: str = "stdout") -> list[bytes]:
-    """The whole lines of a stream: pieces tagged P go before what follows."""
-    lines, rest = [], b""
-    for name, tag, text in entries(data):
-        if name == stream:
-            rest += text
-            if tag == "F":
-                lines.append(rest)
-                rest = b""
-    assert rest == b"", "the last line is not ended"
-    return lines
 
 
 def test_entries_and_lines_of_any_length(shim: Shim, run: Run, tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from cri_shim.model.container import Container
 from cri_shim.model.ids import check_path
 from cri_shim.model.lifecycle import ContainerState, SandboxState
 from cri_shim.model.sandbox import Sandbox
-from cri_shim.runtime import commands, words
+from cri_shim.runtime import commands, messages
 from cri_shim.runtime.handler import ENVIRONMENT, Handler
 from cri_shim.verbs import queries
 from cri_shim.verbs.exec_sync import running_container
@@ -119,7 +119,7 @@ async def _dump(ctx: Context, container: Container, directory: Path, timeout: fl
     try:
         await commands.checkpoint(handler, container.id, images, directory, timeout)
     except RuntimeFailure as error:
-        said = words.criu(files.read_text(directory / "dump.log") or "")
+        said = messages.criu(files.read_text(directory / "dump.log") or "")
         await _thaw(handler, container)
         # Only now: `criu check` takes long, and says too little where the dump itself can fail.
         await refuse_without_criu(handler)
@@ -165,5 +165,5 @@ async def refuse_without_criu(handler: Handler) -> None:
             f"package criu for {handler.kind}"
         ) from error
     if result.code:
-        said = words.criu(result.stderr.decode("utf-8", "replace")) or f"exit code {result.code}"
+        said = messages.criu(result.stderr.decode("utf-8", "replace")) or f"exit code {result.code}"
         raise Unimplemented(f"CRIU does not work on this host: {said}")

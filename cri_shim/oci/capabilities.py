@@ -1,11 +1,17 @@
 """Linux capabilities: names, the default set, and the sets of a process.
 
 Rules: CRI `Capability` and capabilities(7). `ALL` in add or drop comes first, single names after,
-a name both added and dropped is dropped.
+a name both added and dropped is dropped. config.md "Linux Process", `capabilities`.
+
+The sets, for a process that execs a program without file capabilities: `bounding` is the most it
+and its descendants can ever have; `permitted` what it may switch on, `effective` what counts now.
+A user other than root loses both at exec and keeps only `ambient`, hence the field of that name in
+CRI; and what is ambient must be inheritable too.
 """
 
 from berth.base.errors import InvalidArgument
-from cri_shim.model.security import Capabilities
+from cri_shim.model.security import Capabilities, ContainerSecurity
+from cri_shim.oci.facts import Facts
 
 _KERNEL_ORDER = """
 CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE
@@ -41,7 +47,10 @@ def from_mask(mask: int) -> frozenset[str]:
 def asked(request: Capabilities, privileged: bool) -> frozenset[str]:
     """The permitted set as asked for, before the host's limits."""
     _check(request)
+    # ALL first, then single names, whatever their order: people write "drop ALL, add
+    # NET_BIND_SERVICE" as well as "add ALL, drop SYS_ADMIN".
     chosen = set(NAMES) if privileged or ALL in request.add else set(DEFAULT)
+    # kubelet sends the pod's capabilities beside `privileged`, which wins over any drop.
     if ALL in request.drop and not privileged:
         chosen.clear()
     chosen |= {name for name in request.add if name != ALL}
@@ -64,11 +73,13 @@ def ambient(request: Capabilities, permitted: frozenset[str]) -> frozenset[str]:
 
 
 def sets(request: Capabilities, privileged: bool, allowed: frozenset[str]) -> dict[str, list[str]]:
-    """The OCI `capabilities` object, held within `allowed`, names in the kernel's order.
+    """The OCI `capabilities` object, kept within `allowed`, names in the kernel's order.
 
     Inheritable stays empty but for ambient ones, which the kernel demands there: an inheritable
-    set would give file capabilities to unprivileged users of the container.
+    set would give file capabilities to unprivileged users of the container (CVE-2022-24769).
     """
+    # Asked for, but beyond this host: left out silently, as `privileged` on a host in a container
+    # must still start.
     permitted = asked(request, privileged)
     raised = ambient(request, permitted)
     main, extra = _ordered(permitted & allowed), _ordered(raised & allowed)
@@ -76,9 +87,21 @@ def sets(request: Capabilities, privileged: bool, allowed: frozenset[str]) -> di
     return found | ({"inheritable": extra, "ambient": list(extra)} if extra else {})
 
 
-def withheld(request: Capabilities, allowed: frozenset[str]) -> frozenset[str]:
-    """Added by name, but beyond what this host can give: worth a line in the log."""
-    return frozenset(request.add) - {ALL} - allowed
+def of_container(security: ContainerSecurity, facts: Facts) -> dict[str, list[str]]:
+    """The OCI `capabilities` object of this container."""
+    return sets(security.capabilities, security.privileged, _allowed(security, facts))
+
+
+def bounding_set(security: ContainerSecurity, facts: Facts) -> frozenset[str]:
+    """What the seccomp profile depends on."""
+    return frozenset(of_container(security, facts)["bounding"])
+
+
+def _allowed(security: ContainerSecurity, facts: Facts) -> frozenset[str]:
+    """A process that enters a user namespace gets a full bounding set (user_namespaces(7))."""
+    if security.namespaces.user is not None:
+        return facts.known_capabilities
+    return facts.capabilities & facts.known_capabilities
 
 
 def _ordered(names: frozenset[str]) -> list[str]:

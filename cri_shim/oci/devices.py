@@ -1,7 +1,10 @@
 """Device nodes in the container and the device cgroup's rules.
 
-Both lists go into the document: a systemd daemon-reload sets the rules anew from there, and a
-device that only a hook had allowed would be lost.
+runtime-spec config-linux.md, "Devices", "Default Devices" and "Allowed Device list".
+
+Both lists go into the document. With the systemd driver the runtime writes the rules into the
+unit, and every daemon-reload sets them anew from there: a device that only a hook had allowed
+would be lost (NVIDIA/nvidia-container-toolkit#48).
 """
 
 import posixpath
@@ -31,10 +34,12 @@ _MADE_BY_RUNTIME = frozenset(f"/dev/{name}" for name in _OF_RUNTIME.split())
 def nodes(spec: ContainerSpec, facts: Facts) -> list[Json]:
     """Nodes to make, by container path; a later one replaces an earlier at the same place."""
     found: dict[str, Json] = {}
+    # The runtime makes its default devices itself, with the modes of the specification.
     if spec.security.privileged:
         for node in facts.host_devices:
             if node.path not in _MADE_BY_RUNTIME:
                 found[node.path] = _node(node, node.path)
+    # What is wanted more comes later and replaces: the host's, then the spec's, then CDI's.
     for device in facts.devices:
         for place, node in _placed(device):
             found[place] = _node(node, place)
@@ -46,11 +51,14 @@ def nodes(spec: ContainerSpec, facts: Facts) -> list[Json]:
 def rules(spec: ContainerSpec, facts: Facts) -> list[Json]:
     """Nothing but the usual pseudo devices, then what was asked for; privileged: everything."""
     if spec.security.privileged:
+        # One rule and nothing else: with a list the kernel would walk it at each open.
         return [{"allow": True, "access": "rwm"}]
+    # Later rules win: first nothing, then the exceptions.
     found: list[Json] = [{"allow": False, "access": "rwm"}]
     found += [_rule("c", major, minor, "rwm") for major, minor in _DEFAULT_RULES]
     for device in facts.devices:
         for _, node in _placed(device):
+            # A FIFO has no device number, and the cgroup no rule for it.
             if node.kind != "p":
                 found.append(_rule(node.kind, node.major, node.minor, device.spec.permissions))
     for edit in facts.cdi.devices:
@@ -87,6 +95,7 @@ def _clean(path: str) -> str:
 
 
 def _node(node: DeviceNode, place: str) -> Json:
+    # Owner and mode of the host's node: a device of a group (video, kvm) stays that group's.
     found: Json = {"path": place, "type": node.kind, "fileMode": node.mode & 0o777}
     if node.kind != "p":
         found |= {"major": node.major, "minor": node.minor}
@@ -103,6 +112,7 @@ def _cdi_node(edit: CdiDevice, facts: Facts) -> Json:
     node = _cdi_host_node(edit, facts)
     document = _node(node, _clean(edit.path))
     mode = node.mode if edit.file_mode is None else edit.file_mode
+    # CDI leaves the owner open so that a container that is not root can use its device.
     uid, gid = facts.user.uid or node.uid, facts.user.gid or node.gid
     return document | {
         "fileMode": mode & 0o777,
@@ -125,4 +135,5 @@ def _cdi_host_node(edit: CdiDevice, facts: Facts) -> DeviceNode:
 
 
 def _plain(kind: str) -> str:
+    # "u" is an unbuffered character device (mknod(1)): to the kernel the same as "c".
     return "c" if kind == "u" else kind

@@ -1,6 +1,7 @@
 """What the document needs to know of host, pod and image, as plain values.
 
-Who gathers them: `pods`. A fact that is missing where the spec needs it raises FailedPrecondition.
+`container.facts` gathers them. A fact that is missing where the spec needs it raises
+FailedPrecondition.
 """
 
 from collections.abc import Mapping
@@ -17,9 +18,9 @@ Json: TypeAlias = dict[str, Any]
 """A JSON object of the runtime specification."""
 
 HOST = ""
-"""Namespace fact: the container stays in the host's."""
+"""Of a namespace: the container stays in the host's."""
 NEW = "new"
-"""Namespace fact: the OCI runtime makes one for this container alone."""
+"""Of a namespace: the OCI runtime makes one for this container alone."""
 
 
 class Layout(Enum):

@@ -1,4 +1,10 @@
-"""The document of a pod's reaping init: the smallest container there is."""
+"""The document of a pod's reaping init: the smallest container there is.
+
+Only for pods that share a PID namespace. PID 1 of a namespace takes all signals that it has no
+handler for as ignored, gets all orphans, and ends every process of the namespace when it ends
+(pid_namespaces(7)): a container's own program in that place would be hard to stop and would take
+its neighbours with it.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -28,6 +34,7 @@ def init_document(
 
     It has no capability, a read-only root, and runs `/init -P`: reap, and wait for SIGTERM.
     """
+    # Its PID namespace is new; the daemon pins it for the containers, which enter it by path.
     spaces: list[dict[str, str]] = [{"type": "pid"}, {"type": "mount"}]
     spaces += [{"type": KINDS[kind], "path": path} for kind, path in namespaces.items()]
     linux: dict[str, Any] = {"cgroupsPath": cgroups_path, "namespaces": spaces}

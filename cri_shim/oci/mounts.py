@@ -1,7 +1,8 @@
 """The mounts of a container, in the order in which they are made.
 
 The kernel's own filesystems and the pod's files come first; a mount of the spec or of CDI at the
-same place stands in their stead. Shallow paths come before deep ones, so that nothing is covered.
+same place replaces them. Shallow paths come before deep ones, so that nothing is covered.
+runtime-spec config.md, "Mounts": the runtime makes them in the order of the list.
 """
 
 import posixpath
@@ -19,8 +20,10 @@ _PROPAGATION = {
     Propagation.BIDIRECTIONAL: "rshared",
 }
 _COVERING = ("/dev", "/proc", "/sys")
-"""Whoever mounts over one of these takes all below it: ours would appear inside the source."""
+"""A mount over one of these replaces all below it: ours would appear inside its source."""
 
+# Flags that a bind has from its source's mount. MS_REMOUNT|MS_BIND replaces all flags by those that
+# it is given, and in a user namespace the kernel refuses to clear these (mount_namespaces(7)).
 _KEPT = ("nosuid", "nodev", "noexec")
 
 
@@ -28,8 +31,11 @@ def mounts(spec: ContainerSpec, facts: Facts) -> list[Json]:
     """All mounts, sorted by depth; equal depths keep their order."""
     cdi = [_cdi_mount(mount) for mount in facts.cdi.mounts_document()]
     own = [_bind(mount, facts) for mount in facts.mounts]
+    # Sorted by depth, so that a volume at /data is there before one at /data/sub; sorted() keeps
+    # the order of what is equally deep.
     own = _without(own, {mount["destination"] for mount in cdi}) + cdi
     taken = {mount["destination"] for mount in own}
+    # CDI last and over the spec's own: a device's files must be those its driver needs.
     found = [m for m in default_mounts(spec, facts) if not _covered(m["destination"], taken)]
     return sorted(found + own, key=lambda mount: depth(mount["destination"]))
 
@@ -52,6 +58,7 @@ def depth(path: str) -> int:
 
 def destination(path: str) -> str:
     """The place in the container: absolute, without `.`, `..` and doubled slashes."""
+    # normpath of "//x" keeps both slashes (POSIX lets them mean something): hence the lstrip.
     clean = posixpath.normpath("/" + path.lstrip("/"))
     if clean == "/":
         raise InvalidArgument(f"container_path {path!r} is the root itself: mount below it")
@@ -89,6 +96,7 @@ def _options(mount: ResolvedMount, facts: Facts) -> list[str]:
     if spec.recursive_readonly:
         access = _recursive(mount, facts)
     flags = set(spec.options)
+    # Only where something is changed at all: an untouched bind keeps its flags by itself.
     if flags or spec.readonly or spec.uids or spec.gids:
         flags |= mount.flags & set(_KEPT)
         access = "ro" if access == "rw" and "ro" in mount.flags else access
@@ -97,13 +105,19 @@ def _options(mount: ResolvedMount, facts: Facts) -> list[str]:
 
 
 def _image_options(mount: ResolvedMount) -> list[str]:
-    """Programs in an image volume run (critest has that), but gain nothing from who owns them."""
+    """Programs in an image volume run (critest has that), but not with their owner's rights.
+
+    The image is somebody else's: set-user-id bits and device nodes in it must do nothing.
+    """
     wanted = ["noexec"] if "noexec" in mount.spec.options else []
     return ["rbind", "rprivate", "ro", "nosuid", "nodev", *wanted]
 
 
 def _recursive(mount: ResolvedMount, facts: Facts) -> str:
-    """The error begins with the word that kubelet looks for."""
+    """The error begins with the word that kubelet looks for (KEP-3857).
+
+    `rro` is mount_setattr(2) with AT_RECURSIVE; `ro` alone leaves the mounts below writable.
+    """
     if not facts.features.recursive_readonly:
         raise Unimplemented(
             f"RROUnsupported: mount {mount.spec.container_path}: the OCI runtime of this handler "
@@ -123,6 +137,10 @@ def _mapped(mount: ResolvedMount, facts: Facts) -> Json:
         "uidMappings": mappings(mount.spec.uids),
         "gidMappings": mappings(mount.spec.gids),
     }
+
+
+# Propagation is a property of the source's mount: a bind of a private one can be made a peer of
+# nothing, and the volume would silently not propagate.
 
 
 def _check_propagation(mount: ResolvedMount) -> None:

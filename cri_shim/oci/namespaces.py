@@ -1,4 +1,8 @@
-"""Which namespaces the container enters or gets, and the id mappings."""
+"""Which namespaces the container enters or gets, and the id mappings.
+
+runtime-spec config-linux.md, "Namespaces" and "User namespace mappings". A kind that is not listed
+is the host's; one with a path is entered, one without is made new.
+"""
 
 from berth.base.errors import FailedPrecondition
 from cri_shim.model.container import ContainerSpec
@@ -9,6 +13,7 @@ from cri_shim.oci.facts import HOST, NEW, Facts, Json, Layout
 def namespaces(spec: ContainerSpec, facts: Facts) -> list[Json]:
     """The OCI list; the mount namespace is always the container's own."""
     options, pod = spec.security.namespaces, facts.namespaces
+    # Always its own: the container's root is made in it.
     found = [{"type": "mount"}]
     found += _entry("pid", _pid(options.pid, pod.pid))
     found += _entry("network", _of_pod("network", options.network, pod.network))
@@ -16,6 +21,8 @@ def namespaces(spec: ContainerSpec, facts: Facts) -> list[Json]:
     found += _entry("uts", pod.uts)
     if private_cgroup(spec, facts):
         found += _entry("cgroup", NEW)
+    # The others must belong to this user namespace, or the container has no rights over them: the
+    # pod's were made inside it (user_namespaces(7)).
     if options.user is not None:
         found += _entry("user", _needed("user", pod.user))
     return found
@@ -40,6 +47,7 @@ def mappings(found: tuple[IdMapping, ...]) -> list[Json]:
 
 def hostname(facts: Facts) -> str:
     """Only an own new UTS namespace is still without its name; elsewhere it is not ours to set."""
+    # sethostname(2) in a namespace that is shared would rename the pod, or the host.
     return facts.hostname if facts.namespaces.uts == NEW else ""
 
 

@@ -1,5 +1,9 @@
 """Limits of the container's cgroup, for `runtime create` and `runtime update`.
 
+runtime-spec config-linux.md, "Control groups": "Memory", "CPU", "Huge page limits", "PIDs",
+"Unified". Values are in cgroup v1's terms, as CRI's are; the OCI runtime translates them for v2
+(shares to weight, memory plus swap to swap alone).
+
 Zero and empty mean "not given" in CRI and are left out. Raw cgroup v2 keys win over the fields
 that say the same.
 """
@@ -14,7 +18,7 @@ from cri_shim.oci.facts import CgroupFacts, Json, Layout
 
 _PAGE_SIZE = re.compile(r"[1-9]\d{0,9}[KMG]B\Z")
 _HARMLESS_ON_V1 = frozenset({"memory.oom.group", "memory.min", "memory.low"})
-"""Protections and a kill policy: going without them limits nobody less than was asked."""
+"""Protections and a kill policy: without them no limit is weaker than was asked for."""
 
 _REPLACES: dict[str, tuple[tuple[str, str], ...]] = {
     "cpu.max": (("cpu", "quota"), ("cpu", "period")),
@@ -33,6 +37,7 @@ def resources(wanted: LinuxResources, cgroup: CgroupFacts) -> Json:
     Raises InvalidArgument for values that contradict each other, FailedPrecondition where the
     controller that a limit needs is missing.
     """
+    # Only at create: an update needs the -1 to take a quota away.
     if wanted.cpu_quota < 0:  # a new group has no quota, and crun 1.8 cannot write -1 on v1
         wanted = replace(wanted, cpu_quota=0)
     return _resources(wanted, cgroup)
@@ -45,6 +50,8 @@ def _resources(wanted: LinuxResources, cgroup: CgroupFacts) -> Json:
         "hugepageLimits": _hugepages(wanted, cgroup),
         "pids": _pids(wanted, cgroup),
     }
+    # The same file written twice, by a field and by its raw key, would leave the order to the OCI
+    # runtime.
     unified = _unified(wanted, cgroup)
     for key in unified:
         for group, name in _REPLACES.get(key, ()):
@@ -56,19 +63,21 @@ def _resources(wanted: LinuxResources, cgroup: CgroupFacts) -> Json:
 def resources_update(wanted: LinuxResources, cgroup: CgroupFacts) -> Json:
     """The document of `runtime update --resources -`: like `resources`, and complete.
 
-    Give it the merged wish (`merged`), for what is left out falls back to a default where another
+    Give it the result of `merged`, for what is left out falls back to a default where another
     field depends on it (swap on memory).
     """
     return _resources(wanted, cgroup)
 
 
 def merged(current: LinuxResources, change: LinuxResources) -> LinuxResources:
-    """`current` with what `change` gives; an explicit room for swap moves with the memory."""
+    """`current` with what `change` gives; an explicit allowance of swap moves with the memory."""
     names = (
         "cpu_period", "cpu_quota", "cpu_shares", "memory_limit", "swap_limit", "oom_score_adj",
         "cpuset_cpus", "cpuset_mems",
     )  # fmt: skip
     given = {name: getattr(change, name) for name in names if getattr(change, name)}
+    # The swap limit of CRI is memory plus swap: left as it is, more memory would leave less swap,
+    # and less than the memory is an error.
     if "memory_limit" in given and "swap_limit" not in given:
         given["swap_limit"] = _moved_swap(current, change.memory_limit)
     return replace(
@@ -103,6 +112,8 @@ def _memory(wanted: LinuxResources, cgroup: CgroupFacts) -> Json:
     _check_swap(limit, swap)
     found: Json = {"limit": limit}
     _need("memory", found, cgroup)
+    # Equal to the limit: no swap. On a kernel that does not account swap the file is missing, and
+    # the OCI runtime would fail to write it.
     if cgroup.swap:
         found["swap"] = swap or limit
     return {key: value for key, value in found.items() if value}
@@ -126,6 +137,7 @@ def _hugepages(wanted: LinuxResources, cgroup: CgroupFacts) -> list[Json]:
     for size, limit in wanted.hugepages:
         if not _PAGE_SIZE.match(size):
             raise InvalidArgument(f"hugepage_limits: {size!r} is not a page size such as 2MB")
+        # The kernel would refuse the number with EINVAL, which names no field.
         if limit >= 2**63:
             raise InvalidArgument(f"hugepage_limits: {limit} is more than the kernel can count")
         if limit and cgroup.hugepage_sizes and size not in cgroup.hugepage_sizes:
@@ -151,11 +163,12 @@ def _pids(wanted: LinuxResources, cgroup: CgroupFacts) -> Json:
 
 def _unified(wanted: LinuxResources, cgroup: CgroupFacts) -> dict[str, str]:
     keys = dict(wanted.unified)
-    keys.pop("pids.max", None)
+    keys.pop("pids.max", None)  # a field of its own in OCI, and there on v1 too
     for key, value in keys.items():
         _check_unified(key, value)
     if cgroup.layout is Layout.V2:
         return keys
+    # Refused, not ignored: a limit that silently is none is worse than an error.
     refused = sorted(set(keys) - _HARMLESS_ON_V1)
     if refused:
         raise InvalidArgument(
@@ -172,9 +185,9 @@ def _check_unified(key: str, value: str) -> None:
         raise InvalidArgument(f"unified {key} is not a limit: leave it out")
 
 
-def _need(controller: str, wishes: Json, cgroup: CgroupFacts) -> None:
-    if any(wishes.values()) and controller not in cgroup.controllers:
+def _need(controller: str, wanted: Json, cgroup: CgroupFacts) -> None:
+    if any(wanted.values()) and controller not in cgroup.controllers:
         raise FailedPrecondition(
-            f"{', '.join(k for k, v in wishes.items() if v)} given, but this host has no "
+            f"{', '.join(k for k, v in wanted.items() if v)} given, but this host has no "
             f"{controller} cgroup controller: enable it or leave the limit out"
         )

@@ -1,4 +1,10 @@
-"""The seccomp filter of a container: none, the default profile, or one from a file."""
+"""The seccomp filter of a container: none, the default profile, or one from a file.
+
+runtime-spec config-linux.md, "Seccomp". The OCI runtime compiles the object with libseccomp and
+loads it last before the program starts. Conditions on capabilities and kernels, which a filter
+cannot have, are decided here for each container: what a capability permits anyway the filter need
+not forbid.
+"""
 
 from berth.base.errors import FailedPrecondition, Unimplemented
 from cri_shim.model.security import ContainerSecurity, Profile, ProfileKind
@@ -53,9 +59,13 @@ def default_profile(
     Calls that it does not name fail with EPERM.
     """
     rules = [r for r in RULES if _holds(r, architecture, capabilities, kernel)]
+    # All that is allowed without conditions becomes one entry: libseccomp builds the filter from
+    # entries, and a shorter list compiles faster at each start.
     plain = [r for r in rules if r.action == ALLOW and not r.args]
     names = {name for rule in plain for name in rule.names.split()}
     found: Json = {"defaultAction": ERRNO, "defaultErrnoRet": EPERM}
+    # A process that makes a call by an architecture that is not listed is killed (libseccomp's
+    # default): 32-bit programs on a 64-bit machine are.
     architectures = ARCHITECTURES.get(architecture, ())
     if architectures:
         found["architectures"] = [f"SCMP_ARCH_{name}" for name in architectures]
@@ -76,6 +86,7 @@ def _holds(
         right_machine = not machines or architecture in machines
     needed = {f"CAP_{name}" for name in rule.caps.split()}
     excluded = {f"CAP_{name}" for name in rule.without.split()}
+    # Of the needed one is enough; of the excluded none may be there.
     right_caps = (not needed or needed & capabilities) and not excluded & capabilities
     return bool(right_machine and right_caps and kernel >= rule.kernel)
 

@@ -2,6 +2,8 @@
 
 Two forms are in use: the runtime specification's `linux.seccomp`, and the same with conditions on
 capabilities, architecture and kernel (`archMap`, `includes`, `excludes`), which are decided here.
+The second is what Docker and Podman publish their defaults in; an OCI runtime that got it would
+ignore the conditions and allow everything that is named.
 """
 
 import json
@@ -12,12 +14,12 @@ from berth.base.fields import ANY, Fields
 from cri_shim.oci.facts import Json
 from cri_shim.oci.seccomp_table import ARCHITECTURES
 
-_ACTION_WORDS = "KILL KILL_PROCESS KILL_THREAD TRAP ERRNO TRACE ALLOW LOG NOTIFY"
-_OPERATOR_WORDS = "NE LT LE EQ GE GT MASKED_EQ"
-_FLAG_WORDS = "TSYNC LOG SPEC_ALLOW WAIT_KILLABLE_RECV NEW_LISTENER"
-_ACTIONS = frozenset(f"SCMP_ACT_{name}" for name in _ACTION_WORDS.split())
-_OPERATORS = frozenset(f"SCMP_CMP_{name}" for name in _OPERATOR_WORDS.split())
-_FLAGS = frozenset(f"SECCOMP_FILTER_FLAG_{name}" for name in _FLAG_WORDS.split())
+_ACTION_NAMES = "KILL KILL_PROCESS KILL_THREAD TRAP ERRNO TRACE ALLOW LOG NOTIFY"
+_OPERATOR_NAMES = "NE LT LE EQ GE GT MASKED_EQ"
+_FLAG_NAMES = "TSYNC LOG SPEC_ALLOW WAIT_KILLABLE_RECV NEW_LISTENER"
+_ACTIONS = frozenset(f"SCMP_ACT_{name}" for name in _ACTION_NAMES.split())
+_OPERATORS = frozenset(f"SCMP_CMP_{name}" for name in _OPERATOR_NAMES.split())
+_FLAGS = frozenset(f"SECCOMP_FILTER_FLAG_{name}" for name in _FLAG_NAMES.split())
 _ARCHITECTURE = re.compile(r"SCMP_ARCH_[A-Z0-9_]+\Z")
 _NAME = re.compile(r"[a-z0-9_]+\Z")
 _SHORT_NAMES = {
@@ -42,9 +44,11 @@ def read_profile(
         top = Fields(json.loads(data), where, ANY)
     except (ValueError, RecursionError) as error:
         raise InvalidArgument(f"{where} is not JSON: {error}") from error
+    # All is checked here: libseccomp's errors, at the start, name neither file nor field.
     found: Json = {"defaultAction": _one_of(top, "defaultAction", _ACTIONS)}
     found |= _errno(top, "defaultErrnoRet")
     found |= _lists(top, architecture)
+    # For SCMP_ACT_NOTIFY: the runtime sends the filter's descriptor to a socket of the node.
     for name in ("listenerPath", "listenerMetadata"):
         if name in top:
             found[name] = top.text(name)
@@ -88,6 +92,7 @@ def _applies(
         return False
     if not capabilities.isdisjoint(barred.strings("caps")) or short in barred.strings("arches"):
         return False
+    # A barred minKernel is for kernels that do not need the entry any more.
     if "minKernel" in barred and kernel >= _kernel(barred):
         return False
     return "minKernel" not in needed or kernel >= _kernel(needed)

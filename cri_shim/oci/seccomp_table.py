@@ -4,6 +4,11 @@ The list says what container runtimes of the field agree on (checked against the
 profiles): all that ordinary programs call, without what reaches beyond the container (modules,
 mounts, clocks, keyrings, raw memory policy, io_uring). Names that the machine's architecture does
 not have are passed over by the OCI runtime.
+
+It is an allow list, so that a system call of a newer kernel is refused until somebody has looked at
+it. What is left out, and why: keyrings (`add_key`, `keyctl`) know no namespaces; io_uring does its
+work past the filter and had a long row of holes (containerd#9048, moby#46762); `userfaultfd` helps
+exploits to win races in the kernel; `kexec_load`, `swapon`, `nfsservctl` are the host's.
 """
 
 from dataclasses import dataclass
@@ -118,29 +123,36 @@ _NEW_NAMESPACES = 0x7E020000
 """CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET together."""
 
 _AF_VSOCK = 40
-"""Reaches the hypervisor past every network namespace."""
+"""Reaches the hypervisor: vsock addresses know no network namespace."""
 
 _PERSONALITIES = (0, 0x0008, 0x20000, 0x20008, 0xFFFFFFFF)
-"""Linux, 32-bit Linux, uname 2.6, both, and the question which it is."""
+"""Linux, 32-bit Linux, uname 2.6, both, and the question which it is.
+
+Others switch protections off (ADDR_NO_RANDOMIZE, READ_IMPLIES_EXEC) or emulate old systems."""
 
 RULES: tuple[Rule, ...] = (
     Rule("socket", args=(Compare(0, "NE", _AF_VSOCK),)),
     *(Rule("personality", args=(Compare(0, "EQ", value),)) for value in _PERSONALITIES),
     # Before 4.8 a tracer could change a system call after seccomp had let it pass.
     Rule("process_vm_readv process_vm_writev ptrace", kernel=(4, 8)),
+    # New namespaces only with SYS_ADMIN: a user namespace gives a full set of capabilities inside,
+    # and with them the way to kernel code that was long reachable by root alone.
     Rule(
         "clone",
         without="SYS_ADMIN",
         machines="!s390x",
         args=(Compare(0, "MASKED_EQ", _NEW_NAMESPACES),),
     ),
+    # s390 has the first two arguments of clone the other way round (clone(2), "C library/kernel
+    # differences").
     Rule(
         "clone",
         without="SYS_ADMIN",
         machines="s390x",
         args=(Compare(1, "MASKED_EQ", _NEW_NAMESPACES),),
     ),
-    # Its flags lie in memory, out of a filter's sight; with ENOSYS the C library takes clone.
+    # Its flags lie in memory, where a filter cannot look. With ENOSYS the C library falls back to
+    # clone; EPERM it would take as final, and no thread could be started (moby#42680).
     Rule("clone3", without="SYS_ADMIN", action=ERRNO, errno=ENOSYS),
     Rule(
         "bpf clone clone3 fanotify_init fsconfig fsmount fsopen fspick listmount lookup_dcookie "
@@ -160,11 +172,13 @@ RULES: tuple[Rule, ...] = (
         "kcmp pidfd_getfd process_madvise process_vm_readv process_vm_writev ptrace",
         caps="SYS_PTRACE",
     ),
+    # Opens any file of a filesystem by a number that can be guessed, past what the mount shows.
     Rule("open_by_handle_at", caps="DAC_READ_SEARCH"),
     Rule("perf_event_open", caps="PERFMON"),
     Rule("reboot", caps="SYS_BOOT"),
     Rule("syslog", caps="SYSLOG"),
     Rule("vhangup", caps="SYS_TTY_CONFIG"),
+    # Calls of one architecture each, which its C library needs.
     Rule("arch_prctl modify_ldt", machines="x86_64"),
     Rule("modify_ldt", machines="i686"),
     Rule(

@@ -1,8 +1,17 @@
 """Which user, group and supplementary groups a process has, from the image's own files.
 
 Pure over the bytes of /etc/passwd and /etc/group (passwd(5), group(5)); lines that are not well
-formed are passed over, as the C library does. The primary group stands first among the groups:
-CRI's status shows it there.
+formed are passed over, as the C library does.
+
+    user     the container's (id, else name), else the image's, else root
+    group    the container's, else the image's where the user is the image's too, else the one that
+             passwd gives the user, else 0
+    groups   the primary, then what /etc/group lists the user in (policy Merge, and only where the
+             user has a name), then those of the pod
+
+The primary group is among the supplementary ones: without it a process that drops its effective
+group would get round permissions that take something away from a group (CVE-2022-36109,
+CVE-2023-25173). It stands first, where CRI's status shows it.
 """
 
 from collections.abc import Iterator
@@ -46,6 +55,7 @@ def resolve(
     found = [gid]
     if security.groups_policy is GroupsPolicy.MERGE and account.name:
         found += [entry.gid for entry in groups if account.name in entry.members]
+    # By number and unchecked: a pod may share a volume by a group that the image does not know.
     found += security.supplemental_groups
     return ProcessUser(account.uid, gid, tuple(dict.fromkeys(found)))
 
@@ -79,12 +89,16 @@ def _wanted(security: ContainerSecurity, image_user: str) -> tuple[str | int, st
         return security.run_as_user, group
     if security.run_as_username:
         return security.run_as_username, group
+    # Image configuration, `User`: "user", "uid", "user:group" and all mixtures of them.
     user, _, image_group = image_user.partition(":")
     return user or 0, image_group if group == "" else group
 
 
 def _find_user(wanted: str | int, accounts: list[_Account]) -> _Account:
-    """A text by name first, as its author may have meant it, then by number."""
+    """A text by name first, as its author may have meant it, then by number.
+
+    A number that no line has is a user without a name and of group 0, as in other runtimes.
+    """
     uid = wanted if isinstance(wanted, int) else _number(_bytes(wanted))
     if isinstance(wanted, str):
         for account in accounts:
@@ -132,6 +146,7 @@ def _groups(text: bytes) -> Iterator[_Group]:
 
 def _lines(text: bytes) -> Iterator[list[bytes]]:
     for line in text.split(b"\n"):
+        # "+" and "-" are NIS entries (nsswitch's compat), of no account by themselves.
         if line and line[:1] not in b"#+-":
             yield line.rstrip(b"\r").split(b":")
 
@@ -145,6 +160,8 @@ def _bytes(text: str) -> bytes:
 
 
 def _number(text: bytes) -> int | None:
+    # Nothing is cut or wrapped: an id that overflowed to 0 ran as root in another runtime
+    # (CVE-2024-40635).
     if not text.isdigit() or len(text) > 10 or int(text) >= ID_LIMIT:
         return None
     return int(text)

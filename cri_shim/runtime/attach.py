@@ -1,12 +1,10 @@
 """A client of conmon's attach socket: the container's live output, and its stdin.
 
-SOCK_SEQPACKET. Each packet from conmon is one byte of stream (2 stdout, 3 stderr; on a terminal
-always 2) and up to 8192 bytes of output; what was written before the connection is not sent.
-Each packet to conmon is input, at most `MAX_INPUT` bytes: conmon cuts what is longer. Shutting
-down our writing side ends the container's stdin where it was launched with `stdin_once`.
+Packets are those of `wire.conmon_packets`; what was written before the connection is not sent.
+Shutting down our writing side ends the container's stdin where it was launched with `stdin_once`.
 
-conmon writes to its clients before it reads on from the container: one that does not read holds
-up the container once the socket is full. Read always, or close.
+conmon writes to its clients before it reads on from the container: a client that does not read
+stops the container once the socket is full. Read always, or close.
 """
 
 import asyncio
@@ -15,18 +13,17 @@ import socket
 from pathlib import Path
 
 from berth.base.errors import FailedPrecondition, Unavailable
-from cri_shim.runtime import control
 
-MAX_INPUT = 32767
-_PATIENCE = 5.0
+_TIMEOUT = 5.0
 
 
-async def attach(bundle: Path, timeout: float = _PATIENCE) -> socket.socket:
+async def attach(bundle: Path, timeout: float = _TIMEOUT) -> socket.socket:
     """A connected socket that does not block.
 
     FailedPrecondition where no conmon listens: the container has ended. Unavailable where it
     does not take the connection within `timeout` seconds.
     """
+    # Python's sockets are close-on-exec: no child of ours keeps conmon's client alive.
     client = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     client.setblocking(False)
     try:
@@ -47,18 +44,19 @@ async def attach(bundle: Path, timeout: float = _PATIENCE) -> socket.socket:
 
 
 async def _connect(client: socket.socket, bundle: Path) -> None:
-    """A socket's name holds 107 bytes at most: reach the bundle by its descriptor."""
+    """Reach the bundle by a descriptor: its path may be longer than the name of a socket.
+
+    `sun_path` holds 107 bytes and a NUL (unix(7)); /proc/self/fd/N/attach is short whatever the
+    state directory is. conmon binds the name by the same way.
+    """
     directory = os.open(bundle, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         while True:
             try:
                 return client.connect(f"/proc/self/fd/{directory}/attach")
-            except BlockingIOError:  # the queue of connections is full
+            except (
+                BlockingIOError
+            ):  # the queue of connections is full, and poll(2) has no such event
                 await asyncio.sleep(0.01)
     finally:
         os.close(directory)
-
-
-def resize(bundle: Path, width: int, height: int) -> bool:
-    """Set the size of the container's terminal in characters; False where it has ended."""
-    return control.resize(bundle, width, height)

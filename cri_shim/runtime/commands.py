@@ -14,7 +14,7 @@ from typing import Any
 from berth.base.errors import DeadlineExceeded, RuntimeFailure
 from berth.linux import processes
 from berth.linux.processes import Process
-from cri_shim.runtime import words
+from cri_shim.runtime import messages
 from cri_shim.runtime.handler import ENVIRONMENT, Handler
 
 _TIMEOUT = 60.0
@@ -31,27 +31,20 @@ async def delete(handler: Handler, id: str, force: bool = False) -> None:
 
     Without `force` a running container is refused. `force` kills it first.
     """
+    # Both runtimes keep one directory a container under `root`. Without --force an unknown id is
+    # an error of both; looking first saves the call and the guess at what its message means.
     if not (handler.root / id).exists():
         return
     options = ("--force",) if force else ()
     await _do(handler, f"delete container {id}", "delete", *options, id)
 
 
-async def kill(handler: Handler, id: str, sig: int, all: bool = False) -> None:
-    """Send a signal through the runtime: to the first process, or to `all` of the container."""
-    options = ("--all",) if all else ()
-    await _do(handler, f"signal container {id}", "kill", *options, id, str(int(sig)))
-
-
 async def update(handler: Handler, id: str, resources: bytes) -> None:
     """Change limits. `resources` is the JSON of OCI `linux.resources`."""
+    # From stdin: on the command line some limits have no option, and crun and runc differ in the
+    # names of others.
     command = ("update", "--resources", "-", id)
     await _ask(handler, f"update container {id}", *command, stdin=resources)
-
-
-async def pause(handler: Handler, id: str) -> None:
-    """Freeze all processes of the container."""
-    await _do(handler, f"pause container {id}", "pause", id)
 
 
 async def resume(handler: Handler, id: str) -> None:
@@ -61,6 +54,7 @@ async def resume(handler: Handler, id: str) -> None:
 
 async def checkpoint(handler: Handler, id: str, images: Path, work: Path, timeout: float) -> None:
     """Have CRIU write the processes' state to `images`, its log to `work`; they run on."""
+    # Locks and connections that are open would make CRIU refuse; restore needs the same options.
     options = ("--leave-running", "--file-locks", "--tcp-established")
     directories = ("--image-path", str(images), "--work-path", str(work))
     what = f"checkpoint container {id}"
@@ -71,30 +65,25 @@ async def state(handler: Handler, id: str) -> dict[str, Any] | None:
     """The OCI state of a container (`status`, `pid`, …); None where the runtime has none."""
     if not (handler.root / id).exists():
         return None
+    # runtime-spec runtime.md, "State"; `paused` is an addition of crun and runc.
     found = json.loads(await _ask(handler, f"read the state of container {id}", "state", id))
     assert isinstance(found, dict)
     return found
 
 
-def list_ids(handler: Handler) -> list[str]:
-    """Ids of all containers the runtime keeps: both keep one directory for each under `root`."""
-    if not handler.root.is_dir():
-        return []
-    return sorted(entry.name for entry in handler.root.iterdir() if entry.is_dir())
-
-
 async def _do(handler: Handler, what: str, *command: str, timeout: float = _TIMEOUT) -> None:
-    """Run one command that answers nothing. `what` begins the message where it fails.
+    """Run one command that prints nothing. `what` begins the message where it fails.
 
-    Its complaints go to a memory file, not to a pipe: half a millisecond less on every start.
+    Its stderr goes to a memory file, not to a pipe: half a millisecond less on every start.
     """
-    complaints = os.memfd_create("stderr", os.MFD_CLOEXEC)
+    stderr_file = os.memfd_create("stderr", os.MFD_CLOEXEC)
     try:
-        process = _spawn(handler, what, command, complaints)
+        process = _spawn(handler, what, command, stderr_file)
         try:
             async with asyncio.timeout(timeout):
                 code = await process.wait()
         except (TimeoutError, asyncio.CancelledError) as error:
+            # The whole group: what the runtime waits for may be a child of its own, a hook.
             process.send_group(signal.SIGKILL)
             if isinstance(error, asyncio.CancelledError):
                 raise
@@ -103,13 +92,14 @@ async def _do(handler: Handler, what: str, *command: str, timeout: float = _TIME
             ) from None
         finally:
             process.close()
-        _check(handler, what, code, os.pread(complaints, 1 << 16, 0) if code else b"")
+        _check(handler, what, code, os.pread(stderr_file, 1 << 16, 0) if code else b"")
     finally:
-        os.close(complaints)
+        os.close(stderr_file)
 
 
 def _spawn(handler: Handler, what: str, command: tuple[str, ...], stderr: int) -> Process:
     try:
+        # A session of its own, so that one signal reaches all that it starts.
         return processes.spawn(
             handler.argv(*command), env=ENVIRONMENT, stderr=stderr, new_session=True
         )
@@ -120,7 +110,7 @@ def _spawn(handler: Handler, what: str, command: tuple[str, ...], stderr: int) -
 async def _ask(
     handler: Handler, what: str, *command: str, stdin: bytes = b"", timeout: float = _TIMEOUT
 ) -> bytes:
-    """Run one command that reads or answers something; its stdout."""
+    """Run one command that reads or prints something; its stdout."""
     try:
         result = await processes.run(
             handler.argv(*command), input=stdin, timeout=timeout, env=ENVIRONMENT
@@ -135,5 +125,5 @@ async def _ask(
 
 def _check(handler: Handler, what: str, code: int, stderr: bytes) -> None:
     if code:
-        said = words.plain(stderr) or f"exit code {code} and no message"
-        raise RuntimeFailure(f"cannot {what}: {handler.kind}: {said}")
+        message = messages.plain(stderr) or f"exit code {code} and no message"
+        raise RuntimeFailure(f"cannot {what}: {handler.kind}: {message}")

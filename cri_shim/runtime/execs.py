@@ -9,18 +9,18 @@ from typing import Any
 
 from berth.base.errors import DeadlineExceeded, RuntimeFailure
 from berth.linux.processes import Result
-from cri_shim.runtime import detached, terminals, words
-from cri_shim.runtime.collecting import Collector, pipe_from_child, settle
-from cri_shim.runtime.detached import Detached, Refused
+from cri_shim.runtime import detached_exec, messages, terminals
+from cri_shim.runtime.detached_exec import Detached, Refused
 from cri_shim.runtime.handler import Handler
+from cri_shim.runtime.output import Collector, pipe_from_child, read_rest
 
 OUTPUT_CAP = 16 << 20
 """Bytes kept of each stream of ExecSync; the rest is dropped (as kubelet expects)."""
 _DRAIN = 0.25
-"""Seconds to read on after the process ended, where its background children hold the pipes."""
+"""Seconds to read on after the process ended, where background children have the pipes open."""
 _START_TIMEOUT = 60.0
 _PIPE_SIZE = 1 << 18
-"""Bytes; with the kernel's own 64 KiB a long stream takes half as long again."""
+"""Bytes; with the kernel's default of 64 KiB a long stream takes half as long again."""
 
 
 async def exec_sync(
@@ -32,7 +32,7 @@ async def exec_sync(
 ) -> Result:
     """Run an OCI process in container `id` to its end.
 
-    RuntimeFailure gives the runtime's words where it could not start. After `timeout` seconds
+    RuntimeFailure gives the runtime's message where it could not start. After `timeout` seconds
     (None or 0: never) the process, its session and its descendants are killed and
     DeadlineExceeded is raised. Its background children live on, but their output is not waited
     for.
@@ -40,11 +40,13 @@ async def exec_sync(
     with contextlib.ExitStack() as stack:
         out_read, out_write = pipe_from_child(stack)
         err_read, err_write = pipe_from_child(stack)
+        # Both are read all the time, whatever is kept: a command that fills one pipe while we wait
+        # on the other would never end.
         output, errors = Collector(out_read, cap), Collector(err_read, cap)
         try:
             async with asyncio.timeout(timeout or None):
                 code = await _run(handler, id, process, out_write, err_write, stack)
-            await settle([output, errors], _DRAIN)
+            await read_rest([output, errors], _DRAIN)
         except TimeoutError:
             raise DeadlineExceeded(
                 f"command {_shown(process)} in container {id} ran longer than {timeout:g} s"
@@ -66,11 +68,16 @@ async def _run(
     stderr: int,
     child_ends: contextlib.ExitStack,
 ) -> int:
-    started = await detached.start(handler, id, process, stdin=None, stdout=stdout, stderr=stderr)
+    started = await detached_exec.start(
+        handler, id, process, stdin=None, stdout=stdout, stderr=stderr
+    )
+    # Our copies of the write ends, or the pipes would never come to their end.
     child_ends.close()
     try:
         return await started.wait()
     except asyncio.CancelledError:
+        # Timeout or a client that left: the processes must not outlive the call, for nobody could
+        # learn of them any more.
         started.kill()
         raise
 
@@ -89,10 +96,10 @@ class ExecProcess:
         stdin: int | None,
         stdout: int | None,
         stderr: int | None,
-        unheard: Collector | None = None,
+        discarded: Collector | None = None,
     ) -> None:
-        """`unheard` takes in a stderr that nobody asked for."""
-        self._unheard = unheard
+        """`discarded` reads a stderr that nobody asked for."""
+        self._discarded = discarded
         self.stdin = stdin
         self.stdout = stdout
         self.stderr = stderr
@@ -122,13 +129,14 @@ class ExecProcess:
 
         Readers and writers must have been taken out of the event loop before.
         """
+        # Killed before its pipes are closed: the other way round SIGPIPE could come first.
         self._started.kill()
         for fd in (self.stdin, self.stdout, self.stderr):
             if fd is not None:
                 os.close(fd)
         self.stdin = self.stdout = self.stderr = None
-        if self._unheard is not None:
-            self._unheard.close()
+        if self._discarded is not None:
+            self._discarded.close()
         await self._started.wait()
 
 
@@ -156,17 +164,18 @@ async def _start_on_pipes(
         out_fd, out_child = _pipe(child_ends, on_error) if stdout else (None, None)
         err_fd, err_child = _pipe(child_ends, on_error)
         try:
-            started = await detached.start(
+            started = await detached_exec.start(
                 handler, id, process, stdin=in_child, stdout=out_child, stderr=err_child
             )
         except Refused as refusal:
             raise _failure(
                 handler, id, process, Collector(os.dup(err_fd), 1 << 14), refusal
             ) from None
-        on_error.pop_all()
+        on_error.pop_all()  # from here on our ends belong to the ExecProcess
         if stderr:
             return ExecProcess(started, in_fd, out_fd, err_fd)
-        # The pipe was for the runtime's words. Closed now, it would kill a process that writes.
+        # The pipe was for the runtime's messages. Closed now, it would kill a process that writes
+        # to its stderr, by SIGPIPE.
         return ExecProcess(started, in_fd, out_fd, None, Collector(err_fd, 0))
 
 
@@ -175,7 +184,8 @@ def _pipe(
 ) -> tuple[int, int]:
     """(our end, the child's end) of a wide pipe; ours does not block."""
     read, write = os.pipe2(os.O_CLOEXEC)
-    with contextlib.suppress(PermissionError):  # this user's pipes hold as much as they may
+    # EPERM: this user's pipes together reach /proc/sys/fs/pipe-user-pages-soft; narrow ones work.
+    with contextlib.suppress(PermissionError):
         fcntl.fcntl(read, fcntl.F_SETPIPE_SZ, _PIPE_SIZE)
     ours, theirs = (write, read) if to_child else (read, write)
     child_ends.callback(os.close, theirs)
@@ -189,11 +199,12 @@ async def _start_on_terminal(handler: Handler, id: str, process: Mapping[str, An
         err_read, err_write = pipe_from_child(stack)
         errors = Collector(err_read, 1 << 14)
         stack.callback(errors.close)
-        console = terminals.ConsoleSocket(detached.unique(handler, "sock"))
+        console = terminals.ConsoleSocket(detached_exec.unique(handler, "sock"))
         stack.callback(console.close)
+        # stderr is a pipe for the runtime's own messages; the process has the terminal alone.
         document = {**process, "terminal": True}
         try:
-            started = await detached.start(
+            started = await detached_exec.start(
                 handler,
                 id,
                 document,
@@ -209,6 +220,8 @@ async def _start_on_terminal(handler: Handler, id: str, process: Mapping[str, An
         except RuntimeFailure:
             started.kill()
             raise
+        # Two descriptors, so that stdin can be closed and each be registered in the event loop:
+        # epoll takes one registration for a descriptor, for reading and writing together.
         return ExecProcess(started, os.dup(master), master, None)
 
 
@@ -217,8 +230,10 @@ def _failure(
 ) -> RuntimeFailure:
     errors.drain()
     errors.close()
-    said = words.plain(bytes(errors.data)) or f"exit code {refusal.code} and no message"
-    return RuntimeFailure(f"cannot run {_shown(process)} in container {id}: {handler.kind}: {said}")
+    message = messages.plain(bytes(errors.data)) or f"exit code {refusal.code} and no message"
+    return RuntimeFailure(
+        f"cannot run {_shown(process)} in container {id}: {handler.kind}: {message}"
+    )
 
 
 def _shown(process: Mapping[str, Any]) -> str:

@@ -1,8 +1,12 @@
 """Learning that containers ended, and with which code.
 
 Two pidfds a container: conmon's and its own. conmon reaps the container, writes the exit file
-and ends; so its end with an exit file is the whole story. Where conmon was killed, the container
+and ends; so its end with an exit file says everything. Where conmon was killed, the container
 is watched on, and its code is known only if the kernel made us its parent.
+
+Why conmon's end and not the container's is the exit: when the process ends, its last output is
+still in the pipes, and conmon drains them into the log before it ends. Reported earlier, a kubelet
+that reads the log at once would miss the last lines.
 
     watching ──conmon ended, exit file──────────────▶ reported
         │ ────conmon ended, none──▶ orphaned ──container ended──▶ reported (unknown, or reaped)
@@ -21,7 +25,7 @@ from pathlib import Path
 from berth.linux import processes
 from berth.linux.files import read_text
 from berth.linux.tasks import Tasks
-from cri_shim.runtime import reaping
+from cri_shim.runtime import subreaper
 
 UNKNOWN_CODE = 255
 _CLOSING = 5.0
@@ -30,7 +34,7 @@ _CLOSING = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Exit:
-    """How a container ended: `at` in Unix nanoseconds, `reason` in words where not `known`."""
+    """How a container ended: `at` in Unix nanoseconds, `reason` as text where not `known`."""
 
     code: int
     at: int
@@ -62,6 +66,8 @@ class ExitWatcher:
     ) -> None:
         """Call `done` once when the container has ended; also where it ended long ago."""
         self.forget(id)
+        # By number and start time: after a restart of the daemon or the host the number may be
+        # another process's; then it counts as ended.
         container = processes.open_pidfd(pid, pid_start) if pid else None
         conmon = processes.open_pidfd(conmon_pid, conmon_start) if conmon_pid else None
         watch = _Watch(container, conmon, exit_file, self._closing, self._reporter(id, done))
@@ -116,31 +122,42 @@ class _Watch:
         if self._conmon is not None:
             self._loop.add_reader(self._conmon, self._conmon_ended)
         elif self._container is None or self._exit_file.exists():
-            # Not at once: the caller has not stored the record that `done` will change.
-            self._timer = self._loop.call_soon(self._settle)
+            # Ended while no daemon ran. Not at once: the caller has not stored the record that
+            # `done` will change.
+            self._timer = self._loop.call_soon(self._conclude)
 
     def _conmon_ended(self) -> None:
+        # Without an exit file conmon was killed. Its children went to us, so the container is now
+        # ours to reap; where this daemon is younger than conmon they went to PID 1.
         if self._conmon is not None:
-            reaping.reap(self._conmon)
+            subreaper.reap(self._conmon)
         self._drop_conmon()
         if self._container is None or self._exit_file.exists():
-            self._settle()
+            self._conclude()
 
     def _container_ended(self) -> None:
         if self._container is not None:
-            self._status = reaping.reap(self._container)
+            self._status = subreaper.reap(self._container)
         self._drop_container()
         if self._conmon is None:
-            self._settle()
+            self._conclude()
         else:
+            # The usual order: conmon reaps the container, then drains, writes and ends; all that
+            # takes it milliseconds.
             self._timer = self._loop.call_later(self._closing, self._give_up)
 
     def _give_up(self) -> None:
-        """conmon drains a pipe that somebody keeps filling: end it, the code goes with it."""
+        """conmon drains a pipe that somebody keeps filling: end it, and lose the exit code.
+
+        A process outside the container's PID namespace that inherited the pipe can do that, and a
+        pod that waits for ever to be stopped is worse than an exit code that is unknown.
+        """
         if self._conmon is not None:
             processes.send_signal(self._conmon, signal.SIGKILL)
 
-    def _settle(self) -> None:
+    def _conclude(self) -> None:
+        # conmon's file wins: our own status is there only if we were the parent, and then it is the
+        # same.
         exit = _read_exit(self._exit_file)
         oom = self._exit_file.with_name("oom").exists()
         if exit is not None:
@@ -175,4 +192,6 @@ def _read_exit(path: Path) -> tuple[int, int] | None:
     text = read_text(path)
     if not text or not text.strip().lstrip("-").isdigit():
         return None
+    # The file's time and not now: after a restart of the daemon the exit may be hours old. -1 is
+    # conmon's "status unknown"; as an exit code it is 255.
     return int(text) & 0xFF, path.stat().st_mtime_ns

@@ -1,4 +1,8 @@
-"""What an OCI runtime can do: by `features` where it has that command, else by its version."""
+"""What an OCI runtime can do: by `features` where it has that command, else by its version.
+
+The document is that of runtime-spec `features.md`. It says what the binary was built with; whether
+the kernel does it too, only a try shows (`probe`).
+"""
 
 import json
 import re
@@ -12,12 +16,15 @@ _VERSION = re.compile(r"^(?P<kind>crun|runc) version (?P<version>[\w.+~-]+)", re
 _CRUN_IDMAP = (1, 5)
 """crun's first release with `uidMappings` on a mount."""
 _CRUN_RRO = (1, 4)
+"""crun's first release with recursive read-only mounts. runc has them from 1.1, as `features`."""
 _TIMEOUT = 10.0
 
 
 async def identify(binary: str) -> tuple[Kind, str]:
     """Which runtime a binary is, and its version, by what `--version` prints."""
-    text = await _say(binary, "--version")
+    # By what it prints, not by its name: a `runc` may be a link to crun, and the two differ in ways
+    # that matter here (`null_device`, `exec_processes`).
+    text = await _output(binary, "--version")
     found = _VERSION.search(text)
     if found is None:
         raise RuntimeFailure(f"{binary} is neither crun nor runc: --version says {text[:80]!r}")
@@ -30,7 +37,7 @@ async def read(binary: str, kind: Kind, version_text: str) -> Features:
     found = _VERSION.search(version_text)
     version = found["version"] if found else ""
     try:
-        document = json.loads(await _say(binary, "features"))
+        document = json.loads(await _output(binary, "features"))
     except (RuntimeFailure, ValueError):
         document = None  # crun before 1.8.6 and runc before 1.1 have no such command
     if isinstance(document, dict):
@@ -44,7 +51,7 @@ def from_document(document: dict[str, Any], version: str) -> Features:
 
     def enabled(*path: str) -> bool:
         node: Any = linux
-        for name in path:
+        for name in path:  # any level may be missing or null: all fields are optional
             node = node.get(name, {}) if isinstance(node, dict) else {}
         return bool(isinstance(node, dict) and node.get("enabled"))
 
@@ -57,7 +64,6 @@ def from_document(document: dict[str, Any], version: str) -> Features:
         seccomp=enabled("seccomp"),
         apparmor=enabled("apparmor"),
         selinux=enabled("selinux"),
-        cgroup_v2=bool(linux.get("cgroup", {}).get("v2")),
         checkpoint=checkpoint or annotations.get("run.oci.crun.checkpoint.enabled") == "true",
     )
 
@@ -73,16 +79,15 @@ def from_version(kind: Kind, version: str, text: str) -> Features:
         seccomp="+SECCOMP" in text or not crun,
         apparmor="+APPARMOR" in text or not crun,
         selinux="+SELINUX" in text or not crun,
-        cgroup_v2=True,
         checkpoint="+CRIU" in text or not crun,
     )
 
 
-async def _say(binary: str, word: str) -> str:
+async def _output(binary: str, argument: str) -> str:
     try:
-        result = await processes.run([binary, word], timeout=_TIMEOUT, env=ENVIRONMENT)
+        result = await processes.run([binary, argument], timeout=_TIMEOUT, env=ENVIRONMENT)
     except OSError as error:
-        raise RuntimeFailure(f"cannot run {binary} {word}: {error}") from error
+        raise RuntimeFailure(f"cannot run {binary} {argument}: {error}") from error
     if result.code:
-        raise RuntimeFailure(f"{binary} {word} ended with exit code {result.code}")
+        raise RuntimeFailure(f"{binary} {argument} ended with exit code {result.code}")
     return result.stdout.decode("utf-8", "replace")

@@ -14,7 +14,11 @@ ENVIRONMENT = {
     "LC_ALL": "C.UTF-8",  # conmon converts its arguments from the locale's encoding
     "TMPDIR": "/run",  # conmon binds its console socket here; only root writes there
 }
-"""The environment of conmon and of the OCI runtime: nothing of the daemon's own."""
+"""The environment of conmon and of the OCI runtime: nothing of the daemon's own.
+
+What stands in the daemon's unit (proxies with passwords, `NOTIFY_SOCKET`) would reach hooks, and a
+runtime with NOTIFY_SOCKET would wait for the container to report to systemd.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +35,6 @@ class Features:
     seccomp: bool = False
     apparmor: bool = False
     selinux: bool = False
-    cgroup_v2: bool = False
     checkpoint: bool = False
 
 
@@ -57,13 +60,15 @@ class Handler:
         """Short-lived files of running calls. Beside `root`, where the runtime would list them."""
         return self.root.with_name(f"{self.root.name}-scratch")
 
-    def argv(self, *words: str) -> list[str]:
+    def argv(self, *arguments: str) -> list[str]:
         """The command line of one call."""
+        # Global options stand before the command, in both runtimes.
         systemd = ("--systemd-cgroup",) if self.systemd_cgroup else ()
-        return [self.binary, f"--root={self.root}", *systemd, *words]
+        return [self.binary, f"--root={self.root}", *systemd, *arguments]
 
     def prepare(self) -> None:
         """Make the directories; root only."""
+        # The state has the environments of all containers in it.
         self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.scratch.mkdir(exist_ok=True, mode=0o700)
 

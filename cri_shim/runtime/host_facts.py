@@ -39,9 +39,12 @@ class HostFacts:
 
 def read(cgroups: Cgroups) -> HostFacts:
     status = Path("/proc/self/status").read_text()
+    # A child can be given what is in the bounding set, and only by a parent that has it itself: a
+    # daemon in a container or under systemd's CapabilityBoundingSet= has less than all.
     bounding = _mask(status, "CapBnd") & _mask(status, "CapPrm")
     known = capabilities.known(int(Path("/proc/sys/kernel/cap_last_cap").read_text()))
-    may_raise = bool(bounding >> 24 & 1)
+    may_raise = bool(bounding >> 24 & 1)  # CAP_SYS_RESOURCE is 24 (linux/capability.h)
+    # "6.1.0-18-amd64", "5.14.0-427.el9": only the first two numbers mean the same everywhere.
     release = re.match(r"(\d+)\.(\d+)", platform.release())
     return HostFacts(
         capabilities=capabilities.from_mask(bounding) & known,
@@ -84,6 +87,8 @@ def _cgroup_facts(cgroups: Cgroups) -> CgroupFacts:
 
 
 def _accounts_swap(cgroups: Cgroups) -> bool:
+    # The root group has no limits, and so no such file: a group below it shows whether the kernel
+    # accounts swap (CONFIG_SWAP, `swapaccount=` on v1).
     if cgroups.layout == "v2":
         return any(Path("/sys/fs/cgroup").glob("*/memory.swap.max"))
     return Path(cgroups.file("memory", "/", "memory.memsw.limit_in_bytes") or "/none").exists()
@@ -105,6 +110,7 @@ def apparmor(default: str) -> AppArmorFacts:
     loaded = read_text("/sys/kernel/security/apparmor/profiles") if enabled else None
     if loaded is None:
         return AppArmorFacts()
+    # "name (enforce)": a name may hold spaces and brackets itself.
     names = frozenset(line.rpartition(" (")[0] for line in loaded.splitlines())
     return AppArmorFacts(names, default)
 
@@ -115,6 +121,7 @@ def device_node(path: str, shown: str | None = None) -> DeviceNode | None:
         found = os.stat(path)
     except OSError:
         return None
+    # S_IFCHR, S_IFBLK, S_IFIFO (inode(7)).
     kind = {0o020000: "c", 0o060000: "b", 0o010000: "p"}.get(found.st_mode & 0o170000)
     if kind is None:
         return None
@@ -124,12 +131,13 @@ def device_node(path: str, shown: str | None = None) -> DeviceNode | None:
 
 
 def device_nodes(directory: str) -> tuple[DeviceNode, ...]:
-    """All nodes below a directory, symlinks not followed; a node alone answers itself."""
+    """All nodes below a directory, symlinks not followed; of another path the node itself."""
     if not os.path.isdir(directory):
         node = device_node(directory)
         return (node,) if node else ()
     nodes: list[DeviceNode] = []
     for entry in sorted(os.scandir(directory), key=lambda e: e.name):
+        # /dev/disk/by-id and the like: the same nodes again, and loops.
         if entry.is_symlink():
             continue
         if entry.is_dir():

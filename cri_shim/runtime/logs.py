@@ -14,9 +14,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from berth.base.errors import DeadlineExceeded
-from cri_shim.runtime import control
+from cri_shim.runtime import control_fifo
 
 _TAIL = 1 << 16
+"""Bytes read from the end: more than any entry has (8 KiB of text), for both streams together."""
 _STREAMS = (b"stdout", b"stderr")
 
 
@@ -28,16 +29,18 @@ async def reopen_log(bundle: Path, log: Path, conmon_pid: int, timeout: float = 
     seconds.
     """
     before = _identity(log)
+    # Not rotated: a reopen would rename LOG.tmp over the file and lose what is in it.
     if before is not None and before in _opened(conmon_pid):
         return
-    if not control.reopen(bundle):
+    if not control_fifo.reopen(bundle):
         _make(log)
         return
     # conmon opens LOG.tmp and renames it: the name's new inode is the sign that it is done.
     deadline = time.monotonic() + timeout
     pause = 0.0005
+    # Polled: conmon sends no reply. Usually it is done before the second look.
     while _identity(log) in (None, before):
-        if not control.listening(bundle):
+        if not control_fifo.listening(bundle):
             _make(log)
             return
         if time.monotonic() > deadline:
@@ -49,6 +52,7 @@ async def reopen_log(bundle: Path, log: Path, conmon_pid: int, timeout: float = 
 
 
 def _make(log: Path) -> None:
+    # The kubelet's rotation counts as failed where no new file is there, and is tried again.
     log.touch(mode=0o600)
 
 
@@ -98,6 +102,7 @@ def _newest_rotated(log: Path) -> Path | None:
 
 def _seal(fd: int, before: Path | None) -> None:
     """Seal an open file, which goes on where `before` ended, and close it."""
+    # O_APPEND, and one write: readers that follow the file see whole entries.
     try:
         if endings := b"".join(map(_ending, _cut_off(fd, before))):
             os.write(fd, endings)
@@ -106,7 +111,11 @@ def _seal(fd: int, before: Path | None) -> None:
 
 
 def _open(log: Path, flags: int) -> int | None:
-    """A descriptor of a regular file and nothing else: users may write into the directory."""
+    """A descriptor of a regular file and nothing else: users may write into the directory.
+
+    O_NOFOLLOW against a link to a file of the host, O_NONBLOCK against a FIFO that would block the
+    open for ever.
+    """
     try:
         fd = os.open(log, flags | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
@@ -121,6 +130,7 @@ def _cut_off(fd: int, before: Path | None) -> list[bytes]:
     """The streams whose last entry is a `P`."""
     tail, whole = _tail(fd)
     tags = {stream: _last_tag(tail, stream) for stream in _STREAMS}
+    # A stream without an entry here may have begun its line in the file before.
     if whole and before is not None and not all(tags.values()):
         earlier = _open(before, os.O_RDONLY)
         if earlier is not None:
@@ -143,7 +153,7 @@ def _tail(fd: int) -> tuple[list[bytes], bool]:
 
 def _last_tag(lines: list[bytes], stream: bytes) -> bytes:
     for line in reversed(lines):
-        words = line.split(b" ", 3)
-        if len(words) == 4 and words[1] == stream:
-            return words[2]
+        parts = line.split(b" ", 3)
+        if len(parts) == 4 and parts[1] == stream:
+            return parts[2]
     return b""

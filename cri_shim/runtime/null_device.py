@@ -1,8 +1,8 @@
-"""What processes without standard streams have in their place: a null device, not the host's.
+"""A null device of our own for processes without standard streams, in the host's place.
 
 crun gives the standard streams that it finds to the container's user. Were that the host's own
-/dev/null, root of a pod's user namespace could then close it to everybody. (runc leaves
-/dev/null alone.)
+/dev/null, root of a pod's user namespace could then chmod it, and every program of the host that
+writes to it would fail. (runc leaves /dev/null alone; crun `maybe_chown_std_streams`.)
 """
 
 import contextlib
@@ -31,14 +31,16 @@ def prepare(handler: Handler, directory: Path) -> Handler:
 
     conmon always gives the host's /dev/null: the launcher is what it starts in crun's stead.
     """
+    # `directory` must not be mounted nodev (the node could not be opened) nor noexec.
     if handler.kind != "crun":
         return handler
     null = directory / f"{handler.name}.null"
+    # A fresh one at each start: the one before may have been given to a user already.
     null.unlink(missing_ok=True)
     os.mknod(null, stat.S_IFCHR | _MODE, _NUMBER)
-    null.chmod(_MODE)
+    null.chmod(_MODE)  # mknod(2) took the umask off
     launcher = directory / f"{handler.name}.launch"
-    binary, device = (shlex.quote(str(word)) for word in (handler.binary, null))
+    binary, device = (shlex.quote(str(path)) for path in (handler.binary, null))
     launcher.write_text(_LAUNCHER.format(binary=binary, null=device))
     launcher.chmod(0o700)
     return dataclasses.replace(handler, null=null, launcher=launcher)

@@ -12,7 +12,7 @@ from berth.base.errors import BerthError, RuntimeFailure
 from berth.linux import processes
 from berth.linux.cgroups import detection
 from berth.linux.files import remove_tree
-from cri_shim.runtime import commands, features, leftovers, words
+from cri_shim.runtime import commands, features, messages, stale_execs
 from cri_shim.runtime.handler import ENVIRONMENT, Handler
 
 _INIT = "catatonit"
@@ -27,7 +27,7 @@ async def probe(
     systemd_cgroup: bool = False,
     cgroups_path: str = "",
 ) -> Handler:
-    """A handler that has just run a container, or RuntimeFailure with the runtime's words.
+    """A handler that has just run a container, or RuntimeFailure with the runtime's message.
 
     `binary` may be a name on PATH. `directory` is for short use. `cgroups_path` is where the
     container's cgroup goes, in the driver's form; the default fits cgroupfs. What an earlier daemon
@@ -40,7 +40,7 @@ async def probe(
     known = await features.read(found, kind, version)
     handler = Handler(name, found, kind, root, known, systemd_cgroup)
     handler.prepare()
-    leftovers.end(handler.scratch)
+    stale_execs.kill_all(handler.scratch)
     await _try(handler, directory, cgroups_path)
     return handler
 
@@ -66,9 +66,12 @@ async def _try(handler: Handler, directory: Path, cgroups_path: str) -> None:
     group = cgroups_path or f"/{id}"
     try:
         _write_bundle(bundle, group, known_init())
+        # create makes namespaces, cgroup and mounts; start shows that a program runs in them.
         await _create(handler, id, bundle)
         await commands.start(handler, id)
     finally:
+        # In this order: the runtime finds the container's cgroup by its state, and removing the
+        # bundle under a running container would leave mounts behind.
         await commands.delete(handler, id, force=True)
         remove_tree(bundle)
         if not handler.systemd_cgroup:
@@ -85,9 +88,9 @@ def known_init() -> str:
 
 
 async def _create(handler: Handler, id: str, bundle: Path) -> None:
-    """Without conmon. stderr is a file: the container keeps it open, a pipe would not end."""
-    complaint = bundle / "stderr"
-    fd = os.open(complaint, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    """Without conmon. stderr is a file: the container keeps it open, and a pipe would not end."""
+    stderr = bundle / "stderr"
+    fd = os.open(stderr, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         argv = handler.argv("create", "--bundle", str(bundle), id)
         process = processes.spawn(argv, env=ENVIRONMENT, stderr=fd, new_session=True)
@@ -98,14 +101,15 @@ async def _create(handler: Handler, id: str, bundle: Path) -> None:
     finally:
         process.close()
     if code:
-        said = words.plain(complaint.read_bytes()) or f"exit code {code} and no message"
-        raise RuntimeFailure(f"{handler.kind} cannot run containers on this host: {said}")
+        message = messages.plain(stderr.read_bytes()) or f"exit code {code} and no message"
+        raise RuntimeFailure(f"{handler.kind} cannot run containers on this host: {message}")
 
 
 def _write_bundle(bundle: Path, cgroups_path: str, init: str) -> None:
     rootfs = bundle / "rootfs"
     for name in ("proc", "dev", "sys"):
         (rootfs / name).mkdir(parents=True)
+    # A copy: a link could not cross filesystems, and the directory may be on a tmpfs.
     shutil.copy2(init, rootfs / "init")
     document = json.dumps(_document(cgroups_path))
     (bundle / "config.json").write_text(document)

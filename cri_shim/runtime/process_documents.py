@@ -22,6 +22,7 @@ class ProcessDocuments:
         """`{"process": …}` of the document in `bundle` that the container was made from."""
         document = self._kept.pop(id_, None)
         if document is None:
+            # Read once: the document is what the container was made from, and never changes.
             data = await asyncio.to_thread((bundle / "config.json").read_bytes)
             document = {"process": json.loads(data)["process"]}
         self._kept[id_] = document

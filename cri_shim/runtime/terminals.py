@@ -12,7 +12,11 @@ from berth.base.errors import RuntimeFailure
 
 
 class ConsoleSocket:
-    """A listening socket that the runtime sends the master's descriptor to (SCM_RIGHTS)."""
+    """A listening socket that the runtime sends the master's descriptor to (SCM_RIGHTS).
+
+    The path must fit into 107 bytes (`sun_path`, unix(7)), for the runtime connects by it: the
+    scratch directory of a handler is short, a bundle's path need not be.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -38,6 +42,8 @@ class ConsoleSocket:
             raise RuntimeFailure(
                 "the OCI runtime made no terminal: is the process's `terminal` on?"
             )
+        # A descriptor that comes by a message has no O_CLOEXEC of its own: without the second line
+        # every later child of the daemon would keep the terminal open.
         os.set_blocking(fds[0], False)
         os.set_inheritable(fds[0], False)
         return fds[0]
@@ -49,6 +55,7 @@ class ConsoleSocket:
 
 def set_size(master: int, width: int, height: int) -> None:
     """Columns and rows; the processes on the terminal get SIGWINCH. Sizes fit in 16 bits."""
+    # struct winsize: rows before columns, then pixels, which no terminal here knows.
     size = struct.pack("HHHH", min(height, 0xFFFF), min(width, 0xFFFF), 0, 0)
     with contextlib.suppress(OSError):  # the terminal may have just ended
         fcntl.ioctl(master, termios.TIOCSWINSZ, size)

@@ -1,4 +1,4 @@
 """The edge of exec, attach and port-forward: HTTP upgrade, tokens, SPDY and WebSocket endpoints.
 
-Not here: framing (`wire`), what runs in the container (`pods`).
+Not here: framing (`wire`), what runs in the container (`verbs.streams`, `runtime`).
 """

@@ -1,4 +1,9 @@
-"""Port-forward: TCP connections into a pod, each over a pair of lanes."""
+"""Port-forward: TCP connections into a pod, each over a pair of streams.
+
+kubectl opens for each local connection an error stream and then a data stream, half-closes the
+error stream at once, and reads an error message from it, empty for success. The data stream is the
+TCP connection: FIN of the stream is FIN of the socket, in both directions.
+"""
 
 import asyncio
 import socket
@@ -6,10 +11,10 @@ from collections.abc import Awaitable, Callable
 
 from berth.base.errors import BerthError
 from berth.linux.tasks import Tasks
-from cri_shim.streaming.commands import Desk
-from cri_shim.streaming.lanes import Lane, LaneClosed
-from cri_shim.streaming.pumps import FdSink, OutputPump, shut
-from cri_shim.streaming.spdy_endpoint import SpdyEndpoint, SpdyLane
+from cri_shim.streaming.client_streams import ClientStream, StreamClosed
+from cri_shim.streaming.connection import Client
+from cri_shim.streaming.copiers import FdSink, OutputCopier, shut
+from cri_shim.streaming.spdy_endpoint import SpdyEndpoint, SpdyStream
 from cri_shim.wire.port_forward import (
     HalfTaken,
     Pair,
@@ -22,12 +27,15 @@ from cri_shim.wire.spdy_headers import Headers
 Dial = Callable[[int], Awaitable[socket.socket]]
 
 
-async def forward(desk: Desk, data: Lane, error: Lane, port: int, dial: Dial) -> None:
+async def forward(
+    client: Client, data: ClientStream, error: ClientStream, port: int, dial: Dial
+) -> None:
     """One connection to a port of the pod, until both ends are done with it.
 
-    A pod that cannot be reached is told on the error lane. A peer that resets is not: a Go client
-    takes any word there for the end of the whole session.
+    A pod that cannot be reached is reported on the error stream. A peer that resets is not: kubectl
+    takes any message there as a lost connection to the pod and ends the whole session.
     """
+    # The client never writes here; what it writes all the same must not count as backlog.
     error.intake.discard()
     try:
         sock = await dial(port)
@@ -39,24 +47,30 @@ async def forward(desk: Desk, data: Lane, error: Lane, port: int, dial: Dial) ->
         return
     with sock:
         try:
-            await _copy(desk, data, error, sock)
+            await _copy(client, data, error, sock)
         finally:
             data.intake.discard()
             data.finish()
             error.finish()
 
 
-async def _copy(desk: Desk, data: Lane, error: Lane, sock: socket.socket) -> None:
+async def _copy(
+    client: Client, data: ClientStream, error: ClientStream, sock: socket.socket
+) -> None:
     """Both directions. A reset, by the client or by the pod, ends both."""
     broken = asyncio.Event()
     data.on_reset = broken.set
     data.intake.on_broken = broken.set
     data.intake.connect(FdSink(sock.fileno(), lambda: shut(sock)))
-    pump = OutputPump(sock.fileno(), data, desk.connection, desk.scratch, desk.limits.drain_quiet)
+    copier = OutputCopier(
+        sock.fileno(), data, client.connection, client.scratch, client.limits.drain_quiet
+    )
     async with Tasks() as own:
-        outward = own.start(_copy_out(pump, data, error, broken), "copy from a pod")
+        outward = own.start(_copy_out(copier, data, error, broken), "copy from a pod")
         inward = own.start(data.intake.done.wait(), "copy to a pod")
         ended = own.start(broken.wait(), "a broken connection")
+        # An end of one direction leaves the other open (a request that is ended by FIN still waits
+        # for its response); only a reset ends both.
         while not (broken.is_set() or (outward.done() and inward.done())):
             going = [task for task in (outward, inward, ended) if not task.done()]
             await asyncio.wait(going, return_when=asyncio.FIRST_COMPLETED)
@@ -64,10 +78,16 @@ async def _copy(desk: Desk, data: Lane, error: Lane, sock: socket.socket) -> Non
         data.reset()
 
 
-async def _copy_out(pump: OutputPump, data: Lane, error: Lane, broken: asyncio.Event) -> None:
-    """The pod's bytes, then its end. Older Go clients wait for the error stream to end then."""
+async def _copy_out(
+    copier: OutputCopier, data: ClientStream, error: ClientStream, broken: asyncio.Event
+) -> None:
+    """The pod's bytes, then its end.
+
+    Older kubectl reads the error stream to its end before it looks at the data stream's: ending
+    only the data stream would leave it waiting.
+    """
     try:
-        await pump.run()
+        await copier.run()
     except OSError:
         broken.set()
     else:
@@ -75,35 +95,36 @@ async def _copy_out(pump: OutputPump, data: Lane, error: Lane, broken: asyncio.E
         error.finish()
 
 
-async def _say(error: Lane, text: str) -> None:
+async def _say(error: ClientStream, text: str) -> None:
     try:
         await error.send(text.encode())
-    except LaneClosed:
+    except StreamClosed:
         pass
 
 
 class SpdyForwarding:
     """Pairs the streams of a SPDY client, and forwards each pair."""
 
-    def __init__(self, desk: Desk, dial: Dial, own: Tasks) -> None:
-        self._desk = desk
+    def __init__(self, client: Client, dial: Dial, own: Tasks) -> None:
+        self._desk = client
         self._dial = dial
         self._own = own
         self._pairs = PairTable()
-        self.endpoint = SpdyEndpoint(desk.connection, self._offered)
+        self.endpoint = SpdyEndpoint(client.connection, self._offered)
 
-    def _offered(self, lane: SpdyLane, headers: Headers) -> bool:
+    def _offered(self, stream: SpdyStream, headers: Headers) -> bool:
         try:
-            offer = read_offer(lane.stream_id, headers)
-            pair = self._pairs.add(lane.stream_id, offer)
+            offer = read_offer(stream.stream_id, headers)
+            pair = self._pairs.add(stream.stream_id, offer)
         except StreamRefused:
             return False
         except HalfTaken as problem:
+            # kubelet's server says so on the first pair's error stream; that pair goes on.
             self._tell(problem.error_stream, str(problem))
             return False
         if pair is None:
             self._expire_later(offer.request_id)
-            lane.on_reset = lambda: self._pairs.drop_stream(lane.stream_id)
+            stream.on_reset = lambda: self._pairs.drop_stream(stream.stream_id)
         else:
             # After this call the endpoint accepts the stream; start then.
             asyncio.get_running_loop().call_soon(self._start, pair)
@@ -111,15 +132,19 @@ class SpdyForwarding:
 
     def _start(self, pair: Pair) -> None:
         data, error = (
-            self.endpoint.lane(stream_id) for stream_id in (pair.data_stream, pair.error_stream)
+            self.endpoint.stream(stream_id) for stream_id in (pair.data_stream, pair.error_stream)
         )
+        # The client may have reset one of them between the offer and this call of the loop.
         if data is None or error is None:
-            for lane in (data, error):
-                if lane:
-                    lane.reset()
+            for stream in (data, error):
+                if stream:
+                    stream.reset()
             return
         name = f"forward port {pair.port}"
         self._own.start(forward(self._desk, data, error, pair.port, self._dial), name)
+
+    # A client that opens one half of each pair and never the other would fill the session with
+    # streams that nothing ends; kubelet gives them the same 30 s.
 
     def _expire_later(self, request_id: str) -> None:
         delay = self._desk.limits.creation_timeout
@@ -127,9 +152,9 @@ class SpdyForwarding:
 
     def _expire(self, request_id: str) -> None:
         for stream_id in self._pairs.drop(request_id):
-            if lane := self.endpoint.lane(stream_id):
-                lane.reset()
+            if stream := self.endpoint.stream(stream_id):
+                stream.reset()
 
     def _tell(self, stream_id: int | None, text: str) -> None:
-        if stream_id is not None and (lane := self.endpoint.lane(stream_id)):
-            self._own.start(_say(lane, text), "report a repeated stream")
+        if stream_id is not None and (stream := self.endpoint.stream(stream_id)):
+            self._own.start(_say(stream, text), "report a repeated stream")

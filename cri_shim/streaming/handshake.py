@@ -1,4 +1,8 @@
-"""The HTTP request that becomes a SPDY or WebSocket connection, and our answer to it."""
+"""The HTTP request that becomes a SPDY or WebSocket connection, and our reply to it.
+
+A URL is used for one upgrade: GET for WebSocket (RFC 6455), POST by Go's SPDY client, whose
+sub-protocols come in `X-Stream-Protocol-Version`, one header each, best first.
+"""
 
 import asyncio
 from collections.abc import Iterable
@@ -12,7 +16,7 @@ from wsproto.utilities import generate_accept_token
 
 from cri_shim.streaming.connection import Connection
 
-_MAX_HEAD = 16 * 1024
+_MAX_HEAD = 16 * 1024  # a proxy may add headers; nothing honest comes near
 
 _Head = TypeVar("_Head", h11.Response, h11.InformationalResponse)
 Fields = Iterable[tuple[str, str]]
@@ -47,7 +51,7 @@ class Upgrade:
 
 
 class Handshake:
-    """HTTP/1.1 on one connection, for one request. Reading is held once it is complete."""
+    """HTTP/1.1 on one connection, for one request. Reading is paused once it is complete."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -62,7 +66,7 @@ class Handshake:
         return _read_upgrade(await self._request)
 
     def accept(self, upgrade: Upgrade, protocol: str) -> bytes:
-        """Answer 101. Bytes that came behind the request; release "handshake" when they are fed."""
+        """Reply 101. Bytes that came behind the request; resume "handshake" when they are fed."""
         fields = [("Connection", "Upgrade"), ("Upgrade", upgrade.wire.value)]
         match upgrade.wire:
             case Wire.SPDY:
@@ -74,11 +78,12 @@ class Handshake:
         if protocol:
             fields.append((name, protocol))
         self._send(_head(h11.InformationalResponse, 101, fields))
+        # A client need not wait for the 101 with its first frames: they came with the request.
         behind, _ = self._http.trailing_data
         return behind
 
     def refuse(self, refusal: Refused) -> None:
-        """Answer with an error text."""
+        """Reply with an error text."""
         body = (refusal.text + "\n").encode()
         fields = [
             ("Content-Type", "text/plain; charset=utf-8"),
@@ -102,7 +107,7 @@ class Handshake:
         try:
             self._read_events()
         except h11.RemoteProtocolError as error:
-            self._settle(Refused(error.error_status_hint, f"bad HTTP request: {error}"))
+            self._complete(Refused(error.error_status_hint, f"bad HTTP request: {error}"))
 
     def _read_events(self) -> None:
         while True:
@@ -110,15 +115,16 @@ class Handshake:
                 case h11.Request() as request:
                     self._seen = request
                 case h11.EndOfMessage():
-                    self._settle(None)
+                    self._complete(None)
                     return
                 case h11.Data():
                     continue
                 case _:
                     return
 
-    def _settle(self, problem: Refused | None) -> None:
-        self._connection.hold("handshake")
+    def _complete(self, problem: Refused | None) -> None:
+        # What follows is not HTTP: no more of it may come into h11 than the same read brought.
+        self._connection.pause_reading("handshake")
         if self._request.done():
             return
         if problem is None and self._seen is not None:
@@ -147,6 +153,7 @@ def _read_upgrade(request: h11.Request) -> Upgrade:
 
 
 def _read_websocket(request: h11.Request, path: str) -> Upgrade:
+    # RFC 6455, 4.2.1. The version goes into the refusal, so that a newer client can try again.
     keys = [value for name, value in request.headers if name == b"sec-websocket-key"]
     if _values(request, b"sec-websocket-version") != ("13",):
         fields = [("Sec-WebSocket-Version", "13")]
@@ -159,6 +166,8 @@ def _read_websocket(request: h11.Request, path: str) -> Upgrade:
 
 def _values(request: h11.Request, wanted: bytes) -> tuple[str, ...]:
     """Members of a header that may be repeated and may hold lists."""
+    # RFC 9110, 5.3: a repeated header and one with a comma list mean the same. Go's SPDY client
+    # repeats, WebSocket clients list.
     texts = [value.decode("latin-1") for name, value in request.headers if name == wanted]
     return tuple(part.strip() for text in texts for part in text.split(",") if part.strip())
 

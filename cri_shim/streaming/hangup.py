@@ -1,6 +1,6 @@
 """Sees that a peer has hung up while nobody reads from it.
 
-A held connection is not read, so its end of file would stay behind the unread bytes. The kernel
+A paused connection is not read, so its end of file would stay behind the unread bytes. The kernel
 tells of it apart (EPOLLRDHUP), which asyncio's own selector does not ask for: hence one more epoll,
 itself watched by the loop.
 """
@@ -21,6 +21,8 @@ class HangupWatch:
 
     def watch(self, fd: int, gone: Callable[[], None]) -> None:
         """Until `unwatch`, which must come before the descriptor is closed."""
+        # EPOLLHUP and EPOLLERR come unasked. One shot: the condition stays, and would wake the loop
+        # without end until the connection is closed.
         self._watched[fd] = gone
         self._epoll.register(fd, select.EPOLLRDHUP | select.EPOLLONESHOT)
 

@@ -15,14 +15,16 @@ class Limits:
     creation_timeout: float = 30
     """For all streams of a command, and for both halves of a forwarded connection."""
     idle_timeout: float = 4 * 3600
-    nudge: float = 10
-    """How often a client whose input is stuck is tried for being there."""
+    keepalive: float = 10
+    """How often a client that we do not read is sent bytes that show whether it is still there."""
     linger: float = 5
     """How long a client may take to hang up after our last byte."""
     drain_quiet: float = 0.5
-    """How long an output that a background child holds open may be silent after the exit."""
+    """How long an output that a background child keeps open may be silent after the exit."""
 
 
+# Wide enough that system calls cost little of 300 MB/s, small enough for a session to cost nothing:
+# the buffers of CHUNK and RECEIVE are one each for the whole server.
 CHUNK = 128 * 1024
 """Most payload of one frame towards the client."""
 RECEIVE = 256 * 1024

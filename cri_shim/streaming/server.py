@@ -6,15 +6,15 @@ from pathlib import Path
 
 from berth.base.errors import Unavailable
 from berth.linux.tasks import Tasks
-from cri_shim.streaming.commands import Desk
-from cri_shim.streaming.connection import Connection, Scratch, new_inbox
+from cri_shim.streaming.connection import Client, Connection, Scratch, new_inbox
 from cri_shim.streaming.handshake import Handshake, Refused
 from cri_shim.streaming.hangup import HangupWatch
 from cri_shim.streaming.limits import CHUNK, Limits
+from cri_shim.streaming.requests import Opener, StreamRequest
 from cri_shim.streaming.serving import KINDS, serve
-from cri_shim.streaming.sessions import Sessions, StreamRequest
 from cri_shim.streaming.tokens import TokenTable
 
+# kubelet connects to the host of the URL: an address to listen on is not always one to connect to.
 _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}
 _KIND_OF = {request: kind for kind, request in KINDS.items()}
 
@@ -24,7 +24,7 @@ class StreamingServer:
 
     def __init__(
         self,
-        sessions: Sessions,
+        opener: Opener,
         host: str = "127.0.0.1",
         port: int = 0,
         certificate: Path | None = None,
@@ -32,7 +32,7 @@ class StreamingServer:
         limits: Limits | None = None,
     ) -> None:
         """`port` 0 takes a free one. TLS where a certificate (PEM, with its chain) is given."""
-        self._sessions = sessions
+        self._opener = opener
         self._host = host.strip("[]")
         self._port = port
         self._certificate = certificate
@@ -53,6 +53,7 @@ class StreamingServer:
         context = self._tls()
         self._tokens = TokenTable(self._limits.tokens, self._limits.token_lifetime, loop.time)
         self._watch = HangupWatch()
+        # asyncio allows a TLS handshake 60 s; here it is part of the time for the request.
         timeout = self._limits.head_timeout if context else None
         try:
             self._server = await loop.create_server(
@@ -79,10 +80,12 @@ class StreamingServer:
         return f"{scheme}://{shown}:{self._port}/{_KIND_OF[type(request)]}/{token}"
 
     async def close(self) -> None:
-        """Stop listening and end all clients and their sessions."""
+        """Stop listening and end all clients and what they run."""
         if self._server is None:
             return
         self._server.close()
+        # In this order: the first cancels the clients' tasks, whose last act is to start closing
+        # what they opened; the second waits for that.
         await self._tasks.close()
         await self._closing.close()
         for connection in tuple(self._connections):
@@ -95,6 +98,8 @@ class StreamingServer:
     def _tls(self) -> ssl.SSLContext | None:
         if self._certificate is None:
             return None
+        # No client certificate is asked for: the token is the credential, and kubelet's proxy has
+        # no certificate for this port.
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         try:
             context.load_cert_chain(self._certificate, self._key)
@@ -113,15 +118,17 @@ class StreamingServer:
         handshake = Handshake(connection)
         if len(self._connections) >= self._limits.connections:
             busy = f"{len(self._connections)} streaming clients are connected: try again later"
+            # It was never counted: nothing is to be taken back when it is lost.
             handshake.refuse(Refused(429, busy))
             connection.on_lost = lambda: None
             connection.close_soon()
             return
         self._connections.add(connection)
-        desk = Desk(connection, self._limits, self._scratch, self._closing)
-        serving = serve(desk, handshake, self._tokens, self._sessions)
+        client = Client(connection, self._limits, self._scratch, self._closing)
+        serving = serve(client, handshake, self._tokens, self._opener)
         task = self._tasks.start(serving, "serve a client")
         connection.on_lost = lambda: self._lost(connection, task)
+        # Both ways: a lost connection cancels its task, and a task that ends, however, closes it.
         task.add_done_callback(lambda _: connection.abort())
 
     def _lost(self, connection: Connection, task: "asyncio.Task[None]") -> None:

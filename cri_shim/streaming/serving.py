@@ -1,31 +1,36 @@
-"""One client from its HTTP request to its end: the way through this room."""
+"""One client from its HTTP request to its end.
+
+HTTP request ──▶ token ──▶ protocol ──▶ 101 ──▶ streams ──▶ copy ──▶ outcome ──▶ close
+    │ 400, 405     │ 404       │ 403              └ none within 30 s: close
+"""
 
 import asyncio
 import socket
 from collections.abc import Iterable
 
 from berth.linux.tasks import Tasks
-from cri_shim.streaming.commands import Desk, Lanes, report, run_attach, run_exec
+from cri_shim.streaming.client_streams import ClientStream
+from cri_shim.streaming.connection import Client
+from cri_shim.streaming.exec_attach import Streams, report, run_attach, run_exec
 from cri_shim.streaming.forwarding import Dial, SpdyForwarding, forward
 from cri_shim.streaming.handshake import Handshake, Refused, Upgrade, Wire
-from cri_shim.streaming.lanes import Lane
-from cri_shim.streaming.sessions import (
+from cri_shim.streaming.requests import (
     AttachRequest,
     ExecRequest,
+    Opener,
     PortForwardRequest,
-    Sessions,
     StreamRequest,
 )
-from cri_shim.streaming.spdy_endpoint import SpdyEndpoint, SpdyLane
+from cri_shim.streaming.spdy_endpoint import SpdyEndpoint, SpdyStream
 from cri_shim.streaming.tokens import TokenTable
 from cri_shim.streaming.tunnel import Tunnel
 from cri_shim.streaming.websocket_endpoint import WebSocketEndpoint
 from cri_shim.wire import port_forward
-from cri_shim.wire.exit_status import Outcome
 from cri_shim.wire.remote_command import (
     SPDY_PROTOCOLS,
     WEBSOCKET_PROTOCOLS,
     CommandProtocol,
+    Outcome,
     StreamType,
     Wanted,
     choose_protocol,
@@ -48,22 +53,26 @@ _CHANNELS = {
 }
 
 
-async def serve(desk: Desk, handshake: Handshake, tokens: TokenTable, sessions: Sessions) -> None:
+async def serve(client: Client, handshake: Handshake, tokens: TokenTable, opener: Opener) -> None:
     """Serve one client, from its request to the end of its connection."""
     try:
-        async with asyncio.timeout(desk.limits.head_timeout):
+        async with asyncio.timeout(client.limits.head_timeout):
             upgrade = await handshake.upgrade()
         request = _redeem(tokens, upgrade.path)
-        await _serve_request(desk, handshake, upgrade, request, sessions)
+        await _serve_request(client, handshake, upgrade, request, opener)
     except Refused as refusal:
         handshake.refuse(refusal)
-        await desk.connection.finish()
+        await client.connection.finish()
     except TimeoutError:
-        desk.connection.abort()
+        # No reply: it never said what it wants, and a slow sender of headers gets no more time.
+        client.connection.abort()
 
 
 def _redeem(tokens: TokenTable, path: str) -> StreamRequest:
-    """The request behind `/kind/token`; a token is spent by its first use, right or wrong."""
+    """The request behind `/kind/token`; a token is spent by its first use, right or wrong.
+
+    One text for every failure: a guesser learns nothing about which tokens there were.
+    """
     match path.split("/"):
         case ["", kind, token] if kind in KINDS:
             request = tokens.take(token)
@@ -73,24 +82,24 @@ def _redeem(tokens: TokenTable, path: str) -> StreamRequest:
 
 
 async def _serve_request(
-    desk: Desk, handshake: Handshake, upgrade: Upgrade, request: StreamRequest, sessions: Sessions
+    client: Client, handshake: Handshake, upgrade: Upgrade, request: StreamRequest, opener: Opener
 ) -> None:
     match request:
         case PortForwardRequest():
-            await _serve_forwarding(desk, handshake, upgrade, request, sessions)
+            await _serve_forwarding(client, handshake, upgrade, request, opener)
         case ExecRequest() | AttachRequest():
-            await _serve_command(desk, handshake, upgrade, request, sessions)
+            await _serve_command(client, handshake, upgrade, request, opener)
 
 
 # Exec and attach
 
 
 async def _serve_command(
-    desk: Desk,
+    client: Client,
     handshake: Handshake,
     upgrade: Upgrade,
     request: ExecRequest | AttachRequest,
-    sessions: Sessions,
+    opener: Opener,
 ) -> None:
     known = SPDY_PROTOCOLS if upgrade.wire is Wire.SPDY else WEBSOCKET_PROTOCOLS
     protocol = choose_protocol(upgrade.protocols, known)
@@ -99,58 +108,69 @@ async def _serve_command(
     endpoint: SpdyEndpoint | WebSocketEndpoint
     match upgrade.wire:
         case Wire.SPDY:
-            endpoint, lanes = await _begin_spdy(desk, handshake, upgrade, request.wanted, protocol)
+            endpoint, streams = await _begin_spdy(
+                client, handshake, upgrade, request.wanted, protocol
+            )
         case Wire.WEBSOCKET:
-            endpoint, lanes = _begin_websocket(desk, handshake, upgrade, request.wanted, protocol)
-    if lanes is not None:
-        outcome = await _run(desk, lanes, request, sessions)
-        await report(lanes, outcome, protocol)
+            endpoint, streams = _begin_websocket(
+                client, handshake, upgrade, request.wanted, protocol
+            )
+    if streams is not None:
+        outcome = await _run(client, streams, request, opener)
+        await report(streams, outcome, protocol)
     await endpoint.finish()
 
 
 async def _run(
-    desk: Desk, lanes: Lanes, request: ExecRequest | AttachRequest, sessions: Sessions
+    client: Client, streams: Streams, request: ExecRequest | AttachRequest, opener: Opener
 ) -> Outcome:
     wanted = request.wanted
-    streams = (wanted.tty, wanted.stdin, wanted.stdout, wanted.stderr and not wanted.tty)
+    # A terminal has one output: what a program writes to stderr comes on stdout with the rest.
+    flags = (wanted.tty, wanted.stdin, wanted.stdout, wanted.stderr and not wanted.tty)
     match request:
         case ExecRequest(container_id, command):
-            return await run_exec(desk, lanes, sessions.exec(container_id, command, *streams))
+            return await run_exec(client, streams, opener.exec(container_id, command, *flags))
         case AttachRequest(container_id):
-            return await run_attach(desk, lanes, sessions.attach(container_id, *streams))
+            return await run_attach(client, streams, opener.attach(container_id, *flags))
 
 
 async def _begin_spdy(
-    desk: Desk, handshake: Handshake, upgrade: Upgrade, wanted: Wanted, protocol: CommandProtocol
-) -> tuple[SpdyEndpoint, Lanes | None]:
-    """Wait for the client to open its streams; no lanes if it does not in time."""
-    gathering = _Gathering(wanted.streams(protocol))
-    endpoint = SpdyEndpoint(desk.connection, gathering.offered)
-    _go_over(desk, handshake, upgrade, protocol.name, endpoint)
+    client: Client,
+    handshake: Handshake,
+    upgrade: Upgrade,
+    wanted: Wanted,
+    protocol: CommandProtocol,
+) -> tuple[SpdyEndpoint, Streams | None]:
+    """Wait for the client to open its streams; no streams if it does not in time."""
+    awaited = _AwaitedStreams(wanted.streams(protocol))
+    endpoint = SpdyEndpoint(client.connection, awaited.offered)
+    _switch_protocol(client, handshake, upgrade, protocol.name, endpoint)
     try:
-        async with asyncio.timeout(desk.limits.creation_timeout):
-            await gathering.complete.wait()
+        async with asyncio.timeout(client.limits.creation_timeout):
+            await awaited.complete.wait()
     except TimeoutError:
         return endpoint, None
-    return endpoint, gathering.lanes
+    return endpoint, awaited.streams
 
 
-class _Gathering:
+class _AwaitedStreams:
     """Takes each of the five streams of a command once."""
 
     def __init__(self, awaited: frozenset[StreamType]) -> None:
         self._missing = set(awaited)
-        self.lanes: Lanes = {}
+        self.streams: Streams = {}
         self.complete = asyncio.Event()
 
-    def offered(self, lane: SpdyLane, headers: Headers) -> bool:
+    def offered(self, stream: SpdyStream, headers: Headers) -> bool:
         try:
             kind = StreamType(dict(headers).get(b"streamtype", b"").decode("latin-1"))
         except ValueError:
             return False
-        if kind in self.lanes or self.complete.is_set():
+        # kubectl opens exactly these; a second one of a kind, or one after the command began, would
+        # have no descriptor to go to.
+        if kind in self.streams or self.complete.is_set():
             return False
-        self.lanes[kind] = lane
+        self.streams[kind] = stream
         self._missing.discard(kind)
         if not self._missing:
             self.complete.set()
@@ -158,65 +178,75 @@ class _Gathering:
 
 
 def _begin_websocket(
-    desk: Desk, handshake: Handshake, upgrade: Upgrade, wanted: Wanted, protocol: CommandProtocol
-) -> tuple[WebSocketEndpoint, Lanes]:
-    endpoint = WebSocketEndpoint(desk.connection, protocol.base64, protocol.closes_channels)
-    streams = wanted.streams(protocol)
-    lanes: Lanes = {}
+    client: Client,
+    handshake: Handshake,
+    upgrade: Upgrade,
+    wanted: Wanted,
+    protocol: CommandProtocol,
+) -> tuple[WebSocketEndpoint, Streams]:
+    endpoint = WebSocketEndpoint(client.connection, protocol.base64, protocol.closes_channels)
+    kinds = wanted.streams(protocol)
+    streams: Streams = {}
     for kind, channel in _CHANNELS.items():
-        reads = kind in streams and kind in (StreamType.STDIN, StreamType.RESIZE)
-        lane: Lane = endpoint.lane(channel, reads)
-        if kind in streams:
-            lanes[kind] = lane
-    _go_over(desk, handshake, upgrade, protocol.name, endpoint)
+        # All five channels exist, wanted or not: what a client sends on another is an error of the
+        # protocol, on these it is only dropped.
+        reads = kind in kinds and kind in (StreamType.STDIN, StreamType.RESIZE)
+        stream: ClientStream = endpoint.channel(channel, reads)
+        if kind in kinds:
+            streams[kind] = stream
+    # The streams exist before the endpoint sees the first byte: a client may send stdin in the same
+    # packet as its request.
+    _switch_protocol(client, handshake, upgrade, protocol.name, endpoint)
     outputs = (StreamType.STDOUT, StreamType.STDERR, StreamType.ERROR)
     # An empty message on the first output tells the client that the command's streams are there.
-    next(lanes[kind] for kind in outputs if kind in lanes).send_now(b"")
-    return endpoint, lanes
+    next(streams[kind] for kind in outputs if kind in streams).send_now(b"")
+    return endpoint, streams
 
 
 # Port-forward
 
 
 async def _serve_forwarding(
-    desk: Desk,
+    client: Client,
     handshake: Handshake,
     upgrade: Upgrade,
     request: PortForwardRequest,
-    sessions: Sessions,
+    opener: Opener,
 ) -> None:
     async def dial(port: int) -> socket.socket:
-        return await sessions.dial(request.sandbox_id, port)
+        return await opener.dial(request.sandbox_id, port)
 
     match upgrade.wire:
         case Wire.SPDY:
-            await _forward_spdy(desk, handshake, upgrade, dial)
+            await _forward_spdy(client, handshake, upgrade, dial)
         case Wire.WEBSOCKET:
-            await _forward_websocket(desk, handshake, upgrade, request.ports, dial)
+            await _forward_websocket(client, handshake, upgrade, request.ports, dial)
 
 
-async def _forward_spdy(desk: Desk, handshake: Handshake, upgrade: Upgrade, dial: Dial) -> None:
+async def _forward_spdy(client: Client, handshake: Handshake, upgrade: Upgrade, dial: Dial) -> None:
     """Until the client leaves: it may open connections at any time."""
     if port_forward.SPDY_PROTOCOL not in upgrade.protocols:
         raise _no_protocol(upgrade, [port_forward.SPDY_PROTOCOL])
     async with Tasks() as own:
-        forwarding = SpdyForwarding(desk, dial, own)
-        _go_over(desk, handshake, upgrade, port_forward.SPDY_PROTOCOL, forwarding.endpoint)
-        await desk.connection.gone.wait()
+        forwarding = SpdyForwarding(client, dial, own)
+        _switch_protocol(
+            client, handshake, upgrade, port_forward.SPDY_PROTOCOL, forwarding.endpoint
+        )
+        await client.connection.gone.wait()
 
 
 async def _forward_tunnelled(
-    desk: Desk, handshake: Handshake, upgrade: Upgrade, dial: Dial
+    client: Client, handshake: Handshake, upgrade: Upgrade, dial: Dial
 ) -> None:
     """As over SPDY, which comes inside a WebSocket."""
     async with Tasks() as own:
-        tunnel = Tunnel(SpdyForwarding(desk, dial, own).endpoint)
-        _go_over(desk, handshake, upgrade, port_forward.TUNNEL_PROTOCOL, tunnel)
-        await desk.connection.gone.wait()
+        tunnel = Tunnel(SpdyForwarding(client, dial, own).endpoint)
+        _switch_protocol(client, handshake, upgrade, port_forward.TUNNEL_PROTOCOL, tunnel)
+        await client.connection.gone.wait()
 
 
 async def _forward_websocket(
-    desk: Desk, handshake: Handshake, upgrade: Upgrade, ports: tuple[int, ...], dial: Dial
+    client: Client, handshake: Handshake, upgrade: Upgrade, ports: tuple[int, ...], dial: Dial
 ) -> None:
     """Until all ports of the request are done."""
     known = port_forward.WEBSOCKET_PROTOCOLS
@@ -225,40 +255,45 @@ async def _forward_websocket(
     if upgrade.protocols and not name:
         raise _no_protocol(upgrade, accepted)
     if name == port_forward.TUNNEL_PROTOCOL:
-        await _forward_tunnelled(desk, handshake, upgrade, dial)
+        await _forward_tunnelled(client, handshake, upgrade, dial)
         return
-    endpoint = WebSocketEndpoint(desk.connection, known.get(name, False), closes=False)
+    endpoint = WebSocketEndpoint(client.connection, known.get(name, False), closes=False)
     channels = [
-        (port, endpoint.lane(2 * number, reads=True), endpoint.lane(2 * number + 1, reads=False))
+        (
+            port,
+            endpoint.channel(2 * number, reads=True),
+            endpoint.channel(2 * number + 1, reads=False),
+        )
         for number, port in enumerate(ports)
     ]
-    _go_over(desk, handshake, upgrade, name, endpoint)
+    _switch_protocol(client, handshake, upgrade, name, endpoint)
     async with asyncio.TaskGroup() as group:
         for port, data, error in channels:
-            for lane in (data, error):
-                lane.send_now(port_forward.port_preamble(port))
-            group.create_task(forward(desk, data, error, port, dial))
+            for stream in (data, error):
+                stream.send_now(port_forward.port_preamble(port))
+            group.create_task(forward(client, data, error, port, dial))
     await endpoint.finish()
 
 
 # Out of HTTP
 
 
-def _go_over(
-    desk: Desk,
+def _switch_protocol(
+    client: Client,
     handshake: Handshake,
     upgrade: Upgrade,
     protocol: str,
     endpoint: SpdyEndpoint | WebSocketEndpoint | Tunnel,
 ) -> None:
-    """Answer 101; from here on the endpoint reads, first what came behind the request."""
+    """Reply 101; from here on the endpoint reads, first what came behind the request."""
     behind = handshake.accept(upgrade, protocol)
     endpoint.receive(memoryview(behind))
-    desk.connection.release("handshake")
+    client.connection.resume_reading("handshake")
 
 
 def _no_protocol(upgrade: Upgrade, known: Iterable[str]) -> Refused:
     offered = ", ".join(upgrade.protocols) or "none"
+    # As Kubernetes' own servers list what they would have taken (`httpstream.Handshake`).
     fields = [("X-Accepted-Stream-Protocol-Versions", name) for name in known]
     text = f"unable to negotiate protocol: client offers {offered}; accepted: {', '.join(known)}"
     return Refused(403, text, fields)

@@ -1,17 +1,17 @@
-"""A client that speaks SPDY/3.1: its connection, its streams as lanes."""
+"""A client that speaks SPDY/3.1: its connection, and its streams as `ClientStream`s."""
 
 import asyncio
 from collections.abc import Callable
 
+from cri_shim.streaming.client_streams import Backlog, ClientStream, StreamClosed
 from cri_shim.streaming.connection import Connection
-from cri_shim.streaming.lanes import Backlog, Lane, LaneClosed
 from cri_shim.wire import spdy_events as events
 from cri_shim.wire.spdy_frames import ResetStatus, Settings
 from cri_shim.wire.spdy_headers import Headers
-from cri_shim.wire.spdy_session import Role, SpdySession
+from cri_shim.wire.spdy_session import SpdySession
 from cri_shim.wire.spdy_streams import StreamGone
 
-Offered = Callable[["SpdyLane", Headers], bool]
+Offered = Callable[["SpdyStream", Headers], bool]
 """Asked for each stream the client opens; False refuses it."""
 
 
@@ -21,21 +21,22 @@ class SpdyEndpoint:
     def __init__(self, connection: Connection, offered: Offered) -> None:
         self.connection = connection
         self._offered = offered
-        self._session = SpdySession(Role.SERVER)
+        self._session = SpdySession()
         self._backlog = Backlog(connection)
-        self._lanes: dict[int, SpdyLane] = {}
+        self._streams: dict[int, SpdyStream] = {}
         connection.receiver = self.receive
-        # Not a ping: a Go client whose writes are stuck would stop reading in order to answer it.
-        connection.nudge = Settings(()).serialize()
+        # Not a ping: a Go client whose writes are stuck would stop reading in order to reply to it.
+        connection.keepalive = Settings(()).serialize()
 
     def receive(self, data: memoryview) -> None:
         """Bytes from the client, at once."""
         for event in self._session.receive_data(data):
             self._handle(event)
+        # One write for all that these bytes brought about.
         self.flush()
 
-    def lane(self, stream_id: int) -> "SpdyLane | None":
-        return self._lanes.get(stream_id)
+    def stream(self, stream_id: int) -> "SpdyStream | None":
+        return self._streams.get(stream_id)
 
     def flush(self) -> None:
         """Send the control frames which are due."""
@@ -44,6 +45,7 @@ class SpdyEndpoint:
 
     async def finish(self) -> None:
         """Say GOAWAY after all that was queued, and close."""
+        # After everything else: Go's client stops reading frames at GOAWAY.
         self._session.go_away()
         self.flush()
         self.discard()
@@ -51,66 +53,71 @@ class SpdyEndpoint:
 
     def discard(self) -> None:
         """Drop what the client sent and nobody took."""
-        for lane in self._lanes.values():
-            lane.intake.discard()
+        for stream in self._streams.values():
+            stream.intake.discard()
 
     def _handle(self, event: events.Event) -> None:
         match event:
             case events.StreamOpened(stream_id, headers, fin):
                 self._open(stream_id, headers, fin)
             case events.DataReceived(stream_id, payload, fin):
-                self._take(self._lanes[stream_id], payload, fin)
+                # In the table: the session gives no data for a stream that was refused or reset.
+                self._take(self._streams[stream_id], payload, fin)
             case events.StreamReset(stream_id):
                 self._drop(stream_id)
             case events.HeadersReceived(stream_id, _, fin) if fin:
-                self._lanes[stream_id].intake.end()
+                self._streams[stream_id].intake.end()
             case events.WindowOpened(stream_id):
-                for lane in self._lanes.values() if stream_id == 0 else self._lane_list(stream_id):
-                    lane.window.set()
+                for stream in (
+                    self._streams.values() if stream_id == 0 else self._stream_list(stream_id)
+                ):
+                    stream.window.set()
             case events.SessionFailed():
                 self.flush()
                 self.connection.close_soon()
-            case events.HeadersReceived() | events.StreamReplied():
+            case events.HeadersReceived():
                 pass
-            case events.PingAcknowledged() | events.PeerLeaving():
+            case events.PeerLeaving():
                 pass  # a client that leaves ends its streams and hangs up by itself
 
     def _open(self, stream_id: int, headers: Headers, fin: bool) -> None:
-        lane = SpdyLane(self, self._session, self._backlog, stream_id)
-        if not self._offered(lane, headers):
+        stream = SpdyStream(self, self._session, self._backlog, stream_id)
+        # Entered only when it is wanted: what the client sends on a refused stream is dropped by
+        # the session.
+        if not self._offered(stream, headers):
             self._session.reset(stream_id, ResetStatus.REFUSED_STREAM)
             return
-        self._lanes[stream_id] = lane
+        self._streams[stream_id] = stream
         # A Go client throws away what comes before the reply: nothing may be sent earlier.
         self._session.accept(stream_id)
         if fin:
-            lane.intake.end()
+            stream.intake.end()
 
-    def _take(self, lane: "SpdyLane", payload: memoryview, fin: bool) -> None:
-        lane.intake.push(payload)
+    def _take(self, stream: "SpdyStream", payload: memoryview, fin: bool) -> None:
+        stream.intake.push(payload)
         if fin:
-            lane.intake.end()
-            self.forget_if_closed(lane.stream_id)
+            stream.intake.end()
+            self.forget_if_closed(stream.stream_id)
 
     def forget_if_closed(self, stream_id: int) -> None:
-        """Both halves are finished: no event can come for this lane."""
+        """Both halves are finished: no event can come for this stream."""
         if not self._session.is_open(stream_id):
             self.forget(stream_id)
 
     def _drop(self, stream_id: int) -> None:
-        if lane := self._lanes.pop(stream_id, None):
-            lane.closed()
+        if stream := self._streams.pop(stream_id, None):
+            stream.closed()
 
-    def _lane_list(self, stream_id: int) -> "list[SpdyLane]":
-        lane = self._lanes.get(stream_id)
-        return [lane] if lane else []
+    def _stream_list(self, stream_id: int) -> "list[SpdyStream]":
+        stream = self._streams.get(stream_id)
+        return [stream] if stream else []
 
     def forget(self, stream_id: int) -> None:
-        """The lane needs no events any more."""
-        self._lanes.pop(stream_id, None)
+        """The stream needs no events any more."""
+        self._streams.pop(stream_id, None)
 
 
-class SpdyLane(Lane):
+class SpdyStream(ClientStream):
     """One SPDY stream."""
 
     def __init__(
@@ -127,17 +134,21 @@ class SpdyLane(Lane):
             await self._endpoint.connection.drain()
             gone = self._endpoint.connection.gone.is_set()
             if gone or not self._session.may_send(self.stream_id):
-                raise LaneClosed(f"stream {self.stream_id} was closed by the client")
+                raise StreamClosed(f"stream {self.stream_id} was closed by the client")
             if room := self._session.room(self.stream_id):
                 return room
+            # Cleared before the wait and set by every WINDOW_UPDATE; no await lies between the look
+            # at the window and the clearing, so that no update is missed.
             self.window.clear()
             await self.window.wait()
 
     def send_now(self, payload: bytes | memoryview) -> None:
+        # Control frames that are due go out before the data, then header and payload in one call:
+        # a frame between the two would be taken for payload.
         try:
             header = self._session.data_header(self.stream_id, len(payload))
         except StreamGone as error:
-            raise LaneClosed(str(error)) from error
+            raise StreamClosed(str(error)) from error
         self._endpoint.flush()
         self._endpoint.connection.write(header, payload)
 

@@ -1,6 +1,8 @@
 """SPDY inside a WebSocket: the bytes of a SPDY session as binary messages, cut anywhere.
 
-kubectl's port-forward speaks so (KEP-4006); to the SPDY endpoint it is a connection like any other.
+kubectl's port-forward does this (KEP-4006): one WebSocket must carry any number of forwarded
+connections, and channels are numbered when the request is made. To the SPDY endpoint it is a
+connection like any other.
 """
 
 from collections.abc import Sequence
@@ -23,11 +25,12 @@ class Tunnel:
         self._socket = WebSocket(ConnectionType.SERVER)
         self._connection.receiver = self.receive
         self._connection.framing = self._wrap
-        self._connection.nudge = self._socket.send(Pong())
+        self._connection.keepalive = self._socket.send(Pong())
 
     def receive(self, data: memoryview) -> None:
         """Bytes from the client, at once."""
         try:
+            # Message boundaries mean nothing: a SPDY frame may begin in one and end in another.
             self._socket.receive_data(bytes(data))
             for event in self._socket.events():
                 self._handle(event)
@@ -56,7 +59,7 @@ class Tunnel:
         self._connection.close_soon()
 
     def _bytes(self, event: Event) -> bytes:
-        """The frame; nothing once the closing handshake has begun."""
+        """The frame; nothing once the closing handshake has begun (RFC 6455, 5.5.1)."""
         try:
             return self._socket.send(event)
         except LocalProtocolError:

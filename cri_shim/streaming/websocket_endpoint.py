@@ -1,4 +1,4 @@
-"""A client that speaks WebSocket: its connection, its channels as lanes."""
+"""A client that speaks WebSocket: its connection, its channels as streams."""
 
 from wsproto.connection import Connection as WebSocket
 from wsproto.connection import ConnectionType
@@ -6,8 +6,8 @@ from wsproto.events import BytesMessage, CloseConnection, Event, Ping, Pong, Tex
 from wsproto.frame_protocol import CloseReason
 from wsproto.utilities import LocalProtocolError, RemoteProtocolError
 
+from cri_shim.streaming.client_streams import Backlog, ClientStream, StreamClosed
 from cri_shim.streaming.connection import Connection
-from cri_shim.streaming.lanes import Backlog, Lane, LaneClosed
 from cri_shim.streaming.limits import CHUNK
 from cri_shim.wire.websocket_channels import (
     ChannelClosed,
@@ -19,7 +19,7 @@ from cri_shim.wire.websocket_channels import (
 
 
 class WebSocketEndpoint:
-    """Messages of one connection. Lanes are made with `lane`, before `receive` sees bytes."""
+    """Messages of one connection. Streams are made with `channel`, before `receive` sees bytes."""
 
     def __init__(self, connection: Connection, base64: bool, closes: bool) -> None:
         self.connection = connection
@@ -27,21 +27,24 @@ class WebSocketEndpoint:
         self._socket = WebSocket(ConnectionType.SERVER)
         self._reader = ChannelReader(base64, closes)
         self._backlog = Backlog(connection)
-        self._lanes: dict[int, ChannelLane] = {}
+        self._streams: dict[int, ChannelStream] = {}
         connection.receiver = self.receive
-        connection.nudge = self._socket.send(Pong())
+        # A pong that nobody asked for needs no reply (RFC 6455, 5.5.3): a ping would need one, from
+        # a client that is stuck.
+        connection.keepalive = self._socket.send(Pong())
 
-    def lane(self, channel: int, reads: bool) -> "ChannelLane":
-        """The lane of a channel; with `reads` false what the client sends on it is dropped."""
-        lane = ChannelLane(self, self._backlog, channel)
+    def channel(self, channel: int, reads: bool) -> "ChannelStream":
+        """The stream of a channel; with `reads` false what the client sends on it is dropped."""
+        stream = ChannelStream(self, self._backlog, channel)
         if not reads:
-            lane.intake.discard()
-        self._lanes[channel] = lane
-        return lane
+            stream.intake.discard()
+        self._streams[channel] = stream
+        return stream
 
     def receive(self, data: memoryview) -> None:
         """Bytes from the client, at once."""
         try:
+            # wsproto unmasks and checks UTF-8; it keeps what it is given, and the buffer is shared.
             self._socket.receive_data(bytes(data))
             for event in self._socket.events():
                 self._handle(event)
@@ -52,6 +55,8 @@ class WebSocketEndpoint:
 
     def send(self, channel: int, payload: bytes | memoryview) -> None:
         """One message of a channel."""
+        # A whole message for each piece: clients take message boundaries for nothing, and an empty
+        # one is harmless to all of them.
         message = encode(channel, payload, self.base64)
         event: Event
         event = TextMessage(message.decode("ascii")) if self.base64 else BytesMessage(message)
@@ -59,9 +64,10 @@ class WebSocketEndpoint:
 
     async def finish(self) -> None:
         """Close normally after all that was queued."""
+        # Code 1000: kubectl takes any other for a broken connection, whatever the Status said.
         self._send(CloseConnection(CloseReason.NORMAL_CLOSURE))
-        for lane in self._lanes.values():
-            lane.intake.discard()
+        for stream in self._streams.values():
+            stream.intake.discard()
         await self.connection.finish()
 
     def _handle(self, event: Event) -> None:
@@ -80,16 +86,17 @@ class WebSocketEndpoint:
 
     def _take(self, data: bytes | bytearray, end: bool) -> None:
         for item in self._reader.feed(data, end):
-            lane = self._lanes.get(item.channel)
-            if lane is None:
+            stream = self._streams.get(item.channel)
+            if stream is None:
                 raise ChannelError(f"there is no channel {item.channel}")
             match item:
                 case ChannelData(_, payload):
-                    lane.intake.push(memoryview(payload))
+                    stream.intake.push(memoryview(payload))
                 case ChannelClosed():
-                    lane.intake.end()
+                    stream.intake.end()
 
     def _fail(self, code: CloseReason, reason: str) -> None:
+        # A close frame is a control frame: 125 bytes at most, two of them the code (RFC 6455, 5.5).
         self._send(CloseConnection(code, reason[:120]))
         self.connection.close_soon()
 
@@ -100,8 +107,11 @@ class WebSocketEndpoint:
             pass  # the closing handshake has begun: nothing more may be said
 
 
-class ChannelLane(Lane):
-    """One channel. It has no end of its own: that of the connection, or version 5's close."""
+class ChannelStream(ClientStream):
+    """One channel. It has no end of its own: that of the connection, or version 5's close.
+
+    Nor has it a window: TCP's is the only brake, for all channels together.
+    """
 
     def __init__(self, endpoint: WebSocketEndpoint, backlog: Backlog, channel: int) -> None:
         super().__init__(backlog, lambda _length: None)
@@ -111,7 +121,7 @@ class ChannelLane(Lane):
     async def ready(self) -> int:
         await self._endpoint.connection.drain()
         if self._endpoint.connection.gone.is_set():
-            raise LaneClosed("the client left")
+            raise StreamClosed("the client left")
         return CHUNK
 
     def send_now(self, payload: bytes | memoryview) -> None:

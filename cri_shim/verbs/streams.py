@@ -11,7 +11,7 @@ from cri_shim.model.container import Container
 from cri_shim.model.lifecycle import ContainerState, SandboxState
 from cri_shim.network import dial
 from cri_shim.oci.process import exec_process
-from cri_shim.runtime import attach, execs
+from cri_shim.runtime import attach, control_fifo, execs
 from cri_shim.runtime.execs import ExecProcess
 from cri_shim.verbs import queries
 from cri_shim.verbs.exec_sync import running_container
@@ -25,7 +25,7 @@ class Attached:
         self._bundle = bundle
 
     async def resize(self, width: int, height: int) -> None:
-        await asyncio.to_thread(attach.resize, self._bundle, width, height)
+        await asyncio.to_thread(control_fifo.resize, self._bundle, width, height)
 
     async def close(self) -> None:
         self.socket.close()

@@ -1,7 +1,8 @@
 """The port-forward protocol: pairs of a data and an error stream, one pair a TCP connection.
 
 Over SPDY each stream carries the headers `streamType` (data or error), `port`, and `requestID`
-naming the pair; clients from before Kubernetes 1.1 send no request id and open error, then data.
+naming the pair; clients from before Kubernetes 1.1 send no request id and open error, then data,
+so that the ids of a pair are two apart.
 Over WebSocket the request names the ports, port n has channels 2n and 2n+1, and the server's first
 message on each is the port in two bytes, little-endian.
 Source: Kubernetes `cri-streaming/pkg/streaming/portforward`.
@@ -62,6 +63,7 @@ def read_offer(stream_id: int, headers: Headers) -> Offer:
     except ValueError:
         raise StreamRefused(f"stream {stream_id}: streamType must be data or error") from None
     request_id = table.get(b"requestid", b"").decode("latin-1")
+    # The error stream came first, and ids go up by two.
     if not request_id:
         request_id = str(stream_id if half is Half.ERROR else stream_id - 2)
     return Offer(half, port, request_id)
@@ -69,6 +71,7 @@ def read_offer(stream_id: int, headers: Headers) -> Offer:
 
 def parse_port(text: bytes) -> int:
     """1 to 65535, in plain decimal digits."""
+    # `isdigit` of bytes is ASCII's; int() alone would take " 80", "+80" and "8_0" too.
     if text.isdigit() and len(text) <= 5 and 1 <= int(text) <= 65535:
         return int(text)
     raise StreamRefused(f"port {text[:20]!r} is not a number from 1 to 65535")
@@ -91,6 +94,7 @@ class PairTable:
                 halves.get(Half.ERROR),
             )
         halves[offer.half] = stream_id
+        # The data stream's port counts, as in kubelet's server; that of the other is only checked.
         if offer.half is Half.DATA:
             self._ports[offer.request_id] = offer.port
         if len(halves) < 2:

@@ -1,4 +1,4 @@
-"""Cuts a byte stream into SPDY frames, wherever the reads fell.
+"""Cuts a byte stream into SPDY frames, wherever the reads ended.
 
 Control frames are gathered whole, up to MAX_CONTROL. Data frames are handed on in the pieces in
 which they come, so that a frame of 16 MiB costs no memory.
@@ -11,8 +11,8 @@ from cri_shim.wire.spdy_frames import (
     FLAG_FIN,
     HEADER_SIZE,
     MAX_CONTROL,
+    TWO_U32,
     VERSION,
-    WORDS,
     ControlFrame,
     FrameError,
     parse_control,
@@ -44,6 +44,8 @@ class FrameCutter:
 
     def cut(self, data: memoryview) -> Iterator[ControlFrame | DataPiece]:
         """Frames and pieces in `data`; raise FrameError where the session cannot go on."""
+        # The second condition: a frame without a body is complete with its head, which may be the
+        # last of the data.
         at = 0
         while at < len(data) or (self._in_frame and not self._missing):
             if not self._in_frame:
@@ -59,9 +61,10 @@ class FrameCutter:
 
     def _take_head(self, data: memoryview, at: int) -> int:
         wanted = HEADER_SIZE - len(self._head)
+        # Only the head may be cut by a read: control bodies are gathered, data goes on in pieces.
         self._head += data[at : at + wanted]
         if len(self._head) == HEADER_SIZE:
-            self._begin(*WORDS.unpack(self._head))
+            self._begin(*TWO_U32.unpack(self._head))
             self._head.clear()
         return min(at + wanted, len(data))
 
@@ -70,6 +73,7 @@ class FrameCutter:
         self._flags = second_word >> 24
         self._missing = second_word & 0xFFFFFF
         self._in_frame = self._first_piece = True
+        # Refused by the head, before a body is waited for: 16 MiB of it may be announced.
         if not first_word:
             raise FrameError("data frame for stream 0")
         if first_word & 0x80000000:
@@ -92,5 +96,6 @@ class FrameCutter:
     def _take_data(self, part: memoryview) -> DataPiece:
         first, self._first_piece = self._first_piece, False
         self._in_frame = self._missing > 0
+        # FIN holds for the frame's end: with an earlier piece the stream would lose the rest.
         fin = bool(self._flags & FLAG_FIN) and not self._in_frame
         return DataPiece(self._first_word, part, first, fin)

@@ -14,7 +14,7 @@ _COUNTED = (
     "user-agent|vary|via|warning|www-authenticate|method|get|status|200 OK|version|HTTP/1.1|url|"
     "public|set-cookie|keep-alive|origin"
 )
-"""Words which the dictionary holds behind their length in 32 bits; here parted by bars."""
+"""Entries which the dictionary has behind their length in 32 bits; here parted by bars."""
 
 _CODES = (
     "100 101 201 202 205 206 300 302 303 304 305 306 307 402 405 406 407 408 409 410 411 412 413 "
@@ -41,8 +41,8 @@ _PHRASES = (
 )
 
 
-def _counted(word: str) -> bytes:
-    return len(word).to_bytes(4, "big") + word.encode()
+def _counted(entry: str) -> bytes:
+    return len(entry).to_bytes(4, "big") + entry.encode()
 
 
 _PLAIN = _CODES.replace(" ", "") + "".join(_PHRASES)

@@ -7,16 +7,7 @@ from cri_shim.wire.spdy_headers import Headers
 
 @dataclass(frozen=True, slots=True)
 class StreamOpened:
-    """The peer offers a stream: answer with `accept` or `reset`."""
-
-    stream_id: int
-    headers: Headers
-    fin: bool
-
-
-@dataclass(frozen=True, slots=True)
-class StreamReplied:
-    """The peer took a stream of ours."""
+    """The peer offers a stream: `accept` or `reset` it."""
 
     stream_id: int
     headers: Headers
@@ -44,7 +35,7 @@ class HeadersReceived:
 
 @dataclass(frozen=True, slots=True)
 class StreamReset:
-    """The stream is gone, by the peer's wish or for its error (`by_peer` tells which)."""
+    """The stream is gone, because the peer reset it or for its error (`by_peer` tells which)."""
 
     stream_id: int
     status: int
@@ -56,11 +47,6 @@ class WindowOpened:
     """There may be room again: for one stream, or for all where `stream_id` is 0."""
 
     stream_id: int
-
-
-@dataclass(frozen=True, slots=True)
-class PingAcknowledged:
-    ping_id: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +66,10 @@ class SessionFailed:
 
 Event = (
     StreamOpened
-    | StreamReplied
     | DataReceived
     | HeadersReceived
     | StreamReset
     | WindowOpened
-    | PingAcknowledged
     | PeerLeaving
     | SessionFailed
 )

@@ -3,6 +3,8 @@
     control  1 | version (15) | type (16)          data  0 | stream id (31)
              flags (8) | length (24)                     flags (8) | length (24)
 
+All numbers are big-endian. The first bit tells the two kinds apart; a stream id has 31 bits, and
+the bit above it is ignored where it comes in. 5 is no type: NOOP was removed with SPDY/3.
 Source: SPDY/3.1 draft, section 2.2 and 2.6.
 """
 
@@ -18,7 +20,7 @@ MAX_DATA = 2**24 - 1
 FLAG_FIN = 0x01
 FLAG_UNIDIRECTIONAL = 0x02
 
-WORDS = Struct(">II")
+TWO_U32 = Struct(">II")
 _SYN_STREAM = Struct(">IIBB")
 _U32 = Struct(">I")
 _ID = 0x7FFFFFFF
@@ -59,6 +61,8 @@ class GoAwayStatus(IntEnum):
 
 
 class SettingId(IntEnum):
+    """Of 2.6.4. 4 is advice to open no more streams; only 7 changes what may be sent."""
+
     MAX_CONCURRENT_STREAMS = 4
     INITIAL_WINDOW_SIZE = 7
 
@@ -110,7 +114,7 @@ class RstStream:
     status: int
 
     def serialize(self) -> bytes:
-        return _control(FrameType.RST_STREAM, 0, WORDS.pack(self.stream_id, self.status))
+        return _control(FrameType.RST_STREAM, 0, TWO_U32.pack(self.stream_id, self.status))
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +123,7 @@ class Settings:
     """Pairs of id (24 bits) and value."""
 
     def serialize(self) -> bytes:
-        pairs = b"".join(WORDS.pack(name, value) for name, value in self.values)
+        pairs = b"".join(TWO_U32.pack(name, value) for name, value in self.values)
         return _control(FrameType.SETTINGS, 0, _U32.pack(len(self.values)) + pairs)
 
 
@@ -137,7 +141,7 @@ class GoAway:
     status: int
 
     def serialize(self) -> bytes:
-        return _control(FrameType.GOAWAY, 0, WORDS.pack(self.last_good_id, self.status))
+        return _control(FrameType.GOAWAY, 0, TWO_U32.pack(self.last_good_id, self.status))
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +150,7 @@ class WindowUpdate:
     delta: int
 
     def serialize(self) -> bytes:
-        return _control(FrameType.WINDOW_UPDATE, 0, WORDS.pack(self.stream_id, self.delta))
+        return _control(FrameType.WINDOW_UPDATE, 0, TWO_U32.pack(self.stream_id, self.delta))
 
 
 ControlFrame = (
@@ -156,7 +160,7 @@ ControlFrame = (
 
 def data_header(stream_id: int, length: int, fin: bool) -> bytes:
     """The 8 bytes before `length` bytes of payload."""
-    return WORDS.pack(stream_id, (FLAG_FIN << 24) * fin | length)
+    return TWO_U32.pack(stream_id, (FLAG_FIN << 24) * fin | length)
 
 
 def parse_control(kind: int, flags: int, body: bytes) -> ControlFrame | None:
@@ -179,12 +183,13 @@ def parse_control(kind: int, flags: int, body: bytes) -> ControlFrame | None:
         case FrameType.WINDOW_UPDATE:
             return _window_update(body)
         case _:
-            return None
+            return None  # also CREDENTIAL (10), which nobody sends
 
 
 def _syn_stream(flags: int, body: bytes) -> SynStream:
     if len(body) < _SYN_STREAM.size:
         raise FrameError("SYN_STREAM frame is cut short")
+    # Priority has the upper three bits; it is read, and nobody here acts on it.
     stream_id, associated_id, priority, _slot = _SYN_STREAM.unpack_from(body)
     return SynStream(
         stream_id & _ID,
@@ -197,10 +202,13 @@ def _syn_stream(flags: int, body: bytes) -> SynStream:
 
 
 def _settings(body: bytes) -> Settings:
+    # A count that the length belies would have us read another frame's bytes.
     count = _u32(body, 0)
     if len(body) != 4 + 8 * count:
         raise FrameError(f"SETTINGS frame of {len(body)} bytes cannot hold {count} settings")
-    return Settings(tuple((name & 0xFFFFFF, value) for name, value in WORDS.iter_unpack(body[4:])))
+    return Settings(
+        tuple((name & 0xFFFFFF, value) for name, value in TWO_U32.iter_unpack(body[4:]))
+    )
 
 
 def _window_update(body: bytes) -> WindowUpdate:
@@ -209,10 +217,10 @@ def _window_update(body: bytes) -> WindowUpdate:
 
 
 def _two(body: bytes, name: str) -> tuple[int, int]:
-    if len(body) != WORDS.size:
+    if len(body) != TWO_U32.size:
         raise FrameError(f"{name} frame has {len(body)} bytes, not 8")
-    first, second = WORDS.unpack(body)
-    return first & _ID, second
+    first, second = TWO_U32.unpack(body)
+    return first & _ID, second  # RST_STREAM and GOAWAY: a stream id and a status of 32 bits
 
 
 def _u32(body: bytes, at: int) -> int:
@@ -223,4 +231,4 @@ def _u32(body: bytes, at: int) -> int:
 
 
 def _control(kind: FrameType, flags: int, body: bytes) -> bytes:
-    return WORDS.pack(0x80000000 | VERSION << 16 | kind, flags << 24 | len(body)) + body
+    return TWO_U32.pack(0x80000000 | VERSION << 16 | kind, flags << 24 | len(body)) + body

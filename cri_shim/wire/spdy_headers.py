@@ -3,6 +3,9 @@
 A block is a count, then length-prefixed names and values, big-endian 32-bit (SPDY/3 draft, 2.6.10).
 Blocks of one direction share zlib history, so every block that arrives must be inflated, also one
 for a stream that nobody wants.
+
+The limits are against a block that inflates a thousandfold; they are checked while inflating, not
+after it.
 """
 
 import zlib
@@ -42,6 +45,7 @@ class HeaderEncoder:
 
     def encode(self, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
         plain = pack_headers(tuple(headers))
+        # SYNC_FLUSH ends the block at a byte and keeps the history for the next one.
         return self._deflate.compress(plain) + self._deflate.flush(zlib.Z_SYNC_FLUSH)
 
 
@@ -54,6 +58,7 @@ class HeaderDecoder:
     def decode(self, block: bytes) -> Headers:
         """Raise HeaderError for bad zlib, a block beyond the limits, or one cut short."""
         try:
+            # One byte more than allowed: a block of just the limit is not taken for a longer one.
             plain = self._inflate.decompress(block, MAX_BLOCK + 1)
         except zlib.error as error:
             raise HeaderError("header block is not zlib of this session") from error
@@ -83,6 +88,7 @@ def unpack_headers(plain: bytes) -> Headers:
         value, at = _text(plain, at)
         # The spec wants lower case; Go's client lowers before it sends, others may not.
         headers.append((name.lower(), value))
+    # 2.6.10: names are not empty and come once; several values of one are joined by NUL.
     names = {name for name, _ in headers}
     if at != len(plain) or len(names) != len(headers) or b"" in names:
         raise HeaderError("header block has empty or repeated names, or bytes left over")

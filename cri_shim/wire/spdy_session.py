@@ -1,21 +1,23 @@
-"""One end of a SPDY/3.1 session: bytes in, events and bytes out.
+"""The server's end of a SPDY/3.1 session: bytes in, events and bytes out.
 
 Flow control. The peers that matter here are Go programs on moby/spdystream (kubelet, kubectl,
 crictl, critest). That library sends neither WINDOW_UPDATE nor SETTINGS, drops those it receives,
 and sends without looking at any window (`connection.go`: `frameHandler` knows neither frame,
 `Stream.WriteData` writes at once). So:
 
-- we stay inside a peer's windows only after its first WINDOW_UPDATE or initial window setting,
+- we stay inside a client's windows only after its first WINDOW_UPDATE or initial window setting,
   which shows that it keeps any;
-- we return windows to every peer, and forgive one that overdraws: the brake that all peers obey
-  is not to read.
+- we return windows to every client, and forgive one that sends more: the brake that all clients
+  obey is TCP's, when nobody reads the socket.
 
-That library also drops data for a stream it has not replied to, and stops reading at GOAWAY:
+That library also drops data for a stream that was not replied to, and stops reading at GOAWAY:
 reply first, and say GOAWAY last.
+
+An error of one stream resets that stream (2.4.2); an error of framing, header compression or the
+session's own window ends the session with GOAWAY (2.4.1).
 """
 
 from collections.abc import Iterable, Iterator
-from enum import Enum
 
 from cri_shim.wire import spdy_events as events
 from cri_shim.wire import spdy_frames as frames
@@ -28,7 +30,6 @@ from cri_shim.wire.spdy_streams import (
     MAX_WINDOW,
     Step,
     Stream,
-    StreamGone,
     StreamTable,
     Window,
 )
@@ -37,33 +38,22 @@ MAX_STREAMS = 2048
 """Streams a peer may have open; a port-forward connection uses two."""
 
 
-class Role(Enum):
-    """The value is the parity of the ids which this end gives to streams and pings."""
-
-    SERVER = 0
-    CLIENT = 1
-
-
 class SpdySession:
     """A session after the HTTP upgrade. Not thread-safe; nothing here waits."""
 
-    def __init__(self, role: Role, max_streams: int = MAX_STREAMS) -> None:
-        self._role = role
+    def __init__(self, max_streams: int = MAX_STREAMS) -> None:
         self._max_streams = max_streams
         self._cutter = FrameCutter()
         self._encoder = HeaderEncoder()
         self._decoder = HeaderDecoder()
-        self._streams = StreamTable(role.value)
-        self._next_ping = 2 - role.value
+        self._streams = StreamTable()
         self._outgoing = Window()
-        self._incoming = Window()
         self._unreturned = 0
         self._out: list[bytes] = []
         self.failed = False
-        self.left = False
-        """We said GOAWAY: streams that the peer still offers are not answered."""
-        self.peer_left = False
-        self.peer_keeps_windows = False
+        self._left = False
+        """We said GOAWAY: streams that the peer still offers get no reply."""
+        self._peer_keeps_windows = False
 
     # What comes in
 
@@ -86,20 +76,12 @@ class SpdySession:
 
     # What goes out
 
-    def open_stream(self, headers: Iterable[tuple[bytes, bytes]], fin: bool = False) -> int:
-        """Offer a stream to the peer; its id."""
-        if self.failed or self.left or self.peer_left:
-            raise StreamGone("the session is ending: no new streams")
-        stream_id = self._streams.open_own(fin)
-        self._send(frames.SynStream(stream_id, self._encoder.encode(headers), fin))
-        return stream_id
-
     def accept(self, stream_id: int, headers: Iterable[tuple[bytes, bytes]] = ()) -> None:
         """Reply to a stream which the peer offered."""
         self._streams.step(stream_id, Step.SEND_REPLY)
         self._send(frames.SynReply(stream_id, self._encoder.encode(headers)))
 
-    def data_header(self, stream_id: int, length: int, fin: bool = False) -> bytes:
+    def data_header(self, stream_id: int, length: int) -> bytes:
         """Account for a data frame; the 8 bytes to put before its payload.
 
         The caller writes both itself, after `data_to_send`, so that the payload is not copied.
@@ -108,13 +90,7 @@ class SpdySession:
         stream = self._streams.step(stream_id, Step.SEND_DATA)
         stream.outgoing.take(length)
         self._outgoing.take(length)
-        if fin:
-            self._streams.step(stream_id, Step.SEND_FIN)
-        return frames.data_header(stream_id, length, fin)
-
-    def send_data(self, stream_id: int, payload: bytes, fin: bool = False) -> None:
-        """Queue one data frame."""
-        self._out += (self.data_header(stream_id, len(payload), fin), payload)
+        return frames.data_header(stream_id, length, False)
 
     def finish(self, stream_id: int) -> None:
         """Shut our half of the stream; nothing if it is shut already or gone."""
@@ -128,27 +104,18 @@ class SpdySession:
         if self._streams.drop(stream_id):
             self._send(frames.RstStream(stream_id, status))
 
-    def ping(self) -> int:
-        """Ask for an echo; its id comes back in PingAcknowledged."""
-        ping_id, self._next_ping = self._next_ping, self._next_ping + 2
-        self._send(frames.Ping(ping_id))
-        return ping_id
-
     def go_away(self, status: GoAwayStatus = GoAwayStatus.OK) -> None:
         """Say that no new streams are taken. Go peers stop reading here: send it last."""
-        if not self.left:
-            self.left = True
-            self._send(frames.GoAway(self._streams.highest_peer_id, status))
-
-    def announce_window(self, size: int) -> None:
-        """Tell a peer that keeps windows how much each stream may send ahead; before any stream."""
-        self._streams.own_window = size
-        self._send(frames.Settings(((SettingId.INITIAL_WINDOW_SIZE, size),)))
+        # Every stream that is offered gets a reply or a reset at once, so that the highest id is
+        # the "last good" one of 2.6.6: what is above it the peer may open elsewhere.
+        if not self._left:
+            self._left = True
+            self._send(frames.GoAway(self._streams.highest_id, status))
 
     def room(self, stream_id: int) -> int:
         """Bytes that one data frame may carry now; 0 means wait for WindowOpened."""
         stream = self._streams.get(stream_id)
-        if stream is None or not self.peer_keeps_windows:
+        if stream is None or not self._peer_keeps_windows:
             return frames.MAX_DATA
         return max(0, min(stream.outgoing.room, self._outgoing.room, frames.MAX_DATA))
 
@@ -156,16 +123,18 @@ class SpdySession:
         """Bytes of DataReceived have gone on: return their window once half of one is due."""
         if self.failed:
             return
+        # Half a window at a time: a WINDOW_UPDATE for each read would double the frames, and with a
+        # whole window the client would stand still until it comes.
         self._unreturned += length
         if self._unreturned >= INITIAL_WINDOW // 2:
-            self._return_window(0, self._incoming, self._unreturned)
+            self._send(frames.WindowUpdate(0, self._unreturned))
             self._unreturned = 0
         stream = self._streams.get(stream_id)
         if stream is None:
             return
         stream.unreturned += length
-        if stream.unreturned >= self._streams.own_window // 2:
-            self._return_window(stream_id, stream.incoming, stream.unreturned)
+        if stream.unreturned >= INITIAL_WINDOW // 2:
+            self._send(frames.WindowUpdate(stream_id, stream.unreturned))
             stream.unreturned = 0
 
     def may_send(self, stream_id: int) -> bool:
@@ -175,10 +144,6 @@ class SpdySession:
     def is_open(self, stream_id: int) -> bool:
         """At least one half of the stream is not finished."""
         return self._streams.get(stream_id) is not None
-
-    @property
-    def open_streams(self) -> int:
-        return len(self._streams)
 
     # Frames that come in, one method each
 
@@ -193,71 +158,65 @@ class SpdySession:
             case frames.HeadersFrame():
                 yield from self._on_headers(item)
             case frames.RstStream(stream_id, status):
+                # Both ends may reset a stream at once: the second reset finds nothing.
                 if self._streams.drop(stream_id):
                     yield events.StreamReset(stream_id, status, by_peer=True)
             case frames.Settings(values):
                 yield from self._on_settings(values)
             case frames.Ping(ping_id):
-                yield from self._on_ping(ping_id)
+                # Odd ids are the client's, to be sent back as they are (2.6.5). An even one would
+                # echo a ping of ours, and we send none: echoing it would start a ping-pong.
+                if ping_id % 2:
+                    self._send(frames.Ping(ping_id))
             case frames.GoAway(last_good_id, status):
-                self.peer_left = True
                 yield events.PeerLeaving(last_good_id, status)
             case frames.WindowUpdate(stream_id, delta):
                 yield from self._on_window_update(stream_id, delta)
 
     def _on_data(self, piece: DataPiece) -> Iterator[Event]:
         length = len(piece.payload)
-        self._incoming.take(length)
         stream = self._streams.get(piece.stream_id)
         if stream is None:
             self.consumed(0, length)
-            # Pieces may still be on the way for a stream that is closed: drop them silently.
-            if piece.first and not self._streams.was_open(piece.stream_id):
+            # What was on its way when we reset the stream is dropped silently, but the session's
+            # window for it is returned, or each reset stream would cost the session some of it.
+            if piece.first and not self._streams.was_offered(piece.stream_id):
                 self._send(frames.RstStream(piece.stream_id, ResetStatus.INVALID_STREAM))
             return
+        # Data after its own FIN is the client's error (2.3.7).
         if not stream.may(Step.RECEIVE_DATA):
             self.consumed(0, length)
             yield self._reset_for_error(stream, ResetStatus.STREAM_ALREADY_CLOSED)
             return
-        stream.incoming.take(length)
         if piece.fin:
             self._streams.step(piece.stream_id, Step.RECEIVE_FIN)
         if length or piece.fin:
             yield events.DataReceived(piece.stream_id, piece.payload, piece.fin)
 
     def _on_syn_stream(self, frame: frames.SynStream) -> Iterator[Event]:
+        # Also for a stream that is refused below: blocks of one direction share zlib's history.
         headers = self._decoder.decode(frame.block)
-        if self.left:
+        if self._left:
             return
-        known = self._streams.get(frame.stream_id)
-        if known is not None and self._streams.is_peers(frame.stream_id):
+        if known := self._streams.get(frame.stream_id):
             yield self._reset_for_error(known, ResetStatus.PROTOCOL_ERROR)
             return
-        if (
-            not self._streams.is_peers(frame.stream_id)
-            or frame.stream_id <= self._streams.highest_peer_id
-        ):
+        if not self._streams.may_open(frame.stream_id):
             yield self._fail(f"the peer cannot open stream {frame.stream_id} now")
             return
-        self._streams.highest_peer_id = frame.stream_id
+        self._streams.highest_id = frame.stream_id
+        # A unidirectional stream has no half for a reply, and none of the protocols here has one.
         if len(self._streams) >= self._max_streams or frame.unidirectional:
             self._send(frames.RstStream(frame.stream_id, ResetStatus.REFUSED_STREAM))
             return
-        self._streams.open_peers(frame.stream_id, frame.fin)
+        self._streams.open(frame.stream_id, frame.fin)
         yield events.StreamOpened(frame.stream_id, headers, frame.fin)
 
     def _on_syn_reply(self, frame: frames.SynReply) -> Iterator[Event]:
-        headers = self._decoder.decode(frame.block)
-        stream = self._known(frame.stream_id)
-        if stream is None:
-            return
-        if not stream.may(Step.RECEIVE_REPLY):
+        """A reply to nothing: this end opens no streams."""
+        self._decoder.decode(frame.block)
+        if stream := self._known(frame.stream_id):
             yield self._reset_for_error(stream, ResetStatus.STREAM_IN_USE)
-            return
-        self._streams.step(frame.stream_id, Step.RECEIVE_REPLY)
-        if frame.fin:
-            self._streams.step(frame.stream_id, Step.RECEIVE_FIN)
-        yield events.StreamReplied(frame.stream_id, headers, frame.fin)
 
     def _on_headers(self, frame: frames.HeadersFrame) -> Iterator[Event]:
         headers = self._decoder.decode(frame.block)
@@ -278,25 +237,20 @@ class SpdySession:
             if value > MAX_WINDOW:
                 yield self._fail(f"initial window of {value} bytes is over 2^31 - 1")
                 return
-            self.peer_keeps_windows = True
+            # It is the window of streams only; the session's changes by WINDOW_UPDATE alone.
+            self._peer_keeps_windows = True
             self._streams.set_peer_window(value)
             yield events.WindowOpened(0)
 
-    def _on_ping(self, ping_id: int) -> Iterator[Event]:
-        if ping_id % 2 == self._role.value:
-            yield events.PingAcknowledged(ping_id)
-        else:
-            self._send(frames.Ping(ping_id))
-
     def _on_window_update(self, stream_id: int, delta: int) -> Iterator[Event]:
-        self.peer_keeps_windows = True
+        self._peer_keeps_windows = True
         stream = self._streams.get(stream_id)
         if stream_id == 0:
             if not self._outgoing.give(delta):
                 yield self._fail("the session window passes 2^31 - 1")
                 return
         elif stream is None:
-            return
+            return  # for a stream that has just ended: it was on its way
         elif not stream.outgoing.give(delta):
             yield self._reset_for_error(stream, ResetStatus.FLOW_CONTROL_ERROR)
             return
@@ -306,19 +260,16 @@ class SpdySession:
 
     def _known(self, stream_id: int) -> Stream | None:
         stream = self._streams.get(stream_id)
-        if stream is None and not self._streams.was_open(stream_id):
+        if stream is None and not self._streams.was_offered(stream_id):
             self._send(frames.RstStream(stream_id, ResetStatus.INVALID_STREAM))
         return stream
-
-    def _return_window(self, stream_id: int, window: Window, length: int) -> None:
-        window.give(length)
-        self._send(frames.WindowUpdate(stream_id, length))
 
     def _reset_for_error(self, stream: Stream, status: ResetStatus) -> Event:
         self.reset(stream.stream_id, status)
         return events.StreamReset(stream.stream_id, int(status), by_peer=False)
 
     def _fail(self, reason: str) -> Event:
+        # zlib's history or the frame boundary is lost: nothing that comes later can be read.
         self.failed = True
         self._streams.clear()
         self.go_away(GoAwayStatus.PROTOCOL_ERROR)

@@ -1,13 +1,23 @@
 """The life of one SPDY stream as a table, and its flow-control windows.
 
-Seen from one end:
+Seen from the server, which is the only end there is here: clients open streams, and the server
+accepts or resets them. A stream is two halves; each end shuts its own with FIN, and a stream whose
+halves are both shut is forgotten.
 
-    local open ──▶ REQUESTED ── reply ──▶ OPEN ── we finish ──▶ LOCAL_SHUT ── peer finishes ─┐
-                     │ we finish            └── peer finishes ──▶ REMOTE_SHUT ── we finish ──┤
-                     ▼                                                ▲                      ▼
-                   REQUESTED_SHUT ── reply ──▶ LOCAL_SHUT             │ reply             CLOSED
-    peer opens ──▶ OFFERED ── reply ──▶ OPEN                          │                      ▲
-                     └── peer finishes ──▶ OFFERED_SHUT ──────────────┘    a reset, anywhere ┘
+    SYN_STREAM          SYN_STREAM + FIN
+        │                      │
+        ▼                      ▼
+     OFFERED ── FIN ──▶ OFFERED_SHUT
+        │ our reply            │ our reply
+        ▼                      ▼
+       OPEN ─── FIN ──▶  REMOTE_SHUT
+        │ our FIN              │ our FIN
+        ▼                      ▼
+    LOCAL_SHUT ─ FIN ─▶    CLOSED   ◀── RST_STREAM, from either end, in any state
+
+Data may come in every state of the left column: a client need not wait for the reply before it
+sends (2.3). Data may go out only below the reply, since Go's library throws away what comes
+earlier.
 
 Source: SPDY/3.1 draft, 2.3 (streams) and 2.6.8 (windows).
 """
@@ -20,8 +30,6 @@ MAX_WINDOW = 2**31 - 1
 
 
 class StreamState(Enum):
-    REQUESTED = "requested"
-    REQUESTED_SHUT = "requested, our half shut"
     OFFERED = "offered"
     OFFERED_SHUT = "offered, the peer's half shut"
     OPEN = "open"
@@ -32,7 +40,6 @@ class StreamState(Enum):
 
 class Step(Enum):
     SEND_REPLY = "reply to the stream"
-    RECEIVE_REPLY = "take a reply"
     SEND_DATA = "send data"
     RECEIVE_DATA = "take data"
     SEND_FIN = "finish its half"
@@ -46,10 +53,6 @@ MOVES: dict[tuple[StreamState, Step], StreamState] = {
     (_S.OFFERED, _T.RECEIVE_DATA): _S.OFFERED,
     (_S.OFFERED, _T.RECEIVE_FIN): _S.OFFERED_SHUT,
     (_S.OFFERED_SHUT, _T.SEND_REPLY): _S.REMOTE_SHUT,
-    (_S.REQUESTED, _T.RECEIVE_REPLY): _S.OPEN,
-    (_S.REQUESTED, _T.SEND_DATA): _S.REQUESTED,
-    (_S.REQUESTED, _T.SEND_FIN): _S.REQUESTED_SHUT,
-    (_S.REQUESTED_SHUT, _T.RECEIVE_REPLY): _S.LOCAL_SHUT,
     (_S.OPEN, _T.SEND_DATA): _S.OPEN,
     (_S.OPEN, _T.RECEIVE_DATA): _S.OPEN,
     (_S.OPEN, _T.SEND_FIN): _S.LOCAL_SHUT,
@@ -63,13 +66,13 @@ MOVES: dict[tuple[StreamState, Step], StreamState] = {
 
 
 class Window:
-    """Bytes that may still be sent in one direction, of a stream or of the session."""
+    """Bytes that we may still send, on one stream or in the whole session."""
 
     __slots__ = ("room",)
 
     def __init__(self, room: int = INITIAL_WINDOW) -> None:
         self.room = room
-        """May be negative: a peer that ignores windows overdraws, and SETTINGS can shrink it."""
+        """Negative where SETTINGS made the initial window smaller than what is on its way."""
 
     def take(self, length: int) -> None:
         self.room -= length
@@ -87,9 +90,12 @@ class Stream:
     stream_id: int
     state: StreamState
     outgoing: Window
-    incoming: Window
     unreturned: int = 0
-    """Bytes taken by the application and not yet given back by WINDOW_UPDATE."""
+    """Bytes that have gone on to a process or socket and are not yet in a WINDOW_UPDATE.
+
+    How much the client may still send is not counted: Go's library never looks at windows, so a
+    client over its limit is the usual case and no error.
+    """
 
     def may(self, step: Step) -> bool:
         return (self.state, step) in MOVES
@@ -103,19 +109,17 @@ class StreamGone(Exception):
 
 
 class StreamTable:
-    """The streams of one session that are not closed, and which ids were given so far.
+    """The streams of one session that are not closed, and the highest id that was offered.
 
-    One end gives even ids, the other odd ones; each counts up.
+    A client gives odd ids, each higher than the one before (2.3.2); the even ids are a server's,
+    which never opens a stream here.
     """
 
-    def __init__(self, own_parity: int) -> None:
-        self._own_parity = own_parity
+    def __init__(self) -> None:
         self._open: dict[int, Stream] = {}
-        self._next_id = 2 - own_parity
-        self.highest_peer_id = 0
+        self.highest_id = 0
         self.peer_window = INITIAL_WINDOW
-        """What the peer grants each new stream; `own_window` is what we grant."""
-        self.own_window = INITIAL_WINDOW
+        """What the client grants each new stream."""
 
     def __len__(self) -> int:
         return len(self._open)
@@ -123,15 +127,18 @@ class StreamTable:
     def get(self, stream_id: int) -> Stream | None:
         return self._open.get(stream_id)
 
-    def open_own(self, fin: bool) -> int:
-        """A stream that we offer; its id."""
-        stream_id, self._next_id = self._next_id, self._next_id + 2
-        self._add(stream_id, StreamState.REQUESTED_SHUT if fin else StreamState.REQUESTED)
-        return stream_id
+    def may_open(self, stream_id: int) -> bool:
+        """Whether a client may give this id to a new stream now."""
+        return stream_id % 2 == 1 and stream_id > self.highest_id
 
-    def open_peers(self, stream_id: int, fin: bool) -> None:
-        """A stream that the peer offers."""
-        self._add(stream_id, StreamState.OFFERED_SHUT if fin else StreamState.OFFERED)
+    def was_offered(self, stream_id: int) -> bool:
+        """Whether the id was given at some time; ids that were jumped over count as given."""
+        return stream_id % 2 == 1 and stream_id <= self.highest_id
+
+    def open(self, stream_id: int, fin: bool) -> None:
+        """A stream that the client offers."""
+        state = StreamState.OFFERED_SHUT if fin else StreamState.OFFERED
+        self._open[stream_id] = Stream(stream_id, state, Window(self.peer_window))
 
     def step(self, stream_id: int, step: Step) -> Stream:
         """Move a stream; StreamGone where the table has no such arrow."""
@@ -151,20 +158,8 @@ class StreamTable:
     def clear(self) -> None:
         self._open.clear()
 
-    def is_peers(self, stream_id: int) -> bool:
-        return stream_id > 0 and stream_id % 2 != self._own_parity
-
-    def was_open(self, stream_id: int) -> bool:
-        """The id was given at some time."""
-        last = self.highest_peer_id if self.is_peers(stream_id) else self._next_id - 2
-        return stream_id <= last
-
     def set_peer_window(self, size: int) -> None:
-        """The peer's new initial window, which also counts for streams that are open."""
+        """The client's new initial window. It also moves the windows of open streams (2.6.8)."""
         for stream in self._open.values():
             stream.outgoing.room += size - self.peer_window
         self.peer_window = size
-
-    def _add(self, stream_id: int, state: StreamState) -> None:
-        windows = Window(self.peer_window), Window(self.own_window)
-        self._open[stream_id] = Stream(stream_id, state, *windows)

@@ -1,4 +1,8 @@
-"""Terminal sizes on the resize stream: JSON objects one after another, cut anywhere."""
+"""Terminal sizes on the resize stream: JSON objects one after another, cut anywhere.
+
+kubectl sends `{"Width":80,"Height":24}` and a newline at the start and at each SIGWINCH; other
+clients send no newline, so that the end of an object is its bracket.
+"""
 
 import json
 import re
@@ -34,6 +38,7 @@ class SizeReader:
             sizes.append(_size(found[1]))
             at = found.end()
         self._pending = self._pending[at:].lstrip()
+        # A bound on what is kept, and an early error for what can never become an object.
         if len(self._pending) > _MAX_PENDING or self._pending[:1] not in (b"", b"{"):
             raise ResizeError(f"not a terminal size: {self._pending[:40]!r}")
         return sizes
@@ -46,6 +51,7 @@ def _size(text: bytes) -> TerminalSize:
         width, height = fields["width"], fields["height"]
     except (ValueError, KeyError) as error:
         raise ResizeError(f"not a terminal size: {text[:40]!r}") from error
+    # 16 bits each, as in the kernel's struct winsize. `type`, not isinstance: True is an int too.
     for value in (width, height):
         if type(value) is not int or not 0 <= value < 1 << 16:
             raise ResizeError(f"terminal size out of range: {text[:40]!r}")

@@ -1,7 +1,8 @@
 """Channels inside WebSocket messages: one byte of channel number, then payload.
 
 Binary protocols put the number itself before raw bytes. Base64 protocols send text: the digit of
-the number, then base64. Version 5 closes one channel by the message 255, channel.
+the number, then base64, for clients that cannot read binary messages. Version 5 closes one channel
+by the message 255, channel.
 Source: Kubernetes `apiserver/pkg/util/wsstream`, KEP-4006 (version 5).
 """
 
@@ -46,11 +47,6 @@ def encode(channel: int, payload: bytes | memoryview, base64: bool) -> bytes:
     return bytes((channel,)) + payload
 
 
-def encode_close(channel: int) -> bytes:
-    """The version 5 message that ends one channel."""
-    return bytes((Channel.CLOSE, channel))
-
-
 class ChannelReader:
     """Turns pieces of messages into channel data; holds at most three bytes."""
 
@@ -64,6 +60,7 @@ class ChannelReader:
         self, piece: bytes | bytearray | memoryview, end: bool
     ) -> Iterator[ChannelData | ChannelClosed]:
         """Data in the next piece of a message; `end` says that the message ends with it."""
+        # A message may come in fragments, and an empty message has no channel and means nothing.
         view = memoryview(piece)
         if self._channel is None and view:
             self._channel = self._number(view[0])
@@ -89,6 +86,7 @@ class ChannelReader:
             yield ChannelData(channel, view)
 
     def _decode(self, view: memoryview) -> bytes:
+        # Four characters are three bytes: what is cut in between waits for the next piece.
         text = self._rest + view
         whole = len(text) // 4 * 4
         self._rest = text[whole:]

@@ -8,10 +8,11 @@ import signal
 from pathlib import Path
 from typing import Any
 
+from berth.linux import processes
 from berth.linux.files import remove_tree
 from cri_shim.runtime import commands, conmon
 from cri_shim.runtime.exits import Exit, ExitWatcher
-from cri_shim.runtime.handler import Handler
+from cri_shim.runtime.handler import ENVIRONMENT, Handler
 from tests.support import bundle
 
 _numbers = itertools.count(1)
@@ -54,6 +55,11 @@ class Box:
         )
         fields = {"log": str(self.log), "persist": self.persist, **options}
         return conmon.Launch(self.id, self.bundle, self.handler, **fields)
+
+    async def call_runtime(self, *words: str) -> None:
+        """A command of the OCI runtime that the daemon itself never gives."""
+        result = await processes.run(self.handler.argv(*words), timeout=20, env=ENVIRONMENT)
+        assert result.code == 0, result.stderr
 
     async def create(self, *args: str, **options: Any) -> "Box":
         self.created = await conmon.create(self.launch(*args, **options), 20)

@@ -8,8 +8,8 @@ from kubernetes.client import Configuration
 from kubernetes.stream.ws_client import WSClient, get_websocket_url
 
 from berth.pb import runtime_v1_pb2 as cri
-from tests.cri_shim.streaming.spdy_client import Exec, SpdyClient
 from tests.support.shim import Shim
+from tests.support.spdy_client import Exec, SpdyClient
 
 EXEC = "v4.channel.k8s.io"
 FORWARD = "portforward.k8s.io"

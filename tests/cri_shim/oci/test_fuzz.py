@@ -12,8 +12,7 @@ from berth.cdi.edits import CdiDevice, CdiHook, CdiMount, Edits
 from berth.pb import runtime_v1_pb2 as cri
 from cri_shim.model.container import ContainerSpec, ProcessUser
 from cri_shim.model.image import ImageConfig
-from cri_shim.oci.annotations import annotations
-from cri_shim.oci.document import compose, render
+from cri_shim.oci.document import annotations, compose, render
 from cri_shim.oci.facts import (
     AppArmorFacts,
     DeviceNode,

@@ -9,7 +9,7 @@ import pytest_asyncio
 
 from berth.linux.files import remove_tree
 from berth.linux.tasks import Tasks
-from cri_shim.runtime import reaping
+from cri_shim.runtime import subreaper
 from cri_shim.runtime.exits import ExitWatcher
 from cri_shim.runtime.handler import Features, Handler
 from tests.support import bundle, crun_host
@@ -39,10 +39,10 @@ def handler(request: pytest.FixtureRequest, place: Path) -> Handler:
 @pytest_asyncio.fixture
 async def boxes(handler: Handler, place: Path) -> AsyncIterator[Boxes]:
     """Containers that are gone when the test ends."""
-    reaping.become_subreaper()
+    subreaper.become_subreaper()
     async with Tasks() as tasks:
         watcher = ExitWatcher(tasks, closing=0.3)
-        tasks.start(reaping.Orphans().run(0.2), "orphans")
+        tasks.start(subreaper.Orphans().run(0.2), "orphans")
         made = Boxes(handler, place, watcher)
         yield made
         for box in made.made:

@@ -6,7 +6,8 @@ import socket
 import pytest
 
 from berth.base.errors import FailedPrecondition
-from cri_shim.runtime import attach
+from cri_shim.runtime import attach, control_fifo
+from cri_shim.wire.conmon_packets import MAX_STDIN
 from tests.support.containers import Boxes, until
 
 STDOUT, STDERR = 2, 3
@@ -51,7 +52,7 @@ async def test_stdin_once_ends_with_its_client(boxes: Boxes) -> None:
     box = await boxes.run("sh", "-c", "cat; echo end", stdin=True, stdin_once=True)
     loop = asyncio.get_running_loop()
     with await attach.attach(box.bundle) as client:
-        big = b"x" * attach.MAX_INPUT
+        big = b"x" * MAX_STDIN
         await loop.sock_sendall(client, big)
         await loop.sock_sendall(client, b"\n")
         client.shutdown(socket.SHUT_WR)
@@ -62,7 +63,7 @@ async def test_stdin_once_ends_with_its_client(boxes: Boxes) -> None:
 
 async def test_a_terminal_is_resized(boxes: Boxes) -> None:
     box = await boxes.run("sh", "-c", "read x; stty size; sleep 1000", terminal=True, stdin=True)
-    assert attach.resize(box.bundle, 99, 33)
+    assert control_fifo.resize(box.bundle, 99, 33)
     loop = asyncio.get_running_loop()
     with await attach.attach(box.bundle) as client:
         await loop.sock_sendall(client, b"go\n")
@@ -80,6 +81,6 @@ async def test_a_container_without_stdin_can_be_attached(boxes: Boxes) -> None:
 async def test_after_the_end_there_is_nothing_to_attach_to(boxes: Boxes) -> None:
     box = await boxes.run("true")
     await box.end()
-    await until(lambda: not attach.resize(box.bundle, 1, 1))
+    await until(lambda: not control_fifo.resize(box.bundle, 1, 1))
     with pytest.raises(FailedPrecondition, match="the container has ended"):
         await attach.attach(box.bundle)

@@ -21,7 +21,7 @@ async def test_a_container_waits_for_start_and_ends_with_its_code(boxes: Boxes) 
     assert box.lines() == []
     state = await commands.state(box.handler, box.id)
     assert state is not None and (state["status"], state["pid"]) == ("created", box.pid)
-    assert box.id in commands.list_ids(box.handler)
+    assert (box.handler.root / box.id).is_dir()
     await commands.start(box.handler, box.id)
     exit = await box.end()
     assert (exit.code, exit.known, exit.reason) == (7, True, "")
@@ -118,7 +118,7 @@ async def test_a_runtime_that_hangs_is_killed(boxes: Boxes, cancelled: bool) -> 
 
 async def test_commands_of_a_running_container(boxes: Boxes) -> None:
     box = await boxes.run("sleep", "1000")
-    await commands.pause(box.handler, box.id)
+    await box.call_runtime("pause", box.id)
     state = await commands.state(box.handler, box.id)
     assert state is not None and state["status"] == "paused"
     await commands.resume(box.handler, box.id)
@@ -128,7 +128,7 @@ async def test_commands_of_a_running_container(boxes: Boxes) -> None:
     assert limit.read_text().strip() == "77"
     with pytest.raises(RuntimeFailure, match=f"cannot delete container {box.id}: .+"):
         await commands.delete(box.handler, box.id)
-    await commands.kill(box.handler, box.id, signal.SIGKILL)
+    await box.call_runtime("kill", box.id, "KILL")
     assert (await box.end()).code == 137
     with pytest.raises(RuntimeFailure, match=f"cannot start container {box.id}: .+"):
         await commands.start(box.handler, box.id)

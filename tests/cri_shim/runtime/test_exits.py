@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from berth.linux.tasks import Tasks
-from cri_shim.runtime import commands, conmon, reaping
+from cri_shim.runtime import commands, conmon, subreaper
 from cri_shim.runtime.exits import UNKNOWN_CODE, Exit, ExitWatcher
 from tests.support.containers import Boxes, until
 
@@ -45,7 +45,7 @@ async def test_conmon_and_container_lost_in_a_restart(boxes: Boxes) -> None:
     boxes.watcher.forget(box.id)
     os.kill(box.created.conmon_pid, signal.SIGKILL)
     os.kill(box.pid, signal.SIGKILL)
-    orphans = reaping.Orphans()
+    orphans = subreaper.Orphans()
     await until(lambda: orphans.sweep() < 0 or not exists(box.pid))
     box.watch()
     exit = await box.end()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from cri_shim.runtime import logs
 from tests.support.containers import Boxes, until
+from tests.support.log_lines import joined
 
 TURNS = 500
 
@@ -56,8 +57,7 @@ async def test_no_line_is_lost_in_rotations_at_full_speed(boxes: Boxes) -> None:
     (box.rootfs / "tmp" / f"stop-{box.id}").touch()
     await box.end()
     files = [*(box.log.with_suffix(f".{turn}") for turn in range(TURNS)), box.log]
-    text = "".join(file.read_text() for file in files)
-    numbers = [int(line.rsplit(" ", 1)[1]) for line in joined(text)]
+    numbers = [int(line) for line in joined(b"".join(file.read_bytes() for file in files))]
     assert numbers == list(range(1, len(numbers) + 1))
     assert len(numbers) > TURNS
 
@@ -99,16 +99,3 @@ async def test_reopening_while_it_ends_neither_hangs_nor_fails(boxes: Boxes) -> 
         await logs.reopen_log(box.bundle, box.log, box.created.conmon_pid)
     assert box.log.exists()
     await box.end()
-
-
-def joined(text: str) -> list[str]:
-    """Whole lines of the log: pieces tagged P are joined with what follows."""
-    lines, rest = [], ""
-    for line in text.splitlines():
-        head, _, body = line.partition(" stdout ")
-        tag, _, part = body.partition(" ")
-        rest += part
-        if tag == "F":
-            lines.append(f"{head} {rest}")
-            rest = ""
-    return lines

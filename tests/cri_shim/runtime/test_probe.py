@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from berth.base.errors import RuntimeFailure
-from cri_shim.runtime import commands, features, probe
+from cri_shim.runtime import features, probe
 from cri_shim.runtime.handler import Handler
 
 
@@ -21,7 +21,7 @@ async def test_a_working_runtime_leaves_nothing_but_its_directories(
     assert found.features.version
     assert found.features.recursive_readonly
     assert list(directory.iterdir()) == []
-    assert commands.list_ids(found) == []
+    assert list(found.root.iterdir()) == []
     assert list(found.scratch.iterdir()) == []
     assert not list(Path("/sys/fs/cgroup").glob(f"*/{group}"))
 
@@ -56,7 +56,6 @@ def test_features_of_a_document() -> None:
     document = {
         "mountOptions": ["ro", "rro"],
         "linux": {
-            "cgroup": {"v1": True, "v2": True},
             "seccomp": {"enabled": True},
             "apparmor": {"enabled": False},
             "mountExtensions": {"idmap": {"enabled": True}},
@@ -65,7 +64,7 @@ def test_features_of_a_document() -> None:
     }
     found = features.from_document(document, "1.2.0")
     assert found.recursive_readonly and found.user_namespaces and found.seccomp
-    assert found.cgroup_v2 and found.checkpoint
+    assert found.checkpoint
     assert not found.apparmor and not found.selinux
     nothing = features.from_document({"linux": {"seccomp": None}}, "1")
     assert not nothing.seccomp and not nothing.user_namespaces

@@ -7,30 +7,30 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 
 from cri_shim.streaming.limits import Limits
+from cri_shim.streaming.requests import ExecRequest
 from cri_shim.streaming.server import StreamingServer
-from cri_shim.streaming.sessions import ExecRequest
 from cri_shim.wire.remote_command import Wanted
-from tests.cri_shim.streaming.processes import LocalSessions
-from tests.cri_shim.streaming.spdy_client import SpdyClient
+from tests.cri_shim.streaming.processes import LocalOpener
+from tests.support.spdy_client import SpdyClient
 
 Start = Callable[..., Awaitable[StreamingServer]]
 
-LIMITS = dataclasses.replace(Limits(), linger=1, drain_quiet=0.1, nudge=0.1)
+LIMITS = dataclasses.replace(Limits(), linger=1, drain_quiet=0.1, keepalive=0.1)
 
 
 @pytest.fixture
-def sessions() -> LocalSessions:
-    return LocalSessions()
+def opener() -> LocalOpener:
+    return LocalOpener()
 
 
 @pytest.fixture
-async def start(sessions: LocalSessions) -> AsyncIterator[Start]:
+async def start(opener: LocalOpener) -> AsyncIterator[Start]:
     """Starts servers with other limits than usual."""
     servers: list[StreamingServer] = []
 
     async def run(**limits: float) -> StreamingServer:
         chosen = dataclasses.replace(LIMITS, **limits)  # type: ignore[arg-type] # counts and times
-        servers.append(StreamingServer(sessions, limits=chosen))
+        servers.append(StreamingServer(opener, limits=chosen))
         await servers[-1].start()
         return servers[-1]
 
@@ -39,8 +39,8 @@ async def start(sessions: LocalSessions) -> AsyncIterator[Start]:
         await SpdyClient.opened.pop().close()
     for server in servers:
         await server.close()
-    for session in sessions.execs:
-        assert session.closed, "a session outlived the server"
+    for command in opener.execs:
+        assert command.closed, "a command outlived the server"
 
 
 @pytest.fixture

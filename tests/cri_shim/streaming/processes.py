@@ -1,4 +1,4 @@
-"""Sessions made of plain processes on this host, in place of containers."""
+"""What granted requests open, made of plain processes on this host in place of containers."""
 
 import asyncio
 import fcntl
@@ -64,7 +64,7 @@ class LocalAttach:
         self.socket.close()
 
 
-class LocalSessions:
+class LocalOpener:
     """Starts what it is asked to, and remembers it for the test."""
 
     def __init__(self) -> None:

@@ -11,14 +11,14 @@ import pytest
 
 from berth.base.errors import ResourceExhausted, Unavailable
 from berth.linux.processes import run
+from cri_shim.streaming.requests import AttachRequest, PortForwardRequest
 from cri_shim.streaming.server import StreamingServer
-from cri_shim.streaming.sessions import AttachRequest, PortForwardRequest
 from cri_shim.streaming.tokens import TokenTable
 from cri_shim.wire.remote_command import Wanted
-from cri_shim.wire.spdy_session import Role, SpdySession
 from tests.cri_shim.streaming.conftest import LIMITS, Start, command
-from tests.cri_shim.streaming.processes import LocalSessions
-from tests.cri_shim.streaming.spdy_client import Exec, SpdyClient
+from tests.cri_shim.streaming.processes import LocalOpener
+from tests.support.spdy_client import Exec, SpdyClient
+from tests.support.spdy_session import ClientSession
 
 
 async def ask(server: StreamingServer, request: str) -> str:
@@ -129,19 +129,19 @@ async def test_a_client_that_asks_nothing(start: Start) -> None:
     assert await ask(server, "GET /exec") == ""
 
 
-async def test_a_client_that_opens_too_few_streams(start: Start, sessions: LocalSessions) -> None:
+async def test_a_client_that_opens_too_few_streams(start: Start, opener: LocalOpener) -> None:
     server = await start(creation_timeout=0.1)
     client = await SpdyClient.connect(server.url(command("true")), "v4.channel.k8s.io")
     await client.open("error")
     await client.until(lambda: client.ended)
-    assert sessions.execs == []
+    assert opener.execs == []
 
 
-async def test_an_idle_client(start: Start, sessions: LocalSessions) -> None:
+async def test_an_idle_client(start: Start, opener: LocalOpener) -> None:
     server = await start(idle_timeout=0.3)
     run = await Exec.start(server.url(command("sleep", "1000")))
     await run.client.until(lambda: run.client.ended)
-    assert await sessions.execs[0].process.wait() == 137
+    assert await opener.execs[0].process.wait() == 137
 
 
 async def test_unknown_and_repeated_streams_are_refused_alone(server: StreamingServer) -> None:
@@ -155,18 +155,18 @@ async def test_unknown_and_repeated_streams_are_refused_alone(server: StreamingS
 
 
 async def test_a_broken_session_ends_with_goaway(
-    server: StreamingServer, sessions: LocalSessions
+    server: StreamingServer, opener: LocalOpener
 ) -> None:
     run = await Exec.start(server.url(command("sleep", "1000")))
     run.client.writer.write(b"\x80\x03\x00\x01\x00\xff\xff\xff")
     await run.client.until(lambda: run.client.ended)
     assert run.client.session.peer_left
-    assert await sessions.execs[0].process.wait() == 137
+    assert await opener.execs[0].process.wait() == 137
 
 
 async def test_frames_in_one_write_with_the_request(server: StreamingServer) -> None:
     """A client need not wait for the answer to the upgrade."""
-    session = SpdySession(Role.CLIENT)
+    session = ClientSession()
     streams = [
         session.open_stream([(b"streamtype", kind)]) for kind in (b"error", b"stdout", b"stderr")
     ]
@@ -193,12 +193,10 @@ async def certificate(tmp_path: Path) -> tuple[Path, Path]:
 
 @pytest.fixture
 async def tls(
-    sessions: LocalSessions, certificate: tuple[Path, Path]
+    opener: LocalOpener, certificate: tuple[Path, Path]
 ) -> AsyncIterator[StreamingServer]:
     limits = dataclasses.replace(LIMITS)
-    server = StreamingServer(
-        sessions, certificate=certificate[0], key=certificate[1], limits=limits
-    )
+    server = StreamingServer(opener, certificate=certificate[0], key=certificate[1], limits=limits)
     await server.start()
     yield server
     await server.close()
@@ -216,11 +214,11 @@ async def test_tls(tls: StreamingServer, certificate: tuple[Path, Path], start: 
 
 
 async def test_addresses_and_certificates_that_cannot_be_used(
-    server: StreamingServer, sessions: LocalSessions, tmp_path: Path
+    server: StreamingServer, opener: LocalOpener, tmp_path: Path
 ) -> None:
     taken = urlsplit(server.url(command("true"))).port
     assert taken
     with pytest.raises(Unavailable, match="cannot listen on"):
-        await StreamingServer(sessions, port=taken).start()
+        await StreamingServer(opener, port=taken).start()
     with pytest.raises(Unavailable, match="cannot use certificate"):
-        await StreamingServer(sessions, certificate=tmp_path / "none.pem").start()
+        await StreamingServer(opener, certificate=tmp_path / "none.pem").start()

@@ -2,26 +2,26 @@
 
 import asyncio
 
+from cri_shim.streaming.requests import AttachRequest
 from cri_shim.streaming.server import StreamingServer
-from cri_shim.streaming.sessions import AttachRequest
 from cri_shim.wire.remote_command import Wanted
-from tests.cri_shim.streaming.processes import LocalSessions
-from tests.cri_shim.streaming.spdy_client import Exec
+from tests.cri_shim.streaming.processes import LocalOpener
+from tests.support.spdy_client import Exec
 
 
-async def attach(server: StreamingServer, sessions: LocalSessions, tty: bool = False) -> Exec:
+async def attach(server: StreamingServer, opener: LocalOpener, tty: bool = False) -> Exec:
     request = AttachRequest("c", Wanted(tty, True, True, not tty))
     kinds = "error stdin stdout " + ("resize" if tty else "stderr")
     run = await Exec.start(server.url(request), kinds)
     async with asyncio.timeout(5):
-        while not sessions.conmon:
+        while not opener.conmon:
             await asyncio.sleep(0)
     return run
 
 
-async def test_outputs_by_their_packets(server: StreamingServer, sessions: LocalSessions) -> None:
-    run = await attach(server, sessions)
-    (conmon,) = sessions.conmon
+async def test_outputs_by_their_packets(server: StreamingServer, opener: LocalOpener) -> None:
+    run = await attach(server, opener)
+    (conmon,) = opener.conmon
     for packet in (b"\x02out\xff", b"\x03err", b"\x02" + b"x" * 8192):
         conmon.send(packet)
     conmon.close()
@@ -31,10 +31,10 @@ async def test_outputs_by_their_packets(server: StreamingServer, sessions: Local
 
 
 async def test_stdin_in_packets_that_conmon_can_read(
-    server: StreamingServer, sessions: LocalSessions
+    server: StreamingServer, opener: LocalOpener
 ) -> None:
-    run = await attach(server, sessions)
-    (conmon,) = sessions.conmon
+    run = await attach(server, opener)
+    (conmon,) = opener.conmon
     sent = bytes(range(256)) * 1024
     await run.send(sent, fin=True)
     loop, got = asyncio.get_running_loop(), b""
@@ -49,43 +49,43 @@ async def test_stdin_in_packets_that_conmon_can_read(
 
 
 async def test_a_client_that_detaches_closes_only_its_socket(
-    server: StreamingServer, sessions: LocalSessions
+    server: StreamingServer, opener: LocalOpener
 ) -> None:
-    run = await attach(server, sessions)
-    (conmon,) = sessions.conmon
+    run = await attach(server, opener)
+    (conmon,) = opener.conmon
     run.client.abort()
     assert await asyncio.get_running_loop().sock_recv(conmon, 100) == b""
     conmon.close()
 
 
-async def test_resize(server: StreamingServer, sessions: LocalSessions) -> None:
-    run = await attach(server, sessions, tty=True)
+async def test_resize(server: StreamingServer, opener: LocalOpener) -> None:
+    run = await attach(server, opener, tty=True)
     await run.client.send(run.streams["resize"], b'{"Width":100,"Height":40}')
     async with asyncio.timeout(5):
-        while sessions.attached[0].sizes != [(100, 40)]:
+        while opener.attached[0].sizes != [(100, 40)]:
             await asyncio.sleep(0.001)
-    sessions.conmon[0].close()
+    opener.conmon[0].close()
     assert await run.code() == 0
 
 
-async def test_several_clients(server: StreamingServer, sessions: LocalSessions) -> None:
-    first = await attach(server, sessions)
+async def test_several_clients(server: StreamingServer, opener: LocalOpener) -> None:
+    first = await attach(server, opener)
     second = await Exec.start(
         server.url(AttachRequest("c", Wanted(False, False, True, True))), "error stdout stderr"
     )
     async with asyncio.timeout(5):
-        while len(sessions.conmon) < 2:
+        while len(opener.conmon) < 2:
             await asyncio.sleep(0)
-    for conmon in sessions.conmon:
+    for conmon in opener.conmon:
         conmon.send(b"\x02all")
         conmon.close()
     assert [await first.code(), await second.code()] == [0, 0]
     assert first.output() == second.output() == b"all"
 
 
-async def test_something_else_than_conmon(server: StreamingServer, sessions: LocalSessions) -> None:
-    run = await attach(server, sessions)
-    sessions.conmon[0].send(b"\x07?")
+async def test_something_else_than_conmon(server: StreamingServer, opener: LocalOpener) -> None:
+    run = await attach(server, opener)
+    opener.conmon[0].send(b"\x07?")
     status = await run.client.status(run.streams["error"])
     assert "not a stream number" in str(status["message"])
-    sessions.conmon[0].close()
+    opener.conmon[0].close()

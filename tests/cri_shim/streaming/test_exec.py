@@ -9,8 +9,8 @@ import pytest
 
 from cri_shim.streaming.server import StreamingServer
 from tests.cri_shim.streaming.conftest import command
-from tests.cri_shim.streaming.processes import LocalSessions
-from tests.cri_shim.streaming.spdy_client import Exec, SpdyClient
+from tests.cri_shim.streaming.processes import LocalOpener
+from tests.support.spdy_client import Exec, SpdyClient
 
 
 async def test_outputs_and_exit_code(server: StreamingServer) -> None:
@@ -108,14 +108,14 @@ async def test_a_background_child_does_not_hold_the_end(server: StreamingServer)
 
 @pytest.mark.parametrize("tty", [False, True])
 async def test_a_client_that_leaves_ends_the_process_group(
-    server: StreamingServer, sessions: LocalSessions, tty: bool, tmp_path: Path
+    server: StreamingServer, opener: LocalOpener, tty: bool, tmp_path: Path
 ) -> None:
     script = f"sh -c 'echo $$ > {tmp_path}/pid; echo ready; sleep 1000' & wait"
     kinds = "error stdin stdout resize" if tty else "error stdin stdout stderr"
     run = await Exec.start(server.url(command("sh", "-c", script, tty=tty, stdin=True)), kinds)
     await run.client.until(lambda: b"ready" in run.output())
     run.client.abort()
-    assert await sessions.execs[0].process.wait() == 137
+    assert await opener.execs[0].process.wait() == 137
     grandchild = int((tmp_path / "pid").read_text())
     async with asyncio.timeout(5):
         while is_running(grandchild):
@@ -123,7 +123,7 @@ async def test_a_client_that_leaves_ends_the_process_group(
 
 
 async def test_a_client_that_leaves_while_its_input_is_stuck(
-    server: StreamingServer, sessions: LocalSessions
+    server: StreamingServer, opener: LocalOpener
 ) -> None:
     run = await Exec.start(
         server.url(command("sleep", "1000", stdin=True)), "error stdin stdout stderr"
@@ -132,10 +132,10 @@ async def test_a_client_that_leaves_while_its_input_is_stuck(
     run.client.flush()
     (connection,) = server._connections
     async with asyncio.timeout(10):
-        while "input" not in connection._holds:
+        while "input" not in connection._pauses:
             await asyncio.sleep(0.01)
     run.client.abort()
-    assert await sessions.execs[0].process.wait() == 137
+    assert await opener.execs[0].process.wait() == 137
 
 
 async def test_many_commands_at_once(server: StreamingServer) -> None:

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from cri_shim.streaming import connection as connection_module
+from cri_shim.streaming.requests import PortForwardRequest
 from cri_shim.streaming.server import StreamingServer
-from cri_shim.streaming.sessions import PortForwardRequest
 from tests.cri_shim.streaming.conftest import command
-from tests.cri_shim.streaming.processes import LocalSessions
-from tests.cri_shim.streaming.spdy_client import Exec, SpdyClient
+from tests.cri_shim.streaming.processes import LocalOpener
+from tests.support.spdy_client import Exec, SpdyClient
 
 GIB = 1 << 30
 MOST = 20 << 20
@@ -72,7 +72,7 @@ async def test_a_gibibyte_through_port_forward(server: StreamingServer) -> None:
 
 
 async def test_a_reader_that_stops_holds_the_process_back(
-    server: StreamingServer, sessions: LocalSessions
+    server: StreamingServer, opener: LocalOpener
 ) -> None:
     run = await Exec.start(server.url(command("head", "-c", str(GIB), "/dev/zero")))
     run.client.keep = False
@@ -85,7 +85,7 @@ async def test_a_reader_that_stops_holds_the_process_back(
     for _ in range(50):
         assert connection.unsent < 1 << 20
         await asyncio.sleep(0)
-    assert sessions.execs[0].process.code is None
+    assert opener.execs[0].process.code is None
     assert peak.growth() < MOST
     run.client.go_on()
     assert await run.code() == 0
@@ -106,7 +106,7 @@ async def test_a_process_that_does_not_read_holds_the_client_back(
     peak = Peak()
     piece = bytes(1 << 20)
     sent = 0
-    while "input" not in connection._holds:
+    while "input" not in connection._pauses:
         await run.send(piece)
         sent += len(piece)
         assert sent < 64 << 20
@@ -133,7 +133,7 @@ async def test_a_client_that_asks_and_never_reads_is_not_read_for_ever(
     )
     peak = Peak()
     async with asyncio.timeout(20):
-        while "output" not in connection._holds:
+        while "output" not in connection._pauses:
             run.client.writer.write(pings)
             await asyncio.sleep(0)
     assert connection.unsent < 1 << 20
@@ -154,7 +154,7 @@ async def test_a_client_that_keeps_windows_is_not_overrun(server: StreamingServe
     assert biggest <= 10_000
 
 
-async def test_descriptors_come_back(server: StreamingServer, sessions: LocalSessions) -> None:
+async def test_descriptors_come_back(server: StreamingServer, opener: LocalOpener) -> None:
     async def one(leave: bool) -> None:
         run = await Exec.start(server.url(command("cat", stdin=True)), "error stdin stdout stderr")
         if leave:
@@ -182,7 +182,7 @@ async def test_descriptors_come_back(server: StreamingServer, sessions: LocalSes
 
 @pytest.mark.parametrize("seed", range(40))
 async def test_garbage_after_the_upgrade(
-    server: StreamingServer, sessions: LocalSessions, seed: int
+    server: StreamingServer, opener: LocalOpener, seed: int
 ) -> None:
     """The connection ends or goes on, its process ends with it, and the next client is served."""
     rng = random.Random(seed)
@@ -193,5 +193,5 @@ async def test_garbage_after_the_upgrade(
     run.client.writer.write(garbage)
     await run.client.writer.drain()
     run.client.abort()
-    assert await sessions.execs[0].process.wait() in (0, 137)
+    assert await opener.execs[0].process.wait() in (0, 137)
     assert await (await Exec.start(server.url(command("true")))).code() == 0

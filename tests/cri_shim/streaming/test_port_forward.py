@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
+from cri_shim.streaming.requests import PortForwardRequest
 from cri_shim.streaming.server import StreamingServer
-from cri_shim.streaming.sessions import PortForwardRequest
 from tests.cri_shim.streaming.conftest import Start
-from tests.cri_shim.streaming.processes import LocalSessions
-from tests.cri_shim.streaming.spdy_client import SpdyClient
+from tests.cri_shim.streaming.processes import LocalOpener
+from tests.support.spdy_client import SpdyClient
 
 REQUEST = PortForwardRequest("pod", ())
 Serve = Callable[
@@ -82,7 +82,7 @@ async def connect(server: StreamingServer) -> SpdyClient:
 
 
 async def test_there_and_back_with_half_close(
-    server: StreamingServer, sessions: LocalSessions, serve: Serve
+    server: StreamingServer, opener: LocalOpener, serve: Serve
 ) -> None:
     port = await serve(echo)
     client = await connect(server)
@@ -92,7 +92,7 @@ async def test_there_and_back_with_half_close(
     await client.until_finished(pair.data, pair.error)
     assert pair.received() == sent
     assert client.data[pair.error] == b""
-    assert sessions.dialled == [("pod", port)]
+    assert opener.dialled == [("pod", port)]
 
 
 async def test_many_connections_over_one_session_with_a_reset_peer(
@@ -205,7 +205,7 @@ async def test_half_a_pair_is_reset_in_time(start: Start) -> None:
     assert not client.ended
 
 
-async def test_lanes_of_ended_connections_are_forgotten(
+async def test_streams_of_ended_connections_are_forgotten(
     server: StreamingServer, serve: Serve
 ) -> None:
     port = await serve(echo)
@@ -217,5 +217,5 @@ async def test_lanes_of_ended_connections_are_forgotten(
     assert client.session.open_streams == 0
     (connection,) = server._connections
     endpoint = connection.receiver.__self__  # type: ignore[attr-defined] # a bound method
-    assert not endpoint._lanes
-    assert endpoint._session.open_streams == 0
+    assert not endpoint._streams
+    assert not len(endpoint._session._streams)

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import websocket
 
+from cri_shim.streaming.requests import PortForwardRequest
 from cri_shim.streaming.server import StreamingServer
-from cri_shim.streaming.sessions import PortForwardRequest
 from cri_shim.wire import spdy_events as events
-from cri_shim.wire.spdy_session import Role, SpdySession
+from tests.support.spdy_session import ClientSession, StreamReplied
 
 PROTOCOL = "SPDY/3.1+portforward.k8s.io"
 
@@ -21,7 +21,7 @@ class Client:
     def __init__(self, url: str, cut: int) -> None:
         address = url.replace("http://", "ws://")
         self.socket = websocket.create_connection(address, subprotocols=[PROTOCOL], timeout=10)
-        self.session = SpdySession(Role.CLIENT)
+        self.session = ClientSession()
         self.cut = cut
         self.data: dict[int, bytes] = {}
         self.finished: set[int] = set()
@@ -45,7 +45,7 @@ class Client:
         assert isinstance(message, bytes)
         for event in self.session.receive_data(message):
             match event:
-                case events.StreamReplied(stream_id):
+                case StreamReplied(stream_id):
                     self.replied.add(stream_id)
                 case events.DataReceived(stream_id, payload, fin):
                     self.data[stream_id] = self.data.get(stream_id, b"") + bytes(payload)

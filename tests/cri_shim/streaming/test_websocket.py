@@ -14,10 +14,10 @@ import websocket
 from kubernetes.client import Configuration
 from kubernetes.stream.ws_client import PortForward, WSClient, get_websocket_url
 
+from cri_shim.streaming.requests import PortForwardRequest
 from cri_shim.streaming.server import StreamingServer
-from cri_shim.streaming.sessions import PortForwardRequest
 from tests.cri_shim.streaming.conftest import Start, command
-from tests.cri_shim.streaming.processes import LocalSessions
+from tests.cri_shim.streaming.processes import LocalOpener
 
 
 def kube(url: str, binary: bool = True, protocol: str | None = None) -> Any:
@@ -143,7 +143,7 @@ async def test_no_common_protocol(server: StreamingServer) -> None:
     [(b"\x09x", 1003), (b"\x05x", 1003)],
 )
 async def test_channels_that_do_not_exist(
-    server: StreamingServer, sessions: LocalSessions, message: bytes, code: int
+    server: StreamingServer, opener: LocalOpener, message: bytes, code: int
 ) -> None:
     url = server.url(command("sleep", "1000", stdin=True))
 
@@ -156,10 +156,10 @@ async def test_channels_that_do_not_exist(
                 return int.from_bytes(data[:2], "big")
 
     assert await in_thread(work) == code
-    assert await sessions.execs[0].process.wait() == 137
+    assert await opener.execs[0].process.wait() == 137
 
 
-async def test_frames_without_a_mask(server: StreamingServer, sessions: LocalSessions) -> None:
+async def test_frames_without_a_mask(server: StreamingServer, opener: LocalOpener) -> None:
     url = server.url(command("sleep", "1000", stdin=True))
 
     def work() -> Any:
@@ -171,11 +171,11 @@ async def test_frames_without_a_mask(server: StreamingServer, sessions: LocalSes
                 return int.from_bytes(data[:2], "big")
 
     assert await in_thread(work) == 1002
-    assert await sessions.execs[0].process.wait() == 137
+    assert await opener.execs[0].process.wait() == 137
 
 
 async def test_pings_are_answered_and_closing_ends_the_command(
-    server: StreamingServer, sessions: LocalSessions
+    server: StreamingServer, opener: LocalOpener
 ) -> None:
     url = server.url(command("sleep", "1000", stdin=True))
 
@@ -190,7 +190,7 @@ async def test_pings_are_answered_and_closing_ends_the_command(
         return bytes(frame.data)
 
     assert await in_thread(work) == b"are you there"
-    assert await sessions.execs[0].process.wait() == 137
+    assert await opener.execs[0].process.wait() == 137
 
 
 async def test_port_forward(server: StreamingServer, echo_port: int) -> None:
@@ -251,7 +251,7 @@ async def test_an_idle_client(start: Start) -> None:
 
 @pytest.mark.parametrize("seed", range(20))
 async def test_garbage_after_the_upgrade(
-    server: StreamingServer, sessions: LocalSessions, seed: int
+    server: StreamingServer, opener: LocalOpener, seed: int
 ) -> None:
     """The connection ends or goes on, its process ends with it, and the next client is served."""
     rng = random.Random(seed)
@@ -269,7 +269,7 @@ async def test_garbage_after_the_upgrade(
 
     await in_thread(work)
     async with asyncio.timeout(10):
-        while server._connections or not all(session.closed for session in sessions.execs):
+        while server._connections or not all(session.closed for session in opener.execs):
             await asyncio.sleep(0.001)
 
     def next_client() -> Any:

@@ -1,4 +1,4 @@
-"""Plays a written dialogue with one end of a SPDY session, byte for byte.
+"""Plays a written dialogue with the server's SPDY session or the tests' client, byte for byte.
 
 A dialogue file has one step a line:
 
@@ -16,14 +16,20 @@ from collections import deque
 from pathlib import Path
 
 from cri_shim.wire import spdy_events
-from cri_shim.wire.spdy_session import Role, SpdySession
+from cri_shim.wire.spdy_session import SpdySession
+from tests.support import spdy_session as support
+from tests.support.spdy_session import ClientSession, StreamReplied
 
 EVENTS = {name: getattr(spdy_events, name) for name in dir(spdy_events) if name[0].isupper()}
+EVENTS["StreamReplied"] = StreamReplied
+ROLES = {"server": SpdySession, "client": ClientSession}
+
+Session = SpdySession | ClientSession
 
 
 def play(script: Path, step: int = 0) -> None:
     """Run a dialogue; `step` cuts what the peer sends into pieces of so many bytes (0: whole)."""
-    session: SpdySession | None = None
+    session: Session | None = None
     events: deque[object] = deque()
     for number, line in enumerate(script.read_text().splitlines(), 1):
         sign, _, rest = line.partition(" ")
@@ -31,7 +37,7 @@ def play(script: Path, step: int = 0) -> None:
         if not line or sign == "#":
             continue
         if sign == "role":
-            session = SpdySession(Role[rest.upper()])
+            session = ROLES[rest]()
             continue
         assert session is not None, where
         match sign:
@@ -52,7 +58,7 @@ def play(script: Path, step: int = 0) -> None:
     assert not session.data_to_send()
 
 
-def receive(session: SpdySession, data: bytes, step: int) -> list[object]:
+def receive(session: Session, data: bytes, step: int) -> list[object]:
     """Events of `data` given in pieces; neighbouring data events of one stream become one."""
     found: list[object] = []
     size = step or max(1, len(data))
@@ -86,6 +92,10 @@ def plain(event: object) -> str:
     return repr(event)
 
 
-def call(session: SpdySession, text: str) -> None:
+def call(session: Session, text: str) -> None:
     name, _, arguments = text.partition(" ")
-    getattr(session, name)(*(ast.literal_eval(part) for part in arguments.split()))
+    values = [ast.literal_eval(part) for part in arguments.split()]
+    if name == "send_data":
+        support.send_data(session, *values)
+    else:
+        getattr(session, name)(*values)

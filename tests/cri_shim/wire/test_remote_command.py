@@ -6,15 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cri_shim.wire.exit_status import Exited, Failed, encode_outcome
 from cri_shim.wire.remote_command import (
     SPDY_PROTOCOLS,
     UNNAMED,
     WEBSOCKET_PROTOCOLS,
     CommandProtocol,
+    Exited,
+    Failed,
     StreamType,
     Wanted,
     choose_protocol,
+    encode_outcome,
 )
 from cri_shim.wire.terminal_size import ResizeError, SizeReader, TerminalSize
 

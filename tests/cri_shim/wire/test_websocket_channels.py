@@ -13,7 +13,6 @@ from cri_shim.wire.websocket_channels import (
     ChannelError,
     ChannelReader,
     encode,
-    encode_close,
 )
 
 
@@ -45,8 +44,7 @@ def test_the_base64_form() -> None:
 
 
 def test_version_5_closes_a_channel() -> None:
-    message = encode_close(Channel.STDIN)
-    assert message == b"\xff\x00"
+    message = b"\xff\x00"
     assert list(ChannelReader(False, closes=True).feed(message, True)) == [ChannelClosed(0)]
     (event,) = ChannelReader(False, closes=False).feed(message, True)
     assert isinstance(event, ChannelData)

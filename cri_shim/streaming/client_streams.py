@@ -1,8 +1,12 @@
-"""Lanes: one stream of a client each, a SPDY stream or a WebSocket channel.
+"""One stream of a client: a SPDY stream or a WebSocket channel.
 
 Towards the client a sender asks `ready` and then sends at most so much. From the client, bytes go
 through an `Intake` to a sink; what the sink does not take yet counts against the connection's
 `Backlog`, and a full backlog stops the reading of that connection.
+
+The backlog is the connection's and not the stream's, because TCP has one receive window: the bytes
+of the stream that is stuck and of the one that is not come in the same order they were sent in.
+SPDY's own windows could part them, but Go's client keeps none (`wire.spdy_session`).
 """
 
 import asyncio
@@ -14,8 +18,8 @@ from cri_shim.streaming.connection import Connection
 from cri_shim.streaming.limits import INPUT_HIGH, INPUT_LOW
 
 
-class LaneClosed(Exception):
-    """The client ended this lane: nothing can be sent on it."""
+class StreamClosed(Exception):
+    """The client ended this stream: nothing can be sent on it."""
 
 
 class Sink(Protocol):
@@ -42,16 +46,16 @@ class Backlog:
     def add(self, length: int) -> None:
         self.waiting += length
         if self.waiting >= INPUT_HIGH:
-            self._connection.hold("input")
+            self._connection.pause_reading("input")
 
     def remove(self, length: int) -> None:
         self.waiting -= length
         if self.waiting < INPUT_LOW:
-            self._connection.release("input")
+            self._connection.resume_reading("input")
 
 
 class Intake:
-    """What a client sends on one lane, on its way to the sink that is connected sooner or later."""
+    """What a client sends on one stream, on its way to a sink that is connected sooner or later."""
 
     def __init__(self, backlog: Backlog, consumed: Callable[[int], None]) -> None:
         self._backlog = backlog
@@ -64,13 +68,15 @@ class Intake:
         self.on_broken: Callable[[], None] | None = None
         """Called when the sink takes no more."""
         self.done = asyncio.Event()
-        """The client's end was passed on, or everything is discarded."""
+        """The sink has had the client's end of file, or everything is discarded."""
 
     def push(self, data: memoryview) -> None:
         """Bytes from the client; they are taken or copied before this returns."""
         if self._discarding:
             self._consumed(len(data))
             return
+        # Straight from the receive buffer to the kernel while the sink keeps up: the queue costs a
+        # copy, and is only for what the sink does not take now.
         if not self._queue:
             data = data[self._offer(data) :]
         if data and not self._discarding:
@@ -80,6 +86,8 @@ class Intake:
 
     def end(self) -> None:
         """The client sends no more."""
+        # Half-close: `cat` must see the end of its input and go on to write its output. It comes
+        # only after what is queued, or the tail would be lost.
         self._ending = True
         if not self._queue:
             self._finish()
@@ -91,6 +99,8 @@ class Intake:
 
     def discard(self) -> None:
         """Drop what waits and what will come; the sink is not used again."""
+        # Bytes that are dropped count as consumed: otherwise the session's window would shrink with
+        # each of them, until the other streams of the session could not send.
         self._unpoll()
         self._discarding = True
         self._drop(len(self._queue))
@@ -102,10 +112,12 @@ class Intake:
             try:
                 length = self._sink.write(data[taken:])
             except BlockingIOError:
-                break
+                break  # full: the loop tells when it can be written again
             except OSError:
                 self._break()
                 return len(data)
+            # Window is returned for what the process has, not for what we have: so the client's
+            # window measures the process's speed.
             self._consumed(length)
             taken += length
         return taken
@@ -133,6 +145,8 @@ class Intake:
 
     def _break(self) -> None:
         """The process closed its stdin, or the peer its socket: go on without it."""
+        # EPIPE or ECONNRESET. For a command it is no error (`head -1` stops reading and goes on);
+        # for a forwarded connection `on_broken` makes it a reset.
         self._unpoll()
         self._discarding = True
         self.done.set()
@@ -156,17 +170,17 @@ class Intake:
             asyncio.get_running_loop().remove_writer(self._sink.fd)
 
 
-class Lane(ABC):
+class ClientStream(ABC):
     """One stream of a client."""
 
     def __init__(self, backlog: Backlog, consumed: Callable[[int], None]) -> None:
         self.intake = Intake(backlog, consumed)
         self.on_reset: Callable[[], None] | None = None
-        """Called when the client ends the lane in both directions."""
+        """Called when the client ends the stream in both directions."""
 
     @abstractmethod
     async def ready(self) -> int:
-        """Wait until something can be sent; how much. LaneClosed if never."""
+        """Wait until something can be sent; how much. StreamClosed if never."""
 
     @abstractmethod
     def send_now(self, payload: bytes | memoryview) -> None:
@@ -174,11 +188,11 @@ class Lane(ABC):
 
     @abstractmethod
     def finish(self) -> None:
-        """We send no more on this lane. Safe at any time."""
+        """We send no more on this stream. Safe at any time."""
 
     @abstractmethod
     def reset(self) -> None:
-        """End the lane at once in both directions. Safe at any time."""
+        """End the stream at once in both directions. Safe at any time."""
 
     async def send(self, payload: bytes) -> None:
         """Send all of it, however long that takes."""

@@ -1,9 +1,14 @@
 """This daemon as the parent of orphans, so that detached execs and lost containers have one.
 
 An OCI runtime's `exec --detach` ends at once; its process then goes to the nearest subreaper
-above. With this daemon as that subreaper the exit code reaches us, no zombie waits for a slow
-PID 1 (a zombie keeps its cgroup busy), and a container whose conmon was killed still has a
-parent that learns its code.
+above (prctl(2), PR_SET_CHILD_SUBREAPER). With this daemon as that subreaper the exit code reaches
+us, no zombie waits for a slow PID 1 (a zombie keeps its cgroup busy), and a container whose conmon
+was killed still has a parent that learns its code.
+
+Who reaps. conmon is a subreaper too, and nearer: it reaps its container. What is watched here by
+pidfd (execs, conmon, containers without conmon) its watcher reaps. `Orphans` takes the rest, and
+only at the second sweep that sees it, for an exit code can be had once. After a restart the
+daemon is no parent of what runs: PID 1 is, and codes come from conmon's exit files alone.
 """
 
 import asyncio
@@ -33,6 +38,7 @@ def reap(pidfd: int) -> int | None:
     None where it still runs, was reaped before, or is no child of ours.
     """
     with contextlib.suppress(ChildProcessError):
+        # WNOHANG: it is asked for also right after the start, when the process may still run.
         found = os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOHANG)
         if found is not None:
             killed = found.si_code != os.CLD_EXITED
@@ -64,6 +70,7 @@ class Orphans:
         if not _any_zombie():
             self._seen = set()
             return 0
+        # With the start time: a pid may be given anew between two sweeps.
         zombies = set(_zombies())
         stale = zombies & self._seen
         self._seen = zombies - stale
@@ -76,13 +83,14 @@ class Orphans:
 def _any_zombie() -> bool:
     """One system call, so that a sweep costs nothing while there is nothing to do."""
     with contextlib.suppress(ChildProcessError):
-        options = os.WEXITED | os.WNOHANG | os.WNOWAIT
+        options = os.WEXITED | os.WNOHANG | os.WNOWAIT  # WNOWAIT: look, and leave it to be reaped
         return os.waitid(os.P_ALL, 0, options) is not None
     return False
 
 
 def children() -> Iterator[int]:
     """The pids of our own children, zombies among them."""
+    # A child belongs to the thread that made it: the list of the process is in no single file.
     for thread in Path("/proc/self/task").iterdir():
         yield from map(int, (read_text(thread / "children") or "").split())
 

@@ -1,4 +1,4 @@
-"""A SPDY client for tests, on the client role of `wire` and asyncio streams."""
+"""A SPDY client for tests, on asyncio streams."""
 
 import asyncio
 import json
@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from cri_shim.wire import spdy_events as events
 from cri_shim.wire.spdy_frames import ResetStatus
-from cri_shim.wire.spdy_session import Role, SpdySession
+from tests.support.spdy_session import ClientSession, Event, StreamReplied
 
 
 class SpdyClient:
@@ -19,7 +19,7 @@ class SpdyClient:
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader, self.writer = reader, writer
-        self.session = SpdySession(Role.CLIENT)
+        self.session = ClientSession()
         self.data: dict[int, bytearray] = {}
         self.counts: dict[int, int] = {}
         self.largest: dict[int, int] = {}
@@ -30,7 +30,7 @@ class SpdyClient:
         self.replied: set[int] = set()
         self.finished: set[int] = set()
         self.resets: dict[int, int] = {}
-        self.events: list[events.Event] = []
+        self.events: list[Event] = []
         self.ended = False
         self._changed = asyncio.Condition()
         self._reading = asyncio.Event()
@@ -77,10 +77,10 @@ class SpdyClient:
         async with self._changed:
             self._changed.notify_all()
 
-    def _note(self, event: events.Event) -> None:
+    def _note(self, event: Event) -> None:
         self.events.append(event)
         match event:
-            case events.StreamReplied(stream_id):
+            case StreamReplied(stream_id):
                 self.replied.add(stream_id)
             case events.DataReceived(stream_id, payload, fin):
                 self.events.pop()

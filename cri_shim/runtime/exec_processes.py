@@ -1,6 +1,8 @@
-"""The processes of one exec: its session and its descendants, and ending them.
+"""The processes of one exec: its session and its descendants, and killing them.
 
-runc gives each exec a session of its own; crun leaves it in the runtime's, which we start as one.
+An exec has no cgroup of its own (it runs in the container's), so that its processes must be found
+otherwise: by session (setsid(2)), and by descent. runc gives each exec a session of its own; crun
+leaves it in the runtime's, which we start as one.
 """
 
 import os
@@ -28,6 +30,8 @@ def members(leader: int, session: int) -> list[tuple[int, int]]:
     A process that left the session is still found while its parents live; zombies are left out.
     """
     table: dict[int, tuple[int, int, int]] = {}
+    # proc(5), stat: after the name, which may hold spaces and brackets, come the state, the parent
+    # (fields[1]), the session (fields[3]) and the start time (fields[19]).
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and (text := read_text(entry / "stat")):
             fields = text[text.rindex(")") + 2 :].split()
@@ -48,6 +52,8 @@ def kill(leader: int, session: int) -> set[int]:
             break
         killed |= {pid for pid, _ in targets}
         for pid, start in targets:
+            # By pidfd and start time: between the scan and the signal the pid may have been given
+            # to a process that has nothing to do with this exec.
             pidfd = processes.open_pidfd(pid, start)
             if pidfd is not None:
                 processes.send_signal(pidfd, signal.SIGKILL)

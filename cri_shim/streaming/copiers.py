@@ -6,8 +6,8 @@ import os
 import socket
 from collections.abc import Callable
 
+from cri_shim.streaming.client_streams import ClientStream, StreamClosed
 from cri_shim.streaming.connection import Connection, Scratch
-from cri_shim.streaming.lanes import Lane, LaneClosed
 from cri_shim.streaming.limits import AFTER_EXIT, CHUNK
 
 
@@ -26,18 +26,18 @@ class FdSink:
         self._end()
 
 
-class OutputPump:
-    """Copies a non-blocking descriptor to a lane until its end.
+class OutputCopier:
+    """Copies a non-blocking descriptor to a stream until its end.
 
     The bytes pass through a scratch buffer between two awaits: read, framed, given to the kernel.
-    What the kernel does not take waits in the connection, and `ready` holds the next read back.
+    What the kernel does not take waits in the connection, and `ready` delays the next read.
     """
 
     def __init__(
-        self, fd: int, lane: Lane, connection: Connection, scratch: Scratch, quiet: float
+        self, fd: int, stream: ClientStream, connection: Connection, scratch: Scratch, quiet: float
     ) -> None:
         self._fd = fd
-        self._lane = lane
+        self._stream = stream
         self._connection = connection
         self._scratch = scratch
         self._quiet = quiet
@@ -47,13 +47,19 @@ class OutputPump:
     async def run(self) -> None:
         """End at end of file; OSError where the descriptor fails (a reset peer)."""
         try:
-            while await self._step(await self._lane.ready()):
+            while await self._step(await self._stream.ready()):
+                # Nothing above need have waited: a process that writes fast and a client that reads
+                # fast would keep the loop to themselves.
                 await asyncio.sleep(0)
-        except LaneClosed:
+        except StreamClosed:
             await self._discard()
 
     def wind_down(self) -> None:
-        """The process has ended: take what is there, and do not wait for its children."""
+        """The process has ended: take what is there, and do not wait for its children.
+
+        A pipe has no end while anybody holds its write end: `sh -c 'sleep 1000 &'` would keep the
+        client for a thousand seconds.
+        """
         self._rest_after_exit = AFTER_EXIT
         if self._waiting:
             self._give_up_later(self._waiting)
@@ -66,13 +72,15 @@ class OutputPump:
             return await self._readable()
         if length == 0:
             return False
-        self._lane.send_now(view[:length])
+        # `ready` said how much may be sent, and no await came since: nobody else used it up.
+        self._stream.send_now(view[:length])
         if self._connection.unsent:
             self._scratch.given_away()
         return self._count(length)
 
     async def _discard(self) -> None:
         """Nobody listens: let the process write on, as into a closed terminal window."""
+        # Reading on, not closing: SIGPIPE would kill a program that its user only stopped watching.
         going = True
         while going:
             length = _read(self._fd, self._scratch.borrow())
@@ -92,7 +100,9 @@ class OutputPump:
         """Wait for input; False if, after the exit, none comes for a while."""
         loop = asyncio.get_running_loop()
         self._waiting = loop.create_future()
-        loop.add_reader(self._fd, _settle, self._waiting, True)
+        # Registered for one wait at a time: a level-triggered reader that stays would call back in
+        # each turn of the loop while the client is slow.
+        loop.add_reader(self._fd, _set_once, self._waiting, True)
         if self._rest_after_exit is not None:
             self._give_up_later(self._waiting)
         try:
@@ -102,18 +112,18 @@ class OutputPump:
             self._waiting = None
 
     def _give_up_later(self, waiting: "asyncio.Future[bool]") -> None:
-        asyncio.get_running_loop().call_later(self._quiet, _settle, waiting, False)
+        asyncio.get_running_loop().call_later(self._quiet, _set_once, waiting, False)
 
 
 def shut(sock: socket.socket) -> None:
-    """Send our end of file; a peer that reset the connection has had it."""
+    """Send our end of file; a peer that reset the connection needs none."""
     try:
         sock.shutdown(socket.SHUT_WR)
     except OSError:
         pass
 
 
-def _settle(future: "asyncio.Future[bool]", value: bool) -> None:
+def _set_once(future: "asyncio.Future[bool]", value: bool) -> None:
     if not future.done():
         future.set_result(value)
 

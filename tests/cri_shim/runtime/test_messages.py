@@ -5,7 +5,7 @@ import json
 import pytest
 
 from cri_shim.oci.document import render
-from cri_shim.runtime import words
+from cri_shim.runtime import messages
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ from cri_shim.runtime import words
     ],
 )
 def test_the_cause_is_left(said: bytes, plain: str) -> None:
-    assert words.plain(said) == plain
+    assert messages.plain(said) == plain
 
 
 def test_bytes_that_json_cannot_hold_become_replacement_characters() -> None:

@@ -1,10 +1,15 @@
-"""What the OCI runtime said, as plain words: runc's log lines and crun's bare ones."""
+"""What the OCI runtime and CRIU wrote, as plain text: runc's log lines and crun's bare ones.
+
+runc logs by logrus, `time="…" level=error msg="…"`, with a frame of Go's error wrapping around the
+cause; crun writes the cause, sometimes behind a time stamp. Users read the cause in the events of
+their pods.
+"""
 
 import json
 import re
 
 _LOGRUS = re.compile(r'level=(?P<level>error|fatal)\s+msg=(?P<message>"(?:[^"\\]|\\.)*"?|\S+)')
-_CRIU_ERROR = re.compile(r"Error \([^)]*\): (?P<words>.+)")
+_CRIU_ERROR = re.compile(r"Error \([^)]*\): (?P<cause>.+)")
 _STAMP = re.compile(r"^\d{4}-\d\d-\d\dT[\d:.]+Z?: ")
 _FRAMES = (
     re.compile(r"^runc (create|exec|run|restore) failed: "),
@@ -20,6 +25,7 @@ def plain(stderr: bytes) -> str:
     runc's warnings are left out where an error line follows; an empty text stays empty.
     """
     text = stderr.decode("utf-8", "replace")
+    # There may be several; runc ends with the last.
     errors = [_unquote(found["message"]) for found in _LOGRUS.finditer(text)]
     lines = errors[-1:] or [_STAMP.sub("", line) for line in text.splitlines() if line.strip()]
     return "; ".join(_unframe(line.strip()) for line in lines)
@@ -27,17 +33,17 @@ def plain(stderr: bytes) -> str:
 
 def criu(log: str) -> str:
     """The first errors of a log of CRIU, which the others follow from; empty where it has none."""
-    return "; ".join([found["words"] for found in _CRIU_ERROR.finditer(log)][:3])
+    return "; ".join([found["cause"] for found in _CRIU_ERROR.finditer(log)][:3])
 
 
-def _unquote(word: str) -> str:
+def _unquote(text: str) -> str:
     """Go's %q quoting, of which JSON's is close enough for messages."""
-    if not word.startswith('"'):
-        return word
+    if not text.startswith('"'):
+        return text
     try:
-        return str(json.loads(word, strict=False))
+        return str(json.loads(text, strict=False))
     except ValueError:
-        return word.strip('"')  # cut off: conmon passes on 8 KiB at most
+        return text.strip('"')  # cut off: conmon passes on 8 KiB at most
 
 
 def _unframe(line: str) -> str:

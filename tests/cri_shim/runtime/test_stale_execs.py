@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cri_shim.runtime import leftovers
+from cri_shim.runtime import stale_execs
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def sleeper() -> Iterator["subprocess.Popen[bytes]"]:
 def test_its_exec_is_ended(tmp_path: Path, sleeper: "subprocess.Popen[bytes]") -> None:
     (tmp_path / "1-1.pid").write_text(str(sleeper.pid))
     (tmp_path / "1-2.sock").touch()
-    leftovers.end(tmp_path)
+    stale_execs.kill_all(tmp_path)
     assert sleeper.wait(timeout=10) == -9
     assert list(tmp_path.iterdir()) == []
 
@@ -31,7 +31,7 @@ def test_a_younger_process_by_that_number_is_not_its(
     file = tmp_path / "1-1.pid"
     file.write_text(str(sleeper.pid))
     os.utime(file, (1_000_000_000, 1_000_000_000))
-    leftovers.end(tmp_path)
+    stale_execs.kill_all(tmp_path)
     assert sleeper.poll() is None
     assert list(tmp_path.iterdir()) == []
 
@@ -39,5 +39,5 @@ def test_a_younger_process_by_that_number_is_not_its(
 @pytest.mark.parametrize("text", ["", "half", "-1", "0", "999999999"])
 def test_a_file_that_says_nothing(tmp_path: Path, text: str) -> None:
     (tmp_path / "1-1.pid").write_text(text)
-    leftovers.end(tmp_path)
+    stale_execs.kill_all(tmp_path)
     assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,16 @@
-"""`RUNTIME exec --detach`: start a process in a container and become its parent."""
+"""`RUNTIME exec --detach`: start a process in a container and become its parent.
+
+Without `--detach` the runtime itself would stay beside each command, as its parent and to copy its
+streams. Detached it writes the pid to a file and ends, and the kernel gives the
+orphan to the nearest subreaper, which this daemon is; so the exit code comes here, by waitid.
+
+    RUNTIME runs ──code 0──▶ pid file ──▶ child of ours ──ends──▶ reaped, code known
+        │ code ≠ 0 ──▶ Refused, what it left is killed
+        └ we are cancelled ──▶ 2 s for the runtime, then all is killed and reaped
+
+After kill -9 of the daemon the pid files lie in the scratch directory, and the next daemon ends
+what they name (`stale_execs`): nobody could get the output or the code any more.
+"""
 
 import asyncio
 import contextlib
@@ -14,7 +26,7 @@ from berth.linux import processes
 from berth.linux.files import read_text
 from berth.linux.processes import Process
 from cri_shim.oci.document import render
-from cri_shim.runtime import null_device, reaping, sessions
+from cri_shim.runtime import exec_processes, null_device, subreaper
 from cri_shim.runtime.handler import ENVIRONMENT, Handler
 
 _numbers = itertools.count(1)
@@ -23,7 +35,7 @@ _ABANDON = 2.0
 
 
 class Refused(Exception):
-    """The runtime did not start the process; its words are on the stderr it was given."""
+    """The runtime did not start the process; its message is on the stderr it was given."""
 
     def __init__(self, code: int) -> None:
         super().__init__(code)
@@ -34,25 +46,28 @@ class Detached:
     """A process in a container, ours to wait for though the runtime that made it has ended."""
 
     def __init__(self, pid: int, pid_file: Path) -> None:
-        """The file goes with the process (`leftovers`)."""
+        """The pid file is removed when the process ends (`stale_execs` reads those that remain)."""
         self.pid = pid
         self._pid_file = pid_file
-        self._session = sessions.session_of(pid)
+        self._session = exec_processes.session_of(pid)
+        # No start time is needed here: as our child it stays a zombie, and keeps its pid, until it
+        # is reaped.
         self._pidfd = os.pidfd_open(pid)
         self._loop = asyncio.get_running_loop()
         self._ended: asyncio.Future[int] = self._loop.create_future()
-        code = reaping.reap(self._pidfd)
+        code = subreaper.reap(self._pidfd)
         if code is not None:  # a short command ends before its runtime does
-            self._settle(code)
+            self._finish(code)
         else:
             self._loop.add_reader(self._pidfd, self._reap)
 
     def _reap(self) -> None:
-        code = reaping.reap(self._pidfd)
+        code = subreaper.reap(self._pidfd)
         self._loop.remove_reader(self._pidfd)
-        self._settle(255 if code is None else code)
+        # None: the sweep of orphans was first; then nobody knows the code.
+        self._finish(255 if code is None else code)
 
-    def _settle(self, code: int) -> None:
+    def _finish(self, code: int) -> None:
         os.close(self._pidfd)
         self._pid_file.unlink(missing_ok=True)
         self._ended.set_result(code)
@@ -68,7 +83,7 @@ class Detached:
     def kill(self) -> None:
         """SIGKILL it with its session and descendants; nothing where it has ended."""
         if not self.ended:
-            sessions.kill(self.pid, self._session)
+            exec_processes.kill(self.pid, self._session)
 
 
 def unique(handler: Handler, suffix: str) -> Path:
@@ -91,18 +106,24 @@ async def start(
     Cancelled, it leaves nothing running and no zombie: one that is not reaped would keep the
     container's PID namespace from ending.
     """
-    reaping.become_subreaper()
+    # Before the runtime starts: an orphan goes to the subreaper that there is at that moment.
+    subreaper.become_subreaper()
     pid_file = unique(handler, "pid")
+    # A memory file: the process's environment may hold secrets, and a file on disk would outlive
+    # kill -9. The runtime inherits the descriptor, and reads it through /proc.
     document = os.memfd_create("process.json", os.MFD_CLOEXEC)
     try:
         os.write(document, render(dict(process)))
-        words = ["exec", "--detach", "--pid-file", str(pid_file)]
-        words += ["--process", f"/proc/self/fd/{document}"]
+        options = ["exec", "--detach", "--pid-file", str(pid_file)]
+        options += ["--process", f"/proc/self/fd/{document}"]
         if console is not None:
-            words += ["--console-socket", str(console)]
+            options += ["--console-socket", str(console)]
+        # A stream that nobody asked for is the null device: an inherited descriptor of the daemon,
+        # its journal perhaps, would be the container's to write to.
         with null_device.null_of(handler) as null:
             stdin, stdout = (null if fd is None else fd for fd in (stdin, stdout))
-            runtime = _spawn(handler.argv(*words, id), stdin, stdout, stderr, document)
+            # One session for the runtime and (with crun) its exec: so both can be found and killed.
+            runtime = _spawn(handler.argv(*options, id), stdin, stdout, stderr, document)
         await _finish(runtime, pid_file)
         return Detached(_read_pid(pid_file, id), pid_file)
     except BaseException:
@@ -136,7 +157,8 @@ async def _finish(runtime: Process, pid_file: Path) -> None:
     finally:
         runtime.close()
     if code:
-        await _bury(_left_by(runtime))
+        # A zombie in a PID namespace keeps the namespace, and with it the container, from ending.
+        await _kill_and_reap(_left_by(runtime))
         raise Refused(code)
 
 
@@ -146,9 +168,9 @@ async def _abandon(runtime: Process, pid_file: Path) -> None:
         async with asyncio.timeout(_ABANDON):
             await runtime.wait()
     except TimeoutError:
-        killed = sessions.kill(runtime.pid, runtime.pid)
+        killed = exec_processes.kill(runtime.pid, runtime.pid)
         await runtime.wait()
-        await _bury(killed - {runtime.pid})
+        await _kill_and_reap(killed - {runtime.pid})
     text = read_text(pid_file)
     if text and text.strip().isdigit():
         with contextlib.suppress(ProcessLookupError):
@@ -161,12 +183,12 @@ def _left_by(runtime: Process) -> set[int]:
     """What a failed runtime left us: crun ends before the child that could not exec does."""
     return {
         pid
-        for pid in reaping.children()
-        if pid != runtime.pid and sessions.session_of(pid) == runtime.pid
+        for pid in subreaper.children()
+        if pid != runtime.pid and exec_processes.session_of(pid) == runtime.pid
     }
 
 
-async def _bury(pids: set[int]) -> None:
+async def _kill_and_reap(pids: set[int]) -> None:
     """Kill and reap processes that became our children when the runtime ended."""
     for pid in pids:
         with contextlib.suppress(ProcessLookupError):
@@ -174,7 +196,7 @@ async def _bury(pids: set[int]) -> None:
             try:
                 processes.send_signal(pidfd, signal.SIGKILL)
                 await processes.wait_pidfd(pidfd)
-                reaping.reap(pidfd)
+                subreaper.reap(pidfd)
             finally:
                 os.close(pidfd)
 

@@ -1,4 +1,4 @@
-"""Reading what a program writes into pipes, with a bound on what is kept."""
+"""The output of a program, read from pipes with a bound on what is kept."""
 
 import asyncio
 import contextlib
@@ -19,6 +19,7 @@ class Collector:
         self._cap = cap
         self._loop = asyncio.get_running_loop()
         self.ended: asyncio.Future[None] = self._loop.create_future()
+        # Level-triggered: one read for each wake-up is enough, and other readers get their share.
         self._loop.add_reader(fd, self._read)
 
     def _read(self) -> bool:
@@ -36,7 +37,10 @@ class Collector:
         return True
 
     def drain(self) -> None:
-        """Take what lies in the pipe: at most its capacity, though others may go on writing."""
+        """Take what lies in the pipe: at most its capacity, though others may go on writing.
+
+        64 reads of 64 KiB are more than /proc/sys/fs/pipe-max-size lets a pipe hold (1 MiB).
+        """
         for _ in range(64):
             if self.ended.done() or not self._read():
                 return
@@ -48,8 +52,8 @@ class Collector:
             self.ended.set_result(None)
 
 
-async def settle(collectors: list[Collector], seconds: float) -> None:
-    """The writer ended: take the rest, and wait a little for others that hold the pipes."""
+async def read_rest(collectors: list[Collector], seconds: float) -> None:
+    """The writer ended: take the rest, and wait a little for others that have the pipes open."""
     for collector in collectors:
         collector.drain()
     open_ends = [c.ended for c in collectors if not c.ended.done()]
@@ -57,12 +61,14 @@ async def settle(collectors: list[Collector], seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait(open_ends, timeout=seconds)
         for collector in collectors:
-            collector.drain()
+            collector.drain()  # what came between the timeout and now
             collector.close()
 
 
 def pipe_from_child(stack: contextlib.ExitStack) -> tuple[int, int]:
     """(our end, not blocking; the child's end, which closes with the stack)."""
+    # Only our end: O_NONBLOCK belongs to the open file, which the child would share, and programs
+    # do not expect EAGAIN from their stdout.
     read, write = os.pipe2(os.O_CLOEXEC)
     os.set_blocking(read, False)
     stack.callback(os.close, write)

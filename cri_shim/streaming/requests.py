@@ -1,6 +1,6 @@
-"""What this room needs of the floors below: requests that were granted, and the sessions they open.
+"""Granted requests, and the Protocols of what they open.
 
-`pods` implements `Sessions`; the tests do it with plain processes.
+`verbs.streams` implements `Opener`; the tests do it with plain processes.
 """
 
 import socket
@@ -39,12 +39,12 @@ class PortForwardRequest:
 StreamRequest = ExecRequest | AttachRequest | PortForwardRequest
 
 
-class ExecSession(Protocol):
+class RunningCommand(Protocol):
     """A command that runs. The descriptors are pipes, a pty or sockets: non-blocking, pollable.
 
     None stands for a stream that was not asked for. With a terminal, stdin and stdout are the pty
-    master (they may be the same descriptor) and stderr is None. All belong to the session; this
-    room reads and writes them until it calls `close`, and never closes them itself.
+    master (they may be the same descriptor) and stderr is None. All belong to the command;
+    the server reads and writes them until it calls `close`, and never closes them itself.
     """
 
     @property
@@ -67,7 +67,7 @@ class ExecSession(Protocol):
         """Close the descriptors; before `wait` has ended (the client left) also kill the group."""
 
 
-class AttachSession(Protocol):
+class Attachment(Protocol):
     """A connected, non-blocking SOCK_SEQPACKET socket of conmon (`wire.conmon_packets`)."""
 
     @property
@@ -80,8 +80,8 @@ class AttachSession(Protocol):
         """Leave: close the socket; the container goes on. Idempotent."""
 
 
-class Sessions(Protocol):
-    """Opens sessions. Errors are `model.errors`: their text is what the user reads."""
+class Opener(Protocol):
+    """Opens what a request asks for. Errors are `base.errors`: the user reads their text."""
 
     async def exec(
         self,
@@ -91,11 +91,11 @@ class Sessions(Protocol):
         stdin: bool,
         stdout: bool,
         stderr: bool,
-    ) -> ExecSession: ...
+    ) -> RunningCommand: ...
 
     async def attach(
         self, container_id: str, tty: bool, stdin: bool, stdout: bool, stderr: bool
-    ) -> AttachSession: ...
+    ) -> Attachment: ...
 
     async def dial(self, sandbox_id: str, port: int) -> socket.socket:
         """A connected, non-blocking TCP socket to the pod's localhost: IPv4, then IPv6."""
