@@ -3,7 +3,7 @@ SHELL := /bin/bash
 VENV := .venv
 PY := $(VENV)/bin/python
 
-.PHONY: setup demo test test-again bench proof protos format clean
+.PHONY: setup demo test bench proof protos format clean
 
 setup:
 	@scripts/setup
@@ -13,10 +13,6 @@ demo: setup
 
 test: setup
 	@scripts/test
-
-# What failed in the last `make test`, one test at a time.
-test-again: setup
-	@$(PY) -m pytest --lf
 
 bench: setup
 	@$(PY) -m bench
