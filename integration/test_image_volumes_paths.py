@@ -1,13 +1,11 @@
 """Parts of images as volumes, what ContainerStatus tells of them, and how long images stay."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
 import pytest
 
 from berth.pb import runtime_v1_pb2 as cri
-from integration.conftest import HANDLERS
 from tests.support import pods
 from tests.support.image import BuiltImage, Layer, directory, layout_files, member, symlink
 from tests.support.image import write_directory as write
@@ -38,13 +36,6 @@ def data(shim: Shim, tmp_path_factory: pytest.TempPathFactory) -> str:
     )
     path = write(tmp_path_factory.mktemp("data"), layout_files([built], [built.described()]))
     return shim.load(path, DATA)
-
-
-@pytest.fixture(scope="module", params=HANDLERS)
-def pod(shim: Shim, request: pytest.FixtureRequest) -> Iterator[str]:
-    pod_id = pods.run_pod(shim, handler=str(request.param))
-    yield pod_id
-    shim.runtime.RemovePodSandbox(cri.RemovePodSandboxRequest(pod_sandbox_id=pod_id))
 
 
 def with_volume(

@@ -18,18 +18,6 @@ from tests.support.image import BuiltImage, Layer, directory, layout_files, syml
 from tests.support.shim import Shim
 
 
-@pytest.fixture(scope="module", params=HANDLERS)
-def pod(shim: Shim, request: pytest.FixtureRequest) -> Iterator[str]:
-    pod_id = pods.run_pod(shim, handler=str(request.param))
-    yield pod_id
-    shim.runtime.RemovePodSandbox(cri.RemovePodSandboxRequest(pod_sandbox_id=pod_id))
-
-
-@pytest.fixture
-def config(image: str) -> cri.ContainerConfig:
-    return pods.container_config(image)
-
-
 def run(shim: Shim, pod: str, config: cri.ContainerConfig, script: str) -> str:
     """What the script prints (errors too) in a container of its own that goes away again."""
     container = pods.run_container(shim, pod, config)

@@ -3,7 +3,6 @@
 import os
 import re
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
@@ -11,7 +10,6 @@ import pytest
 
 from berth.pb import runtime_v1_pb2 as cri
 from cri_shim.oci import capabilities
-from integration.conftest import HANDLERS
 from tests.support import busybox, pods
 from tests.support.image import BuiltImage, Layer, layout_files, member, write_directory
 from tests.support.shim import Shim
@@ -20,19 +18,7 @@ LAST = int(Path("/proc/sys/kernel/cap_last_cap").read_text())
 SETS = {"inheritable": "CapInh", "permitted": "CapPrm", "bounding": "CapBnd", "ambient": "CapAmb"}
 
 
-@pytest.fixture(scope="module", params=HANDLERS)
-def pod(shim: Shim, request: pytest.FixtureRequest) -> Iterator[str]:
-    """A pod that may hold privileged containers."""
-    config = pods.pod_config()
-    config.linux.security_context.privileged = True
-    pod_id = pods.run_pod(shim, config, str(request.param))
-    yield pod_id
-    shim.runtime.RemovePodSandbox(cri.RemovePodSandboxRequest(pod_sandbox_id=pod_id))
-
-
-@pytest.fixture
-def config(image: str) -> cri.ContainerConfig:
-    return pods.container_config(image)
+pytestmark = pytest.mark.pod(config=pods.privileged)
 
 
 def run(shim: Shim, pod: str, config: cri.ContainerConfig, script: str) -> str:

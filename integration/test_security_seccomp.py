@@ -1,14 +1,12 @@
 """Seccomp profiles: which filter the first process and those of exec have, and what it blocks."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
 import pytest
 
 from berth.pb import runtime_v1_pb2 as cri
-from integration.conftest import HANDLERS
 from tests.support import pods
 from tests.support.shim import Shim
 
@@ -18,19 +16,14 @@ USERNS = "unshare -U true && echo made || echo not made"
 STATUS = "grep -m1 Seccomp: /proc/1/status; grep -m1 Seccomp: /proc/self/status"
 
 
-@pytest.fixture(scope="module", params=HANDLERS)
-def pod(shim: Shim, request: pytest.FixtureRequest) -> Iterator[str]:
-    config = pods.pod_config()
-    config.linux.security_context.privileged = True
+def filtered() -> cri.PodSandboxConfig:
+    """A pod that may hold privileged containers, under the runtime's own seccomp profile."""
+    config = pods.privileged()
     config.linux.security_context.seccomp.profile_type = KINDS.RuntimeDefault
-    pod_id = pods.run_pod(shim, config, str(request.param))
-    yield pod_id
-    shim.runtime.RemovePodSandbox(cri.RemovePodSandboxRequest(pod_sandbox_id=pod_id))
+    return config
 
 
-@pytest.fixture
-def config(image: str) -> cri.ContainerConfig:
-    return pods.container_config(image)
+pytestmark = pytest.mark.pod(config=filtered)
 
 
 def run(shim: Shim, pod: str, config: cri.ContainerConfig, script: str) -> list[str]:

@@ -28,6 +28,13 @@ def pod_config(name: str = "", host_network: bool = True, **fields: Any) -> cri.
     return config
 
 
+def privileged() -> cri.PodSandboxConfig:
+    """A pod that may hold privileged containers."""
+    config = pod_config()
+    config.linux.security_context.privileged = True
+    return config
+
+
 def container_config(
     image: str, command: Sequence[str] = ("/bin/sleep", "1000"), name: str = "c", **fields: Any
 ) -> cri.ContainerConfig:
@@ -51,6 +58,11 @@ def share_network(config: cri.ContainerConfig, pod: cri.PodSandboxConfig) -> Non
 def run_pod(shim: Shim, config: cri.PodSandboxConfig | None = None, handler: str = "") -> str:
     request = cri.RunPodSandboxRequest(config=config or pod_config(), runtime_handler=handler)
     return str(shim.runtime.RunPodSandbox(request).pod_sandbox_id)
+
+
+def remove_pod(shim: Shim, pod_id: str) -> None:
+    """Remove a pod with its containers; nothing happens where it is gone."""
+    shim.runtime.RemovePodSandbox(cri.RemovePodSandboxRequest(pod_sandbox_id=pod_id))
 
 
 def create(

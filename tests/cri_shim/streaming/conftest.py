@@ -12,6 +12,7 @@ from cri_shim.streaming.sessions import ExecRequest
 from cri_shim.wire.remote_command import Wanted
 from tests.cri_shim.streaming.processes import LocalSessions
 from tests.cri_shim.streaming.spdy_client import SpdyClient
+from tests.support import websocket_clients
 
 Start = Callable[..., Awaitable[StreamingServer]]
 
@@ -35,6 +36,7 @@ async def start(sessions: LocalSessions) -> AsyncIterator[Start]:
         return servers[-1]
 
     yield run
+    websocket_clients.close_all()
     while SpdyClient.opened:
         await SpdyClient.opened.pop().close()
     for server in servers:
