@@ -93,7 +93,7 @@ class Forward:
         return await self.client.open("error", **fields), await self.client.open("data", **fields)
 
     async def ask(self, port: int, request: bytes, fin: bool = True) -> tuple[bytes, bytes]:
-        """All that a connection answers to a request, and what its error stream says."""
+        """All data that a connection returns for a request, and the text of its error stream."""
         error, data = await self.open(port)
         await self.client.send(data, request, fin)
         await self.client.until_finished(error, data)
