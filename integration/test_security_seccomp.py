@@ -136,18 +136,10 @@ def test_a_profile_that_cannot_be_used(
     seccomp = config.linux.security_context.seccomp
     seccomp.profile_type = KINDS.Localhost
     seccomp.localhost_ref = str(path)
-    code, text = refusal(shim, pod, config)
+    code, text = pods.refused_create(shim, pod, config)
     assert code is grpc.StatusCode.INVALID_ARGUMENT
     assert str(path) in text
     assert word in text
-
-
-def refusal(shim: Shim, pod: str, config: cri.ContainerConfig) -> tuple[grpc.StatusCode, str]:
-    with pytest.raises(grpc.RpcError) as error:
-        pods.create(shim, pod, config)
-    request = cri.ListContainersRequest(filter=cri.ContainerFilter(pod_sandbox_id=pod))
-    assert list(shim.runtime.ListContainers(request).containers) == []
-    return error.value.code(), error.value.details() or ""
 
 
 @pytest.mark.parametrize("text", ["localhost/", "runtime", "/etc/profile.json"])
@@ -155,7 +147,7 @@ def test_a_deprecated_field_that_means_nothing(
     shim: Shim, pod: str, config: cri.ContainerConfig, text: str
 ) -> None:
     config.linux.security_context.seccomp_profile_path = text
-    code, said = refusal(shim, pod, config)
+    code, said = pods.refused_create(shim, pod, config)
     assert code is grpc.StatusCode.INVALID_ARGUMENT
     assert "seccomp (deprecated form)" in said
 
@@ -169,7 +161,7 @@ def test_what_is_no_profile_at_all(
     seccomp = config.linux.security_context.seccomp
     seccomp.profile_type = KINDS.Localhost
     seccomp.localhost_ref = path
-    code, text = refusal(shim, pod, config)
+    code, text = pods.refused_create(shim, pod, config)
     assert code is grpc.StatusCode.INVALID_ARGUMENT
     assert path in text
     assert word in text

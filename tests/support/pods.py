@@ -6,6 +6,9 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import grpc
+import pytest
+
 from berth.pb import runtime_v1_pb2 as cri
 from tests.support.shim import Shim
 
@@ -73,6 +76,17 @@ def create(
     return str(shim.runtime.CreateContainer(request).container_id)
 
 
+def refused_create(
+    shim: Shim, pod_id: str, config: cri.ContainerConfig
+) -> tuple[grpc.StatusCode, str]:
+    """Code and text of a create that must fail and leave no container in the pod."""
+    with pytest.raises(grpc.RpcError) as error:
+        create(shim, pod_id, config)
+    request = cri.ListContainersRequest(filter=cri.ContainerFilter(pod_sandbox_id=pod_id))
+    assert list(shim.runtime.ListContainers(request).containers) == []
+    return error.value.code(), error.value.details() or ""
+
+
 def start(shim: Shim, container_id: str) -> None:
     shim.runtime.StartContainer(cri.StartContainerRequest(container_id=container_id))
 
@@ -97,6 +111,14 @@ def status(shim: Shim, container_id: str) -> cri.ContainerStatus:
 def execute(shim: Shim, container_id: str, *command: str, timeout: int = 10) -> Any:
     request = cri.ExecSyncRequest(container_id=container_id, cmd=command, timeout=timeout)
     return shim.runtime.ExecSync(request)
+
+
+def run_script(shim: Shim, pod_id: str, config: cri.ContainerConfig, script: str) -> str:
+    """What the script prints (errors too) in a container of its own that goes away again."""
+    container = run_container(shim, pod_id, config)
+    done = execute(shim, container, "/bin/sh", "-c", f"exec 2>&1; {script}")
+    shim.runtime.RemoveContainer(cri.RemoveContainerRequest(container_id=container))
+    return str(done.stdout.decode())
 
 
 def until(condition: Callable[[], bool], what: str, seconds: float = 10.0) -> None:
