@@ -3,7 +3,7 @@ SHELL := /bin/bash
 VENV := .venv
 PY := $(VENV)/bin/python
 
-.PHONY: setup demo test test-again bench proof protos format clean
+.PHONY: setup demo test bench proof mutants protos format clean
 
 setup:
 	@scripts/setup
@@ -14,15 +14,16 @@ demo: setup
 test: setup
 	@scripts/test
 
-# What failed in the last `make test`, one test at a time.
-test-again: setup
-	@$(PY) -m pytest --lf
-
 bench: setup
 	@$(PY) -m bench
 
 proof: setup
 	@$(PY) -m tests.proof
+
+# What no test notices: `make mutants MODULES=berth/base/operations.py N=20 SEED=1 TESTS=…`.
+mutants: setup
+	@test -n "$(MODULES)" || { echo "make mutants needs MODULES=PATH…, such as MODULES=berth/base/operations.py" >&2; exit 2; }
+	@$(PY) -m tests.mutants $(MODULES) --number $(or $(N),20) --seed $(or $(SEED),0) --tests $(TESTS)
 
 # Regenerate the stubs under */pb from proto/ (a test compares them).
 protos: setup

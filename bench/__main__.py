@@ -28,7 +28,7 @@ OUT = Path(__file__).parent / "out" / "bench.json"
 
 
 def main(names: list[str]) -> int:
-    """Answers 1 where a figure misses its target."""
+    """Returns 1 where a figure misses its target."""
     results: list[Result] = []
     for name in names or MODULES:
         print(f"{name} …", file=sys.stderr)

@@ -8,21 +8,19 @@ through exec and port-forward, each way, with the growth of the daemon's memory.
 
 import concurrent.futures
 import json
-import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from bench import streaming
-from bench.pods import IMAGE, SLEEP, Bare, bare, remove_pod
+from bench.daemon import IMAGE, daemon
+from bench.pods import SLEEP, Bare, bare, remove_pod
 from bench.result import Result, ratio, value
 from berth.pb import runtime_v1_pb2 as cri
-from tests.support import busybox, crun_host, pods, streams
-from tests.support.image import layout_files, write_directory
-from tests.support.shim import Shim, running
+from tests.support import crun_host, pods, streams
+from tests.support.shim import Shim
 
 WAYS = 8
 EXECS = 80
@@ -44,15 +42,9 @@ def run() -> list[Result]:
 
 
 def measure(kind: str) -> list[Result]:
-    directory = Path(tempfile.mkdtemp(prefix="berth-bench-"))
-    built = busybox.image()
-    layout = write_directory(directory / "layout", layout_files([built], [built.described()]))
-    try:
-        with running(directory / "shim", {"runtime.handlers.default.type": kind}) as shim:
-            shim.load(layout, IMAGE)
-            return _together(shim, kind, directory) + (_streams(shim) if kind == "runc" else [])
-    finally:
-        shutil.rmtree(directory)
+    with daemon(kind) as shim:
+        found = _together(shim, kind, shim.directory.parent)
+        return found + (_streams(shim) if kind == "runc" else [])
 
 
 def _together(shim: Shim, kind: str, directory: Path) -> list[Result]:

@@ -40,7 +40,7 @@ class Node:
         self._host = self._pin("host")
         conf = directory / "net.d"
         conf.mkdir()
-        (conf / "10.conflist").write_text(json.dumps(_conflist(directory)))
+        (conf / "10.conflist").write_text(json.dumps(conflist(directory)))
         self.native = self._build("bridge", conf, tasks)
         self.plugins = self._build("cni", conf, tasks)
 
@@ -77,7 +77,8 @@ class Node:
             namespaces.unpin(path)
 
 
-def _conflist(directory: Path) -> dict[str, Any]:
+def conflist(directory: Path) -> dict[str, Any]:
+    """The plugins that do what the bridge of our own does; `directory` holds their leases."""
     ipam = {
         "type": "host-local",
         "dataDir": str(directory / "host-local"),

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from bench.network import conflist
 from bench.result import Result, ratio, value
 from berth.pb import runtime_v1_pb2 as cri
 from tests.support import nethost
@@ -38,18 +39,9 @@ def run() -> list[Result]:
 
 def _cni(directory: Path) -> dict[str, str]:
     """Settings of a node on the plugins, and their network list."""
-    ipam = {
-        "type": "host-local",
-        "dataDir": str(directory / "host-local"),
-        "ranges": [[{"subnet": "10.78.0.0/16"}]],
-        "routes": [{"dst": "0.0.0.0/0"}],
-    }
-    bridge = {"type": "bridge", "bridge": "cni0", "isGateway": True, "ipMasq": True, "ipam": ipam}
-    portmap = {"type": "portmap", "capabilities": {"portMappings": True}}
-    content: dict[str, Any] = {"cniVersion": "1.0.0", "name": "bench", "plugins": [bridge, portmap]}
     conf = directory / "net.d"
     conf.mkdir()
-    (conf / "10.conflist").write_text(json.dumps(content))
+    (conf / "10.conflist").write_text(json.dumps(conflist(directory)))
     return {"network.mode": "cni", "network.conf_dir": str(conf)}
 
 

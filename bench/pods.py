@@ -7,21 +7,18 @@ import concurrent.futures
 import contextlib
 import json
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from bench.daemon import IMAGE, daemon
 from bench.result import Result, ratio, value
 from berth.pb import runtime_v1_pb2 as cri
-from tests.support import busybox, crun_host, pods
-from tests.support.image import layout_files, write_directory
-from tests.support.shim import Shim, conmons, running
+from tests.support import crun_host, pods
+from tests.support.shim import Shim, conmons
 
-IMAGE = "example.org/busybox:1"
 SLEEP = ["/bin/sleep", "1000"]
 OBEYS = ["/bin/sh", "-c", "trap 'exit 0' TERM; touch /ready; while :; do sleep 60 & wait; done"]
 ROUNDS = 20
@@ -43,16 +40,10 @@ def _in_namespace(kind: str) -> list[Result]:
 
 
 def measure(kind: str) -> list[Result]:
-    directory = Path(tempfile.mkdtemp(prefix="berth-bench-"))
-    built = busybox.image()
-    layout = write_directory(directory / "layout", layout_files([built], [built.described()]))
-    try:
-        with running(directory / "shim", {"runtime.handlers.default.type": kind}) as shim:
-            shim.load(layout, IMAGE)
-            found = _pod_up(shim, kind, directory) + _stop(shim, kind) + _many(shim, kind)
-            return found + (_crowd(shim) if kind == "runc" else [])
-    finally:
-        shutil.rmtree(directory)
+    with daemon(kind) as shim:
+        found = _pod_up(shim, kind, shim.directory.parent)
+        found += _stop(shim, kind) + _many(shim, kind)
+        return found + (_crowd(shim) if kind == "runc" else [])
 
 
 def timed(work: Callable[[], object]) -> float:

@@ -1,19 +1,16 @@
 """Reading what containers use, end to end through the socket."""
 
 import os
-import shutil
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+from bench.daemon import IMAGE, daemon
 from bench.result import Result, value
 from berth.pb import runtime_v1_pb2 as cri
-from tests.support import busybox, pods
-from tests.support.image import layout_files, write_directory
-from tests.support.shim import Shim, running
+from tests.support import pods
+from tests.support.shim import Shim
 
-IMAGE = "example.org/busybox:1"
 PODS = 50
 EACH = 2
 ROUNDS = 100
@@ -23,16 +20,9 @@ ANNOTATIONS = {f"io.kubernetes.container.note-{n}": "some text" * 3 for n in ran
 
 
 def run() -> list[Result]:
-    directory = Path(tempfile.mkdtemp(prefix="berth-bench-"))
-    built = busybox.image()
-    layout = write_directory(directory / "layout", layout_files([built], [built.described()]))
-    try:
-        with running(directory / "shim", {"runtime.handlers.default.type": "runc"}) as shim:
-            shim.load(layout, IMAGE)
-            _crowd(shim)
-            return _measure(shim)
-    finally:
-        shutil.rmtree(directory)
+    with daemon("runc") as shim:
+        _crowd(shim)
+        return _measure(shim)
 
 
 def _crowd(shim: Shim) -> None:

@@ -8,7 +8,7 @@ from berth.pb import runtime_v1_pb2 as cri
 from demo.runtime import container_config, pod_config, remove, run_container
 from demo.stage import Stage
 
-PATIENCE = 30.0
+TIMEOUT = 30.0
 
 
 def show(stage: Stage) -> None:
@@ -48,8 +48,8 @@ def _claim(stage: Stage, image: str, consumer: str, name: str, cpus: int) -> str
             text = error.details() or ""
             if error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED:
                 raise
-            if time.monotonic() - began > PATIENCE:
-                raise SystemExit(f"demo: still held after {PATIENCE:.0f} s: {text}") from None
+            if time.monotonic() - began > TIMEOUT:
+                raise SystemExit(f"demo: still held after {TIMEOUT:.0f} s: {text}") from None
             if not told:
                 told = text
                 print(f"held: {text}", flush=True)

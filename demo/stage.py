@@ -15,7 +15,7 @@ from berth.pb import runtime_v1_pb2_grpc as cri_grpc
 
 T = TypeVar("T")
 BIN = Path(sys.executable).parent
-PATIENCE = 30.0
+TIMEOUT = 30.0
 
 PLAN = """\
 apiVersion: berth.dev/v1alpha1
@@ -144,14 +144,14 @@ class Stage:
         self._stack.callback(_end, process)
 
     def _until(self, condition: Callable[[], bool], what: str) -> None:
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT
         while not condition():
             if time.monotonic() > deadline:
                 logs = "".join(path.read_text() for path in self.directory.glob("*.log"))
-                raise SystemExit(f"demo: after {PATIENCE:.0f} s still not: {what}\n{logs}")
+                raise SystemExit(f"demo: after {TIMEOUT:.0f} s still not: {what}\n{logs}")
             time.sleep(0.02)
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
     process.terminate()
-    process.wait(timeout=PATIENCE)
+    process.wait(timeout=TIMEOUT)

@@ -3,7 +3,6 @@
 import asyncio
 import hashlib
 import os
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import grpc
@@ -13,6 +12,7 @@ from berth.pb import runtime_v1_pb2 as cri
 from tests.support import pods, streams
 from tests.support.containers import until
 from tests.support.shim import Shim, running
+from tests.support.websocket_clients import kube
 
 ECHO = (
     "echo before; echo up > /up; "
@@ -21,17 +21,7 @@ ECHO = (
 IMAGE = "example.org/busybox:1"
 
 
-@pytest.fixture(autouse=True)
-async def clients() -> AsyncIterator[None]:
-    yield
-    await streams.close_clients()
-
-
-@pytest.fixture
-def pod(shim: Shim, handler: str) -> Iterator[str]:
-    pod_id = pods.run_pod(shim, handler=handler)
-    yield pod_id
-    shim.runtime.RemovePodSandbox(cri.RemovePodSandboxRequest(pod_sandbox_id=pod_id))
+pytestmark = pytest.mark.usefixtures("clients")
 
 
 def run(shim: Shim, pod: str, script: str = ECHO, **fields: bool) -> str:
@@ -147,7 +137,7 @@ async def test_websocket(shim: Shim, pod: str) -> None:
     url = streams.attach_url(shim, container, stdin=True)
 
     def work() -> tuple[bytes, bytes]:
-        client = streams.kube(url)
+        client = kube(url)
         client.write_stdin(b"word\n")
         out, err = b"", b""
         while not (out.endswith(b"\n") and err.endswith(b"\n")):

@@ -72,13 +72,6 @@ def test_unknown_handler(shim: Shim, clean: None) -> None:
     assert "'gvisor'" in text and "runc" in text
 
 
-@pytest.fixture
-def pod(shim: Shim) -> object:
-    pod_id = pods.run_pod(shim)
-    yield pod_id
-    shim.runtime.RemovePodSandbox(cri.RemovePodSandboxRequest(pod_sandbox_id=pod_id))
-
-
 def test_missing_image(shim: Shim, pod: str, clean: None) -> None:
     config = pods.container_config("example.org/none:1")
     code, text = refused(lambda: pods.create(shim, pod, config))

@@ -88,7 +88,7 @@ class Pod:
 
 
 @pytest.fixture
-def pod(shim: Shim) -> Iterator[Callable[[str], Pod]]:
+def run_pod(shim: Shim) -> Iterator[Callable[[str], Pod]]:
     made: list[Pod] = []
 
     def make(handler: str) -> Pod:
@@ -97,7 +97,7 @@ def pod(shim: Shim) -> Iterator[Callable[[str], Pod]]:
 
     yield make
     for one in made:
-        shim.runtime.RemovePodSandbox(cri.RemovePodSandboxRequest(pod_sandbox_id=one.id))
+        pods.remove_pod(shim, one.id)
 
 
 def refused(call: Callable[[], None]) -> tuple[grpc.StatusCode, str]:
@@ -111,10 +111,10 @@ def work_left(shim: Shim) -> bool:
 
 
 def test_with_the_real_runtimes(
-    shim: Shim, pod: Callable[[str], Pod], handler: str, tmp_path: Path
+    shim: Shim, run_pod: Callable[[str], Pod], handler: str, tmp_path: Path
 ) -> None:
     """Where the host has no working CRIU, or the runtime was built without: words, and nothing."""
-    one = pod(handler)
+    one = run_pod(handler)
     archive = tmp_path / "c.tar"
     built_in = handler == "runc"
     if CRIU_WORKS and built_in:
@@ -131,8 +131,8 @@ def test_with_the_real_runtimes(
     assert not work_left(shim)
 
 
-def test_an_archive(shim: Shim, pod: Callable[[str], Pod], tmp_path: Path) -> None:
-    one = pod("standin")
+def test_an_archive(shim: Shim, run_pod: Callable[[str], Pod], tmp_path: Path) -> None:
+    one = run_pod("standin")
     script = "mkdir /made && echo text > /made/file && rm /etc/group && ln -s file /made/link"
     assert pods.execute(shim, one.container, "/bin/sh", "-c", script).exit_code == 0
     os.setxattr(shim.root / "containers" / one.container / "rootfs/made/file", "user.note", b"x")
@@ -168,8 +168,8 @@ def read(tar: tarfile.TarFile, name: str) -> bytes:
     return file.read()
 
 
-def test_a_pod(shim: Shim, pod: Callable[[str], Pod], tmp_path: Path) -> None:
-    one = pod("standin")
+def test_a_pod(shim: Shim, run_pod: Callable[[str], Pod], tmp_path: Path) -> None:
+    one = run_pod("standin")
     second = pods.run_container(shim, one.id, pods.container_config(IMAGE, name="second"))
     pods.create(shim, one.id, pods.container_config(IMAGE, name="created"))
     one.checkpoint_pod(tmp_path / "pod.tar")
@@ -183,10 +183,10 @@ def test_a_pod(shim: Shim, pod: Callable[[str], Pod], tmp_path: Path) -> None:
 
 
 def test_a_failure_half_way(
-    shim: Shim, pod: Callable[[str], Pod], tmp_path: Path, fail: Path
+    shim: Shim, run_pod: Callable[[str], Pod], tmp_path: Path, fail: Path
 ) -> None:
     """CRIU's words come out, the frozen container is thawed, an older archive stays."""
-    one = pod("standin")
+    one = run_pod("standin")
     archive = tmp_path / "c.tar"
     archive.write_text("older")
     fail.touch()
@@ -202,15 +202,15 @@ def test_a_failure_half_way(
 
 
 def test_what_cannot_be_written_or_does_not_run(
-    shim: Shim, pod: Callable[[str], Pod], tmp_path: Path
+    shim: Shim, run_pod: Callable[[str], Pod], tmp_path: Path
 ) -> None:
-    one = pod("standin")
+    one = run_pod("standin")
     for location in ("relative.tar", str(tmp_path), str(tmp_path / "no/c.tar"), "/a/../b", "/\0"):
         code, _ = refused(partial(one.checkpoint, location))
         assert code is grpc.StatusCode.INVALID_ARGUMENT
     code, _ = refused(lambda: one.checkpoint(tmp_path / "c.tar", timeout=-1))
     assert code is grpc.StatusCode.INVALID_ARGUMENT
-    other = pod("standin")
+    other = run_pod("standin")
     code, text = refused(lambda: one.checkpoint_pod(tmp_path / "p.tar", other.container))
     assert code is grpc.StatusCode.INVALID_ARGUMENT and "not of pod" in text
     pods.stop(shim, one.container)

@@ -3,7 +3,6 @@
 import json
 import os
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +15,6 @@ from tests.support.shim import Shim
 
 FUSE = "/dev/fuse"
 """A device that no container has by itself, and that anybody may open."""
-
-
-@pytest.fixture
-def pod(shim: Shim, handler: str) -> Iterator[str]:
-    pod_id = pods.run_pod(shim, handler=handler)
-    yield pod_id
-    shim.runtime.RemovePodSandbox(cri.RemovePodSandboxRequest(pod_sandbox_id=pod_id))
 
 
 def shell(shim: Shim, container: str, script: str) -> Any:

@@ -36,13 +36,6 @@ def shim(
         yield daemon
 
 
-@pytest.fixture
-def pod(shim: Shim, handler: str) -> Iterator[str]:
-    pod_id = pods.run_pod(shim, handler=handler)
-    yield pod_id
-    shim.runtime.RemovePodSandbox(cri.RemovePodSandboxRequest(pod_sandbox_id=pod_id))
-
-
 def write(directory: Path, name: str, **document: Any) -> None:
     directory.mkdir(exist_ok=True)
     (directory / name).write_text(json.dumps({"cdiVersion": "0.7.0", **document}))
@@ -68,7 +61,7 @@ def device(name: str, **edits: Any) -> dict[str, Any]:
 
 
 @pytest.fixture(params=["field", "annotation"])
-def config(request: pytest.FixtureRequest) -> cri.ContainerConfig:
+def two_gpus(request: pytest.FixtureRequest) -> cri.ContainerConfig:
     """The same two devices, by either way."""
     names = ("vendor.com/gpu=0", "vendor.com/gpu=1")
     return named(*names) if request.param == "field" else named(annotation=",".join(names))
@@ -79,7 +72,7 @@ def test_every_edit(
     pod: str,
     directories: tuple[Path, Path],
     tmp_path: Path,
-    config: cri.ContainerConfig,
+    two_gpus: cri.ContainerConfig,
 ) -> None:
     (tmp_path / "library").write_text("driver")
     hook = ["sh", "-c", f"cat >/dev/null; echo $HOOK $0 >> {tmp_path}/hooked", "word"]
@@ -119,7 +112,7 @@ def test_every_edit(
             ),
         ],
     )
-    container = pods.run_container(shim, pod, config)
+    container = pods.run_container(shim, pod, two_gpus)
     assert shell(shim, container, "echo $VENDOR $GPU; cat /usr/lib/library") == "all 1\ndriver"
     assert "4242" in shell(shim, container, "id -G").split()
     assert shell(shim, container, ": < /dev/gpu0; stat -c %g /dev/gpu1") == "77\n"

@@ -8,37 +8,25 @@ import json
 import os
 import tarfile
 import tempfile
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
 import websocket
-from kubernetes.stream.ws_client import get_websocket_url
 
 from berth.pb import runtime_v1_pb2 as cri
-from integration.conftest import HANDLERS, IMAGE
+from integration.conftest import IMAGE
 from tests.support import pods, streams
 from tests.support.containers import until
 from tests.support.shim import Shim, running
 from tests.support.spdy_client import Exec
+from tests.support.websocket_clients import connect, kube
 
 EVERY_BYTE = bytes(range(256)) * 500 + b"\xff\xfe\xc0"
 
 
-@pytest.fixture(scope="module", params=HANDLERS)
-def container(shim: Shim, image: str, request: pytest.FixtureRequest) -> Iterator[str]:
-    """A container that sleeps, of each OCI runtime."""
-    pod = pods.run_pod(shim, handler=request.param)
-    yield pods.run_container(shim, pod, pods.container_config(image))
-    shim.runtime.RemovePodSandbox(cri.RemovePodSandboxRequest(pod_sandbox_id=pod))
-
-
-@pytest.fixture(autouse=True)
-async def clients() -> AsyncIterator[None]:
-    yield
-    await streams.close_clients()
+pytestmark = pytest.mark.usefixtures("clients")
 
 
 async def test_outputs_and_exit_code(shim: Shim, container: str) -> None:
@@ -217,7 +205,7 @@ async def test_websocket_outputs_and_exit_code(shim: Shim, container: str) -> No
     url = streams.exec_url(shim, container, "sh", "-c", "printf 'out\\377'; echo err >&2; exit 7")
 
     def work() -> Any:
-        client = streams.kube(url)
+        client = kube(url)
         client.run_forever(timeout=20)
         return client.read_channel(1), client.read_channel(2), client.returncode
 
@@ -228,7 +216,7 @@ async def test_websocket_stdin(shim: Shim, container: str) -> None:
     url = streams.exec_url(shim, container, "sh", "-c", "cat; echo end >&2", stdin=True)
 
     def work() -> Any:
-        client = streams.kube(url)
+        client = kube(url)
         client.write_stdin(EVERY_BYTE)
         client.close_channel(0)
         client.run_forever(timeout=20)
@@ -242,7 +230,7 @@ async def test_websocket_terminal(shim: Shim, container: str) -> None:
     url = streams.exec_url(shim, container, "sh", "-c", script, tty=True, stdin=True)
 
     def work() -> Any:
-        client = streams.kube(url)
+        client = kube(url)
         client.write_channel(4, json.dumps({"Width": 91, "Height": 17}))
         client.write_stdin("grüße\n")
         client.run_forever(timeout=20)
@@ -257,15 +245,12 @@ async def test_websocket_in_base64(shim: Shim, container: str) -> None:
     url = streams.exec_url(shim, container, "sh", "-c", "head -c 4; printf '\\377'", stdin=True)
 
     def work() -> dict[bytes, bytes]:
-        client = websocket.create_connection(
-            get_websocket_url(url), subprotocols=["v4.base64.channel.k8s.io"], timeout=20
-        )
+        client = connect(url, "v4.base64.channel.k8s.io")
         client.send("0" + base64.b64encode(b"\xfe\x00ab").decode())
         outputs = {b"1": b"", b"3": b""}
         while True:
             opcode, data = client.recv_data()
             if opcode == websocket.ABNF.OPCODE_CLOSE:
-                client.shutdown()
                 return outputs
             outputs[data[:1]] += base64.b64decode(data[1:], validate=True)
 

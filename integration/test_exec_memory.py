@@ -1,12 +1,11 @@
 """The daemon's memory stays while much goes through it, and while a client does not read."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from berth.linux.files import read_text
-from berth.pb import runtime_v1_pb2 as cri
 from tests.support import pods, streams
 from tests.support.containers import until
 from tests.support.shim import Shim
@@ -21,27 +20,24 @@ SERVE = (
 )
 
 
-@pytest.fixture(autouse=True)
-async def clients() -> AsyncIterator[None]:
-    yield
-    await streams.close_clients()
+pytestmark = pytest.mark.usefixtures("clients")
 
 
 @pytest.fixture(scope="module")
-def pod(shim: Shim, image: str) -> Iterator[tuple[str, str]]:
+def serving(shim: Shim, image: str) -> Iterator[tuple[str, str]]:
     """A pod and its container, which serves zeros and counts bytes."""
     config = pods.pod_config(host_network=False)
     pod_id = pods.run_pod(shim, config)
-    serving = pods.container_config(image, ["/bin/sh", "-c", SERVE])
-    container = pods.run_container(shim, pod_id, serving, config)
+    server = pods.container_config(image, ["/bin/sh", "-c", SERVE])
+    container = pods.run_container(shim, pod_id, server, config)
     ready = ("sh", "-c", f"test -e /up && netstat -ltn | grep -q :{SINK}")
     pods.until(lambda: pods.execute(shim, container, *ready).exit_code == 0, "up")
     yield pod_id, container
-    shim.runtime.RemovePodSandbox(cri.RemovePodSandboxRequest(pod_sandbox_id=pod_id))
+    pods.remove_pod(shim, pod_id)
 
 
-async def test_much_output_of_a_command(shim: Shim, pod: tuple[str, str]) -> None:
-    run = await streams.execute(shim, pod[1], *ZEROS)
+async def test_much_output_of_a_command(shim: Shim, serving: tuple[str, str]) -> None:
+    run = await streams.execute(shim, serving[1], *ZEROS)
     run.client.keep = False
     peak = streams.Peak(shim)
     assert await run.code() == 0
@@ -49,8 +45,8 @@ async def test_much_output_of_a_command(shim: Shim, pod: tuple[str, str]) -> Non
     assert peak.growth() < streams.MOST
 
 
-async def test_much_input_of_a_command(shim: Shim, pod: tuple[str, str]) -> None:
-    run = await streams.execute(shim, pod[1], "wc", "-c", stdin=True)
+async def test_much_input_of_a_command(shim: Shim, serving: tuple[str, str]) -> None:
+    run = await streams.execute(shim, serving[1], "wc", "-c", stdin=True)
     peak = streams.Peak(shim)
     for _ in range(SIZE // len(PIECE)):
         await run.send(PIECE)
@@ -60,8 +56,8 @@ async def test_much_input_of_a_command(shim: Shim, pod: tuple[str, str]) -> None
     assert peak.growth() < streams.MOST
 
 
-async def test_much_from_a_port(shim: Shim, pod: tuple[str, str]) -> None:
-    session = await streams.Forward.start(streams.forward_url(shim, pod[0]))
+async def test_much_from_a_port(shim: Shim, serving: tuple[str, str]) -> None:
+    session = await streams.Forward.start(streams.forward_url(shim, serving[0]))
     session.client.keep = False
     peak = streams.Peak(shim)
     _, data = await session.open(PORT)
@@ -71,8 +67,8 @@ async def test_much_from_a_port(shim: Shim, pod: tuple[str, str]) -> None:
     assert peak.growth() < streams.MOST
 
 
-async def test_much_to_a_port(shim: Shim, pod: tuple[str, str]) -> None:
-    session = await streams.Forward.start(streams.forward_url(shim, pod[0]))
+async def test_much_to_a_port(shim: Shim, serving: tuple[str, str]) -> None:
+    session = await streams.Forward.start(streams.forward_url(shim, serving[0]))
     peak = streams.Peak(shim)
     _, data = await session.open(SINK)
     for _ in range(SIZE // len(PIECE)):
@@ -83,8 +79,10 @@ async def test_much_to_a_port(shim: Shim, pod: tuple[str, str]) -> None:
     assert peak.growth() < streams.MOST
 
 
-async def test_a_reader_that_stops_holds_the_command_back(shim: Shim, pod: tuple[str, str]) -> None:
-    run = await streams.execute(shim, pod[1], *ZEROS)
+async def test_a_reader_that_stops_holds_the_command_back(
+    shim: Shim, serving: tuple[str, str]
+) -> None:
+    run = await streams.execute(shim, serving[1], *ZEROS)
     run.client.keep = False
     run.client.hold()
     peak = streams.Peak(shim)

@@ -12,7 +12,6 @@ import pytest
 from berth.linux.files import read_text
 from berth.pb import runtime_v1_pb2 as cri
 from berth.pb import runtime_v1_pb2_grpc as cri_grpc
-from integration.conftest import HANDLERS
 from tests.support import pods
 from tests.support.processes import descendants
 from tests.support.shim import Shim
@@ -20,13 +19,6 @@ from tests.support.shim import Shim
 CAP = 16 << 20
 ROUNDS = 5
 _numbers = itertools.count()
-
-
-@pytest.fixture(scope="module", params=HANDLERS)
-def container(shim: Shim, image: str, request: pytest.FixtureRequest) -> Iterator[str]:
-    pod = pods.run_pod(shim, handler=request.param)
-    yield pods.run_container(shim, pod, pods.container_config(image))
-    shim.runtime.RemovePodSandbox(cri.RemovePodSandboxRequest(pod_sandbox_id=pod))
 
 
 @pytest.fixture

@@ -35,7 +35,7 @@ REFUSALS = frozenset(
         Code.RESOURCE_EXHAUSTED,
     }
 )
-PATIENCE = 30.0
+TIMEOUT = 30.0
 SERVICES = ("RuntimeService", "ImageService")
 HANDLERS = ("runc", "crun")
 NOBODYS = ("none", "", "../..", "x\0y", "é" * 30)
@@ -103,7 +103,7 @@ def test_container_configs(shim: Shim, ready: dict[str, str], seed: int) -> None
     pod = ready[HANDLERS[seed % 2]]
     request = cri.CreateContainerRequest(pod_sandbox_id=pod, config=config)
     create = shim.runtime.CreateContainer
-    assert answered(lambda: create(request, timeout=PATIENCE), config) is None
+    assert answered(lambda: create(request, timeout=TIMEOUT), config) is None
 
 
 @many(1000)
@@ -112,7 +112,7 @@ def test_pod_configs(shim: Shim, seed: int) -> None:
     config: Any = cri_messages.random_message(cri.PodSandboxConfig, cri_messages.sandbox, seed)
     request = cri.RunPodSandboxRequest(config=config, runtime_handler="none")
     run = shim.runtime.RunPodSandbox
-    assert answered(lambda: run(request, timeout=PATIENCE), config) is None
+    assert answered(lambda: run(request, timeout=TIMEOUT), config) is None
 
 
 # Every other call.
@@ -142,9 +142,9 @@ def test_every_other_call(shim: Shim, ids: list[str], seed: int) -> None:
     tame(request, random, list(NOBODYS) if name.startswith(("Stop", "Remove")) else ids)
     stub = shim.runtime if service == SERVICES[0] else shim.images
     if method.server_streaming:
-        answered(lambda: first(getattr(stub, name)(request, timeout=PATIENCE)), (name, request))
+        answered(lambda: first(getattr(stub, name)(request, timeout=TIMEOUT)), (name, request))
     else:
-        answered(lambda: getattr(stub, name)(request, timeout=PATIENCE), (name, request))
+        answered(lambda: getattr(stub, name)(request, timeout=TIMEOUT), (name, request))
 
 
 def tame(message: Message, random: Random, ids: list[str]) -> None:
@@ -181,7 +181,7 @@ def test_bytes_that_are_no_message(shim: Shim, data: bytes, number: int) -> None
         GetMessageClass(kind).FromString(data)
         return  # it is one, by luck: the test above is about those
     call = shim.channel.unary_unary(f"/runtime.v1.{service}/{name}", bytes, bytes)
-    assert answered(lambda: call(data, timeout=PATIENCE), (name, data)) is None
+    assert answered(lambda: call(data, timeout=TIMEOUT), (name, data)) is None
 
 
 # Requests that really make something, as long as they are sound.
@@ -215,12 +215,12 @@ def test_containers(
     request = cri.CreateContainerRequest(pod_sandbox_id=pod, config=config)
     create = shim.runtime.CreateContainer
     spoilt = process(config) != process(container(image))
-    answer = answered(lambda: create(request, timeout=PATIENCE), config, spoilt)
+    answer = answered(lambda: create(request, timeout=TIMEOUT), config, spoilt)
     if answer is not None:
         start = cri.StartContainerRequest(container_id=answer.container_id)
-        answered(lambda: shim.runtime.StartContainer(start, timeout=PATIENCE), config, spoilt)
+        answered(lambda: shim.runtime.StartContainer(start, timeout=TIMEOUT), config, spoilt)
         remove = cri.RemoveContainerRequest(container_id=answer.container_id)
-        shim.runtime.RemoveContainer(remove, timeout=PATIENCE)
+        shim.runtime.RemoveContainer(remove, timeout=TIMEOUT)
     assert made(shim) == before, config
 
 
@@ -247,10 +247,10 @@ def test_pods(shim: Shim, sources: Path, seed: int) -> None:
         config.linux.cgroup_parent = PARENT + config.linux.cgroup_parent.replace("/", "-")
     before = made(shim)
     request = cri.RunPodSandboxRequest(config=config)
-    answer = answered(lambda: shim.runtime.RunPodSandbox(request, timeout=PATIENCE), config)
+    answer = answered(lambda: shim.runtime.RunPodSandbox(request, timeout=TIMEOUT), config)
     if answer is not None:
         remove = cri.RemovePodSandboxRequest(pod_sandbox_id=answer.pod_sandbox_id)
-        shim.runtime.RemovePodSandbox(remove, timeout=PATIENCE)
+        shim.runtime.RemovePodSandbox(remove, timeout=TIMEOUT)
     assert made(shim) == before, config
 
 

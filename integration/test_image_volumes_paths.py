@@ -1,13 +1,11 @@
 """Parts of images as volumes, what ContainerStatus tells of them, and how long images stay."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
 import pytest
 
 from berth.pb import runtime_v1_pb2 as cri
-from integration.conftest import HANDLERS
 from tests.support import pods
 from tests.support.image import BuiltImage, Layer, directory, layout_files, member, symlink
 from tests.support.image import write_directory as write
@@ -38,13 +36,6 @@ def data(shim: Shim, tmp_path_factory: pytest.TempPathFactory) -> str:
     )
     path = write(tmp_path_factory.mktemp("data"), layout_files([built], [built.described()]))
     return shim.load(path, DATA)
-
-
-@pytest.fixture(scope="module", params=HANDLERS)
-def pod(shim: Shim, request: pytest.FixtureRequest) -> Iterator[str]:
-    pod_id = pods.run_pod(shim, handler=str(request.param))
-    yield pod_id
-    shim.runtime.RemovePodSandbox(cri.RemovePodSandboxRequest(pod_sandbox_id=pod_id))
 
 
 def with_volume(
@@ -102,23 +93,15 @@ def test_sub_paths_that_are_none(
     shim: Shim, pod: str, image: str, data: str, sub_path: str, code: grpc.StatusCode
 ) -> None:
     before = sorted((shim.root / "mounts").iterdir())
-    found, text = refusal(shim, pod, with_volume(image, data, sub_path))
+    found, text = pods.refused_create(shim, pod, with_volume(image, data, sub_path))
     assert found is code, text
     assert text.startswith("ImageVolumeMountFailed: config.mounts[0]")
     assert repr(sub_path) in text
     assert sorted((shim.root / "mounts").iterdir()) == before
 
 
-def refusal(shim: Shim, pod: str, config: cri.ContainerConfig) -> tuple[grpc.StatusCode, str]:
-    with pytest.raises(grpc.RpcError) as error:
-        pods.create(shim, pod, config)
-    request = cri.ListContainersRequest(filter=cri.ContainerFilter(pod_sandbox_id=pod))
-    assert list(shim.runtime.ListContainers(request).containers) == []
-    return error.value.code(), error.value.details() or ""
-
-
 def test_images_that_are_not_here(shim: Shim, pod: str, image: str) -> None:
-    code, text = refusal(shim, pod, with_volume(image, "example.org/absent:1"))
+    code, text = pods.refused_create(shim, pod, with_volume(image, "example.org/absent:1"))
     assert code is grpc.StatusCode.NOT_FOUND
     assert text.startswith("ImageVolumeMountFailed: ")
     assert "pull it" in text
@@ -127,11 +110,11 @@ def test_images_that_are_not_here(shim: Shim, pod: str, image: str) -> None:
 def test_fields_that_exclude_each_other(shim: Shim, pod: str, image: str, data: str) -> None:
     config = with_volume(image, data)
     config.mounts[0].readonly = False
-    code, text = refusal(shim, pod, config)
+    code, text = pods.refused_create(shim, pod, config)
     assert (code, "must be readonly" in text) == (grpc.StatusCode.INVALID_ARGUMENT, True)
     config.mounts[0].readonly = True
     config.mounts[0].host_path = "/etc"
-    code, text = refusal(shim, pod, config)
+    code, text = pods.refused_create(shim, pod, config)
     assert (code, "both host_path and image" in text) == (grpc.StatusCode.INVALID_ARGUMENT, True)
 
 

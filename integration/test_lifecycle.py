@@ -14,13 +14,6 @@ OBEYS = ["/bin/sh", "-c", f"trap 'exit 5' TERM; {LOOP}"]
 IGNORES = ["/bin/sh", "-c", f"trap '' TERM; {LOOP}"]
 
 
-@pytest.fixture
-def pod(shim: Shim, handler: str) -> object:
-    pod_id = pods.run_pod(shim, handler=handler)
-    yield pod_id
-    shim.runtime.RemovePodSandbox(cri.RemovePodSandboxRequest(pod_sandbox_id=pod_id))
-
-
 def until_ready(shim: Shim, container: str) -> None:
     """The script has set its traps: a signal before that would find none."""
     pods.until(

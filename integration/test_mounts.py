@@ -19,34 +19,6 @@ from tests.support.mounts import unmount_all
 from tests.support.shim import Shim
 
 
-@pytest.fixture(scope="module", params=HANDLERS)
-def pod(shim: Shim, request: pytest.FixtureRequest) -> Iterator[str]:
-    pod_id = pods.run_pod(shim, handler=str(request.param))
-    yield pod_id
-    shim.runtime.RemovePodSandbox(cri.RemovePodSandboxRequest(pod_sandbox_id=pod_id))
-
-
-@pytest.fixture
-def config(image: str) -> cri.ContainerConfig:
-    return pods.container_config(image)
-
-
-def run(shim: Shim, pod: str, config: cri.ContainerConfig, script: str) -> str:
-    """What the script prints (errors too) in a container of its own that goes away again."""
-    container = pods.run_container(shim, pod, config)
-    answer = pods.execute(shim, container, "/bin/sh", "-c", f"exec 2>&1; {script}")
-    shim.runtime.RemoveContainer(cri.RemoveContainerRequest(container_id=container))
-    return str(answer.stdout.decode())
-
-
-def refusal(shim: Shim, pod: str, config: cri.ContainerConfig) -> tuple[grpc.StatusCode, str]:
-    with pytest.raises(grpc.RpcError) as error:
-        pods.create(shim, pod, config)
-    request = cri.ListContainersRequest(filter=cri.ContainerFilter(pod_sandbox_id=pod))
-    assert list(shim.runtime.ListContainers(request).containers) == []
-    return error.value.code(), error.value.details() or ""
-
-
 def test_directories_and_files(
     shim: Shim, pod: str, config: cri.ContainerConfig, tmp_path: Path
 ) -> None:
@@ -59,7 +31,7 @@ def test_directories_and_files(
     config.mounts.add(host_path=str(tmp_path / "log"), container_path="/dev/termination-log")
     config.mounts.add(host_path=str(tmp_path / "log"), container_path="/not/yet/there/log")
     script = "touch /data/x; cat /etc/hosts; echo done > /dev/termination-log; cat /not/yet/there/*"
-    assert run(shim, pod, config, script) == "127.0.0.1 mine\ndone\n"
+    assert pods.run_script(shim, pod, config, script) == "127.0.0.1 mine\ndone\n"
     assert (tmp_path / "directory/x").exists()
     assert (tmp_path / "log").read_text() == "done\n"
 
@@ -69,7 +41,7 @@ def test_a_socket(shim: Shim, pod: str, config: cri.ContainerConfig, tmp_path: P
         os.chdir(tmp_path)  # its path may be too long for an address
         server.bind("s")
         config.mounts.add(host_path=str(tmp_path / "s"), container_path="/run/s.sock")
-        assert run(shim, pod, config, "test -S /run/s.sock && echo yes") == "yes\n"
+        assert pods.run_script(shim, pod, config, "test -S /run/s.sock && echo yes") == "yes\n"
 
 
 def test_shallow_before_deep(
@@ -82,7 +54,7 @@ def test_shallow_before_deep(
     for place, name in (("/a/b/c", "bottom"), ("/a", "top"), ("/a/b", "middle")):
         config.mounts.add(host_path=str(tmp_path / name), container_path=place)
     script = "test -e /a/top -a -e /a/b/middle -a -e /a/b/c/bottom && echo all"
-    assert run(shim, pod, config, script) == "all\n"
+    assert pods.run_script(shim, pod, config, script) == "all\n"
 
 
 def test_a_source_behind_links(
@@ -93,7 +65,7 @@ def test_a_source_behind_links(
     (tmp_path / "absolute").symlink_to(tmp_path / "real")
     (tmp_path / "relative").symlink_to("absolute/deep/../deep")
     config.mounts.add(host_path=str(tmp_path / "relative"), container_path="/data")
-    assert run(shim, pod, config, "ls /data") == "x\n"
+    assert pods.run_script(shim, pod, config, "ls /data") == "x\n"
 
 
 def test_a_place_behind_a_link_of_the_image(shim: Shim, pod: str, tmp_path: Path) -> None:
@@ -107,7 +79,7 @@ def test_a_place_behind_a_link_of_the_image(shim: Shim, pod: str, tmp_path: Path
     shim.load(path, "example.org/link:1")
     config = pods.container_config("example.org/link:1")
     config.mounts.add(host_path=str(tmp_path / "source"), container_path="/way/new/directory")
-    assert run(shim, pod, config, "touch /way/new/directory/x") == ""
+    assert pods.run_script(shim, pod, config, "touch /way/new/directory/x") == ""
     assert (tmp_path / "source/x").exists()
     assert list((tmp_path / "target").iterdir()) == []
 
@@ -117,7 +89,7 @@ def test_relabelling_without_selinux(
 ) -> None:
     """There is nothing to label, and nothing to complain of."""
     config.mounts.add(host_path=str(tmp_path), container_path="/data", selinux_relabel=True)
-    assert run(shim, pod, config, "touch /data/x && echo ok") == "ok\n"
+    assert pods.run_script(shim, pod, config, "touch /data/x && echo ok") == "ok\n"
     assert "security.selinux" not in os.listxattr(tmp_path)
 
 
@@ -130,7 +102,7 @@ def test_over_what_every_container_has(
     config.mounts.add(host_path=str(tmp_path / "resolv"), container_path="/etc/resolv.conf")
     config.mounts.add(host_path=str(tmp_path / "shm"), container_path="/dev/shm")
     script = "cat /etc/resolv.conf; ls /dev/shm"
-    assert run(shim, pod, config, script) == "nameserver 192.0.2.9\nmine\n"
+    assert pods.run_script(shim, pod, config, script) == "nameserver 192.0.2.9\nmine\n"
 
 
 @pytest.mark.parametrize(
@@ -165,7 +137,7 @@ def test_mounts_that_cannot_be(
     word: str,
 ) -> None:
     config.mounts.add(**{"host_path": "/etc", "container_path": "/data", **fields})
-    found, text = refusal(shim, pod, config)
+    found, text = pods.refused_create(shim, pod, config)
     assert (found, word in text) == (code, True), text
 
 
@@ -173,7 +145,7 @@ def test_a_loop_of_links(shim: Shim, pod: str, config: cri.ContainerConfig, tmp_
     (tmp_path / "a").symlink_to("b")
     (tmp_path / "b").symlink_to("a")
     config.mounts.add(host_path=str(tmp_path / "a"), container_path="/data")
-    code, text = refusal(shim, pod, config)
+    code, text = pods.refused_create(shim, pod, config)
     assert code is grpc.StatusCode.INVALID_ARGUMENT
     assert "levels of symbolic links" in text
 
@@ -210,7 +182,7 @@ def test_readonly(
     written: list[str],
 ) -> None:
     config.mounts.add(host_path=str(tree), container_path="/data", **fields)
-    said = run(shim, pod, config, WRITE).splitlines()
+    said = pods.run_script(shim, pod, config, WRITE).splitlines()
     assert [line for line in said if line.startswith("/")] == written
     assert sum("Read-only file system" in line for line in said) == 2 - len(written)
 
@@ -225,7 +197,7 @@ def test_options(
     )
     (tree / "program").write_bytes(Path(busybox.BUSYBOX).read_bytes()[:100])
     (tree / "program").chmod(0o755)
-    said = run(shim, pod, config, "grep ' /data ' /proc/mounts; /data/program")
+    said = pods.run_script(shim, pod, config, "grep ' /data ' /proc/mounts; /data/program")
     options = said.splitlines()[0].split()[3].split(",")
     assert {"nosuid", "nodev", "noexec", "ro" if readonly else "rw"} <= set(options)
     assert "Permission denied" in said
@@ -237,7 +209,9 @@ def test_options_of_a_plain_source(
     config.mounts.add(
         host_path=str(tmp_path), container_path="/data", mount_options=["nosuid", "nodev"]
     )
-    options = run(shim, pod, config, "grep ' /data ' /proc/mounts").split()[3].split(",")
+    options = (
+        pods.run_script(shim, pod, config, "grep ' /data ' /proc/mounts").split()[3].split(",")
+    )
     assert {"nosuid", "nodev"} <= set(options)
     assert "noexec" not in options
 
@@ -266,11 +240,14 @@ def test_id_mappings_need_a_runtime_that_has_them(
         config.linux.security_context.run_as_user.value = 5003
         config.linux.security_context.run_as_group.value = 5004
         tmp_path.chmod(0o777)
-        assert run(shim, pod, config, "touch /data/x; stat -c %u:%g /data/x") == "5003:5004\n"
+        assert (
+            pods.run_script(shim, pod, config, "touch /data/x; stat -c %u:%g /data/x")
+            == "5003:5004\n"
+        )
         made = (tmp_path / "x").stat()
         assert (made.st_uid, made.st_gid) == (3, 4)
         return
-    code, text = refusal(shim, pod, config)
+    code, text = pods.refused_create(shim, pod, config)
     assert code is grpc.StatusCode.UNIMPLEMENTED
     assert "idmapped mounts" in text
 

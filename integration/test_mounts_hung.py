@@ -11,7 +11,7 @@ from tests.support import pods
 from tests.support.hung_mount import hung_mount
 from tests.support.shim import Shim, running
 
-PATIENCE = 1.5
+TIMEOUT = 1.5
 
 
 @pytest.fixture(scope="module")
@@ -21,9 +21,9 @@ def shim(
     handler_settings: dict[str, str],
     image: str,
 ) -> Iterator[Shim]:
-    """A daemon of less patience than is usual."""
+    """A daemon with a shorter mount timeout than usual."""
     directory = tmp_path_factory.mktemp("shim")
-    settings = {**handler_settings, "runtime.mount_timeout": str(PATIENCE)}
+    settings = {**handler_settings, "runtime.mount_timeout": str(TIMEOUT)}
     with running(directory, settings) as daemon:
         daemon.load(layout, image)
         yield daemon
@@ -48,7 +48,7 @@ def test_only_its_own_container_waits(shim: Shim, image: str, hung: Path, tmp_pa
     waiting = shim.runtime.CreateContainer.future(request)
     pods.until(lambda: "stage 'mounts'" in operations(shim), "the stage shows")
     for _ in range(20):
-        shim.runtime.ListContainers(cri.ListContainersRequest(), timeout=PATIENCE)
+        shim.runtime.ListContainers(cri.ListContainersRequest(), timeout=TIMEOUT)
     other = pods.container_config(image, name="other")
     other.mounts.add(host_path=str(tmp_path), container_path="/fine")
     container = pods.run_container(shim, pod, other)

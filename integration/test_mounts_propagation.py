@@ -8,7 +8,6 @@ import pytest
 
 from berth.linux import mounts
 from berth.pb import runtime_v1_pb2 as cri
-from integration.conftest import HANDLERS
 from tests.support import pods
 from tests.support.mounts import make_shared, make_slave, unmount_all
 from tests.support.shim import Shim
@@ -21,13 +20,7 @@ MODES = {
 """Mode to: into the container, out of the container."""
 
 
-@pytest.fixture(scope="module", params=HANDLERS)
-def pod(shim: Shim, request: pytest.FixtureRequest) -> Iterator[str]:
-    config = pods.pod_config()
-    config.linux.security_context.privileged = True
-    pod_id = pods.run_pod(shim, config, str(request.param))
-    yield pod_id
-    shim.runtime.RemovePodSandbox(cri.RemovePodSandboxRequest(pod_sandbox_id=pod_id))
+pytestmark = pytest.mark.pod(config=pods.privileged)
 
 
 @pytest.fixture

@@ -1,33 +1,26 @@
 """Namespaces of pods and containers: HOST, POD, CONTAINER and TARGET, and the sysctls in them."""
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
 import pytest
 
 from berth.pb import runtime_v1_pb2 as cri
-from integration.conftest import HANDLERS
 from tests.support import pods
 from tests.support.shim import Shim
 
 KINDS = ("net", "ipc", "uts", "pid", "mnt")
 
 
-@pytest.fixture(scope="module")
-def config() -> cri.PodSandboxConfig:
+def isolated() -> cri.PodSandboxConfig:
     """Everything its own, and no PID namespace to share."""
     config = pods.pod_config(host_network=False, hostname="berth-ns")
     config.linux.security_context.namespace_options.pid = cri.CONTAINER
     return config
 
 
-@pytest.fixture(scope="module", params=HANDLERS)
-def pod(shim: Shim, config: cri.PodSandboxConfig, request: pytest.FixtureRequest) -> Iterator[str]:
-    pod_id = pods.run_pod(shim, config, str(request.param))
-    yield pod_id
-    shim.runtime.RemovePodSandbox(cri.RemovePodSandboxRequest(pod_sandbox_id=pod_id))
+pytestmark = pytest.mark.pod(config=isolated)
 
 
 def spaces(shim: Shim, container: str) -> dict[str, str]:
@@ -62,10 +55,10 @@ def remove(shim: Shim, *containers: str) -> None:
 
 
 def test_what_containers_of_a_pod_share(
-    shim: Shim, pod: str, config: cri.PodSandboxConfig, image: str
+    shim: Shim, pod: str, pod_config: cri.PodSandboxConfig, image: str
 ) -> None:
-    first = pods.run_container(shim, pod, pods.container_config(image), config)
-    second = pods.run_container(shim, pod, pods.container_config(image, name="d"), config)
+    first = pods.run_container(shim, pod, pods.container_config(image), pod_config)
+    second = pods.run_container(shim, pod, pods.container_config(image, name="d"), pod_config)
     ours, mine, theirs = host_spaces(), spaces(shim, first), spaces(shim, second)
     for kind in ("net", "ipc", "uts"):
         assert ours[kind] != mine[kind] == theirs[kind], kind
@@ -95,9 +88,9 @@ def test_the_hosts(shim: Shim, handler: str, image: str) -> None:
     shim.runtime.RemovePodSandbox(cri.RemovePodSandboxRequest(pod_sandbox_id=pod))
 
 
-def test_a_target(shim: Shim, pod: str, config: cri.PodSandboxConfig, image: str) -> None:
-    target = pods.run_container(shim, pod, pods.container_config(image), config)
-    debug = pods.run_container(shim, pod, joining(image, target), config)
+def test_a_target(shim: Shim, pod: str, pod_config: cri.PodSandboxConfig, image: str) -> None:
+    target = pods.run_container(shim, pod, pods.container_config(image), pod_config)
+    debug = pods.run_container(shim, pod, joining(image, target), pod_config)
     assert spaces(shim, debug)["pid"] == spaces(shim, target)["pid"]
     assert spaces(shim, debug)["mnt"] != spaces(shim, target)["mnt"]
     listing = pods.execute(shim, debug, "ps", "-o", "pid,args").stdout.decode()
@@ -108,35 +101,35 @@ def test_a_target(shim: Shim, pod: str, config: cri.PodSandboxConfig, image: str
 
 
 def test_a_target_takes_those_that_joined_with_it(
-    shim: Shim, pod: str, config: cri.PodSandboxConfig, image: str
+    shim: Shim, pod: str, pod_config: cri.PodSandboxConfig, image: str
 ) -> None:
-    target = pods.run_container(shim, pod, pods.container_config(image), config)
-    running = pods.run_container(shim, pod, joining(image, target), config)
-    created = pods.create(shim, pod, joining(image, target, "later"), config)
+    target = pods.run_container(shim, pod, pods.container_config(image), pod_config)
+    running = pods.run_container(shim, pod, joining(image, target), pod_config)
+    created = pods.create(shim, pod, joining(image, target, "later"), pod_config)
     pods.stop(shim, target)
     assert pods.until_exited(shim, running).exit_code == 137
     with pytest.raises(grpc.RpcError) as error:
         pods.start(shim, created)
     assert error.value.code() is grpc.StatusCode.FAILED_PRECONDITION
     assert "target_id: container c is exited" in (error.value.details() or "")
-    code, text = refusal(shim, pod, joining(image, target, "latest"), config)
+    code, text = refusal(shim, pod, joining(image, target, "latest"), pod_config)
     assert code is grpc.StatusCode.FAILED_PRECONDITION
     assert "it must run" in text
     remove(shim, created, running, target)
 
 
 def test_targets_that_are_none(
-    shim: Shim, pod: str, config: cri.PodSandboxConfig, image: str, handler: str
+    shim: Shim, pod: str, pod_config: cri.PodSandboxConfig, image: str, handler: str
 ) -> None:
     other = pods.run_pod(shim, handler=handler)
     stranger = pods.run_container(shim, other, pods.container_config(image))
     for target, word in (("", "is empty"), ("none", "none"), (stranger, "of another pod")):
-        code, text = refusal(shim, pod, joining(image, target), config)
+        code, text = refusal(shim, pod, joining(image, target), pod_config)
         assert code is grpc.StatusCode.INVALID_ARGUMENT
         assert "target_id" in text
         assert word in text
-    created = pods.create(shim, pod, pods.container_config(image), config)
-    code, text = refusal(shim, pod, joining(image, created), config)
+    created = pods.create(shim, pod, pods.container_config(image), pod_config)
+    code, text = refusal(shim, pod, joining(image, created), pod_config)
     assert code is grpc.StatusCode.FAILED_PRECONDITION
     remove(shim, created)
     shim.runtime.RemovePodSandbox(cri.RemovePodSandboxRequest(pod_sandbox_id=other))
@@ -154,11 +147,13 @@ def test_targets_that_are_none(
     ],
 )
 def test_modes_that_do_not_fit(
-    shim: Shim, pod: str, config: cri.PodSandboxConfig, image: str, field: str, mode: int
+    shim: Shim, pod: str, pod_config: cri.PodSandboxConfig, image: str, field: str, mode: int
 ) -> None:
     wanted = pods.container_config(image)
     setattr(wanted.linux.security_context.namespace_options, field, mode)
-    request = cri.CreateContainerRequest(pod_sandbox_id=pod, config=wanted, sandbox_config=config)
+    request = cri.CreateContainerRequest(
+        pod_sandbox_id=pod, config=wanted, sandbox_config=pod_config
+    )
     with pytest.raises(grpc.RpcError) as error:
         shim.runtime.CreateContainer(request)
     assert error.value.code() is grpc.StatusCode.INVALID_ARGUMENT
@@ -208,12 +203,12 @@ def sysctl(key: str) -> str:
 
 
 def test_low_ports_and_ping_need_no_root(
-    shim: Shim, pod: str, config: cri.PodSandboxConfig, image: str
+    shim: Shim, pod: str, pod_config: cri.PodSandboxConfig, image: str
 ) -> None:
     wanted = pods.container_config(image)
     wanted.linux.security_context.run_as_user.value = 1000
     wanted.linux.security_context.capabilities.drop_capabilities.append("ALL")
-    container = pods.run_container(shim, pod, wanted, config)
+    container = pods.run_container(shim, pod, wanted, pod_config)
     paths = ("/proc/sys/net/ipv4/ip_unprivileged_port_start", "/proc/sys/net/ipv4/ping_group_range")
     answer = pods.execute(shim, container, "cat", *paths)
     assert answer.stdout.decode().split() == ["0", "0", "2147483647"]

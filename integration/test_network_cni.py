@@ -52,20 +52,15 @@ def _node(directory: Path, mode: str) -> Iterator[CniNode]:
         yield CniNode(node, files)
 
 
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CniNode]:
-    with _node(tmp_path_factory.mktemp("cni"), "cni") as found:
-        yield found
-
-
 @pytest.fixture
-def cni(shared: CniNode) -> Iterator[CniNode]:
-    """Without a network and without pods before and after each test."""
-    yield shared
-    for path in [*shared.cni.conf.iterdir(), *(shared.cni.bin / "calls").glob("*")]:
-        path.unlink()
-    assert shared.node.left() == []
-    assert shared.nothing_left()
+def cni(tmp_path: Path) -> Iterator[CniNode]:
+    """A node of its own for each test: an address that a failed one leaves fails no other."""
+    with _node(tmp_path, "cni") as found:
+        yield found
+        for path in [*found.cni.conf.iterdir(), *(found.cni.bin / "calls").glob("*")]:
+            path.unlink()
+        assert found.node.left() == []
+        assert found.nothing_left()
 
 
 def test_a_pod(cni: CniNode) -> None:

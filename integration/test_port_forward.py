@@ -5,18 +5,18 @@ import os
 import socket
 import socketserver
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import grpc
 import pytest
-import websocket
-from kubernetes.stream.ws_client import PortForward, get_websocket_url
+from kubernetes.stream.ws_client import PortForward
 
 from berth.linux import namespaces
 from berth.pb import runtime_v1_pb2 as cri
 from tests.support import pods, streams
 from tests.support.shim import Shim
+from tests.support.websocket_clients import connect
 
 MANY = 40
 HTTP, ECHO, ONLY_6, NOBODY = 8080, 9000, 9006, 9
@@ -29,10 +29,7 @@ SERVE = (
 )
 
 
-@pytest.fixture(autouse=True)
-async def clients() -> AsyncIterator[None]:
-    yield
-    await streams.close_clients()
+pytestmark = pytest.mark.usefixtures("clients")
 
 
 def serving(shim: Shim, image: str) -> str:
@@ -48,18 +45,18 @@ def serving(shim: Shim, image: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def pod(shim: Shim, image: str) -> Iterator[str]:
+def serving_pod(shim: Shim, image: str) -> Iterator[str]:
     pod_id = serving(shim, image)
     yield pod_id
-    shim.runtime.RemovePodSandbox(cri.RemovePodSandboxRequest(pod_sandbox_id=pod_id))
+    pods.remove_pod(shim, pod_id)
 
 
 def get(path: str) -> bytes:
     return f"GET /{path} HTTP/1.0\r\n\r\n".encode()
 
 
-async def test_pages_by_ipv4_first_then_by_ipv6(shim: Shim, pod: str) -> None:
-    session = await streams.Forward.start(streams.forward_url(shim, pod))
+async def test_pages_by_ipv4_first_then_by_ipv6(shim: Shim, serving_pod: str) -> None:
+    session = await streams.Forward.start(streams.forward_url(shim, serving_pod))
     for port, body in ((HTTP, b"four\n"), (ONLY_6, b"six\n")):
         answer, error = await session.ask(port, get("page"))
         assert answer.startswith(b"HTTP/1.1 200 OK")
@@ -67,18 +64,18 @@ async def test_pages_by_ipv4_first_then_by_ipv6(shim: Shim, pod: str) -> None:
         assert error == b""
 
 
-async def test_the_pods_network_is_not_the_hosts(shim: Shim, pod: str) -> None:
+async def test_the_pods_network_is_not_the_hosts(shim: Shim, serving_pod: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        session = await streams.Forward.start(streams.forward_url(shim, pod))
+        session = await streams.Forward.start(streams.forward_url(shim, serving_pod))
         answer, error = await session.ask(port, b"x")
         assert answer == b""
         assert f"error forwarding port {port}".encode() in error
 
 
-async def test_many_connections_at_once_over_one_session(shim: Shim, pod: str) -> None:
+async def test_many_connections_at_once_over_one_session(shim: Shim, serving_pod: str) -> None:
     """To a server that holds them all before it answers any."""
-    netns = shim.state / "pods" / pod / "ns" / "net"
+    netns = shim.state / "pods" / serving_pod / "ns" / "net"
     listener = namespaces.run_inside(str(netns), lambda: socket.create_server(("127.0.0.1", 0)))
     everybody = asyncio.Barrier(MANY)
 
@@ -89,7 +86,7 @@ async def test_many_connections_at_once_over_one_session(shim: Shim, pod: str) -
             await writer.drain()
         writer.close()
 
-    session = await streams.Forward.start(streams.forward_url(shim, pod))
+    session = await streams.Forward.start(streams.forward_url(shim, serving_pod))
     async with await asyncio.start_server(echo, sock=listener):
         port = listener.getsockname()[1]
         sent = [os.urandom(60_000 + number) for number in range(MANY)]
@@ -97,8 +94,8 @@ async def test_many_connections_at_once_over_one_session(shim: Shim, pod: str) -
     assert answers == [(each, b"") for each in sent]
 
 
-async def test_bytes_of_every_value_and_a_long_answer(shim: Shim, pod: str) -> None:
-    session = await streams.Forward.start(streams.forward_url(shim, pod))
+async def test_bytes_of_every_value_and_a_long_answer(shim: Shim, serving_pod: str) -> None:
+    session = await streams.Forward.start(streams.forward_url(shim, serving_pod))
     sent = bytes(range(256)) * 8000
     answer, error = await session.ask(ECHO, sent)
     assert (answer, error) == (sent, b"")
@@ -108,8 +105,8 @@ async def test_bytes_of_every_value_and_a_long_answer(shim: Shim, pod: str) -> N
     assert len(body) == BIG
 
 
-async def test_where_nothing_listens_the_session_lives_on(shim: Shim, pod: str) -> None:
-    session = await streams.Forward.start(streams.forward_url(shim, pod))
+async def test_where_nothing_listens_the_session_lives_on(shim: Shim, serving_pod: str) -> None:
+    session = await streams.Forward.start(streams.forward_url(shim, serving_pod))
     for _ in range(2):
         answer, error = await session.ask(NOBODY, b"x")
         assert answer == b""
@@ -121,8 +118,10 @@ async def test_where_nothing_listens_the_session_lives_on(shim: Shim, pod: str) 
     assert not session.client.ended
 
 
-async def test_a_connection_that_the_client_drops_leaves_the_others(shim: Shim, pod: str) -> None:
-    session = await streams.Forward.start(streams.forward_url(shim, pod))
+async def test_a_connection_that_the_client_drops_leaves_the_others(
+    shim: Shim, serving_pod: str
+) -> None:
+    session = await streams.Forward.start(streams.forward_url(shim, serving_pod))
     _, kept = await session.open(ECHO)
     _, dropped = await session.open(ECHO)
     await session.client.send(dropped, b"x")
@@ -180,9 +179,9 @@ async def test_a_pod_that_is_gone(shim: Shim, image: str) -> None:
     assert problem.value.code() is grpc.StatusCode.NOT_FOUND
 
 
-def test_bad_requests(shim: Shim, pod: str) -> None:
+def test_bad_requests(shim: Shim, serving_pod: str) -> None:
     with pytest.raises(grpc.RpcError) as error:
-        streams.forward_url(shim, pod, 70_000)
+        streams.forward_url(shim, serving_pod, 70_000)
     assert error.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     stopped = pods.run_pod(shim)
     shim.runtime.StopPodSandbox(cri.StopPodSandboxRequest(pod_sandbox_id=stopped))
@@ -191,15 +190,12 @@ def test_bad_requests(shim: Shim, pod: str) -> None:
     assert error.value.code() is grpc.StatusCode.FAILED_PRECONDITION
 
 
-async def test_by_the_kubernetes_client(shim: Shim, pod: str) -> None:
-    url = streams.forward_url(shim, pod, ECHO, NOBODY)
+async def test_by_the_kubernetes_client(shim: Shim, serving_pod: str) -> None:
+    url = streams.forward_url(shim, serving_pod, ECHO, NOBODY)
     sent = os.urandom(200_000)
 
     def work() -> Any:
-        connection = websocket.create_connection(
-            get_websocket_url(url), subprotocols=["v4.channel.k8s.io"], timeout=20
-        )
-        forward = PortForward(connection, [ECHO, NOBODY])
+        forward = PortForward(connect(url, "v4.channel.k8s.io"), [ECHO, NOBODY])
         sock = forward.socket(ECHO)
         sock.settimeout(20)
         sock.sendall(sent)

@@ -1,6 +1,6 @@
 """Limits at create and by update: what the kernel then has, what ContainerStatus says, refusals."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,6 @@ from tests.support.shim import Shim
 MIB = 1 << 20
 V1 = Path("/sys/fs/cgroup")
 IDLE = ["/bin/sh", "-c", "while :; do sleep 1000; done"]
-
-
-@pytest.fixture
-def pod(shim: Shim, handler: str) -> Iterator[str]:
-    pod_id = pods.run_pod(shim, handler=handler)
-    yield pod_id
-    shim.runtime.RemovePodSandbox(cri.RemovePodSandboxRequest(pod_sandbox_id=pod_id))
 
 
 def limited(image: str, **fields: Any) -> cri.ContainerConfig:

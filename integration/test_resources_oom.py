@@ -1,7 +1,5 @@
 """Who died for want of memory, and who did not."""
 
-from collections.abc import Iterator
-
 import pytest
 
 from berth.pb import runtime_v1_pb2 as cri
@@ -13,14 +11,7 @@ HOG = "dd if=/dev/zero of=/dev/null bs=200M count=1"
 """dd's buffer alone is four times the limit."""
 
 
-@pytest.fixture
-def pod(shim: Shim, handler: str) -> Iterator[str]:
-    pod_id = pods.run_pod(shim, handler=handler)
-    yield pod_id
-    shim.runtime.RemovePodSandbox(cri.RemovePodSandboxRequest(pod_sandbox_id=pod_id))
-
-
-def config(image: str, script: str) -> cri.ContainerConfig:
+def limited(image: str, script: str) -> cri.ContainerConfig:
     found = pods.container_config(image, ["/bin/sh", "-c", script])
     found.linux.resources.memory_limit_in_bytes = LIMIT
     found.linux.resources.memory_swap_limit_in_bytes = LIMIT
@@ -28,19 +19,19 @@ def config(image: str, script: str) -> cri.ContainerConfig:
 
 
 def test_killed_for_want_of_memory(shim: Shim, pod: str, image: str) -> None:
-    container = pods.run_container(shim, pod, config(image, f"exec {HOG}"))
+    container = pods.run_container(shim, pod, limited(image, f"exec {HOG}"))
     ended = pods.until_exited(shim, container)
     assert (ended.exit_code, ended.reason) == (137, "OOMKilled")
 
 
 def test_a_child_whose_end_the_container_reports(shim: Shim, pod: str, image: str) -> None:
-    container = pods.run_container(shim, pod, config(image, f"{HOG}; exit $?"))
+    container = pods.run_container(shim, pod, limited(image, f"{HOG}; exit $?"))
     ended = pods.until_exited(shim, container)
     assert (ended.exit_code, ended.reason) == (137, "OOMKilled")
 
 
 def test_a_child_that_the_container_survives(shim: Shim, pod: str, image: str) -> None:
-    container = pods.run_container(shim, pod, config(image, f"{HOG}; exit 3"))
+    container = pods.run_container(shim, pod, limited(image, f"{HOG}; exit 3"))
     ended = pods.until_exited(shim, container)
     assert (ended.exit_code, ended.reason) == (3, "Error")
 
@@ -49,7 +40,7 @@ def test_a_child_that_the_container_survives(shim: Shim, pod: str, image: str) -
 def test_a_command_in_it_was_killed_and_later_we_kill_it(
     shim: Shim, pod: str, image: str, restarts: bool
 ) -> None:
-    container = pods.run_container(shim, pod, config(image, "while :; do sleep 1000; done"))
+    container = pods.run_container(shim, pod, limited(image, "while :; do sleep 1000; done"))
     assert pods.execute(shim, container, "/bin/sh", "-c", f"exec {HOG}").exit_code == 137
     assert pods.status(shim, container).state == cri.CONTAINER_RUNNING
     if restarts:
@@ -60,7 +51,7 @@ def test_a_command_in_it_was_killed_and_later_we_kill_it(
 
 
 def test_killed_by_us_without_any(shim: Shim, pod: str, image: str) -> None:
-    container = pods.run_container(shim, pod, config(image, "while :; do sleep 1000; done"))
+    container = pods.run_container(shim, pod, limited(image, "while :; do sleep 1000; done"))
     pods.stop(shim, container)
     ended = pods.status(shim, container)
     assert (ended.exit_code, ended.reason) == (137, "Error")
@@ -69,7 +60,7 @@ def test_killed_by_us_without_any(shim: Shim, pod: str, image: str) -> None:
 def test_killed_for_want_of_memory_while_nobody_watched(shim: Shim, pod: str, image: str) -> None:
     """The daemon is away at the end: the cgroup and the exit file remember."""
     script = f"while ! test -e /go; do sleep 0.05; done; exec {HOG}"
-    container = pods.run_container(shim, pod, config(image, script))
+    container = pods.run_container(shim, pod, limited(image, script))
     pods.execute(shim, container, "/bin/sh", "-c", "(sleep 0.3; touch /go) >/dev/null 2>&1 &")
     shim.stop()
     pods.until(lambda: exit_files(shim, container), "ended")

@@ -3,7 +3,6 @@
 import os
 import re
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
@@ -11,7 +10,6 @@ import pytest
 
 from berth.pb import runtime_v1_pb2 as cri
 from cri_shim.oci import capabilities
-from integration.conftest import HANDLERS
 from tests.support import busybox, pods
 from tests.support.image import BuiltImage, Layer, layout_files, member, write_directory
 from tests.support.shim import Shim
@@ -20,36 +18,7 @@ LAST = int(Path("/proc/sys/kernel/cap_last_cap").read_text())
 SETS = {"inheritable": "CapInh", "permitted": "CapPrm", "bounding": "CapBnd", "ambient": "CapAmb"}
 
 
-@pytest.fixture(scope="module", params=HANDLERS)
-def pod(shim: Shim, request: pytest.FixtureRequest) -> Iterator[str]:
-    """A pod that may hold privileged containers."""
-    config = pods.pod_config()
-    config.linux.security_context.privileged = True
-    pod_id = pods.run_pod(shim, config, str(request.param))
-    yield pod_id
-    shim.runtime.RemovePodSandbox(cri.RemovePodSandboxRequest(pod_sandbox_id=pod_id))
-
-
-@pytest.fixture
-def config(image: str) -> cri.ContainerConfig:
-    return pods.container_config(image)
-
-
-def run(shim: Shim, pod: str, config: cri.ContainerConfig, script: str) -> str:
-    """What the script prints (errors too) in a container of its own that goes away again."""
-    container = pods.run_container(shim, pod, config)
-    answer = pods.execute(shim, container, "/bin/sh", "-c", f"exec 2>&1; {script}")
-    shim.runtime.RemoveContainer(cri.RemoveContainerRequest(container_id=container))
-    return str(answer.stdout.decode())
-
-
-def refusal(shim: Shim, pod: str, config: cri.ContainerConfig) -> tuple[grpc.StatusCode, str]:
-    """Code and text of the refused create; nothing is left behind."""
-    with pytest.raises(grpc.RpcError) as error:
-        pods.create(shim, pod, config)
-    request = cri.ListContainersRequest(filter=cri.ContainerFilter(pod_sandbox_id=pod))
-    assert list(shim.runtime.ListContainers(request).containers) == []
-    return error.value.code(), error.value.details() or ""
+pytestmark = pytest.mark.pod(config=pods.privileged)
 
 
 def own_bounding() -> frozenset[str]:
@@ -93,7 +62,7 @@ def test_capabilities(
     wanted = config.linux.security_context.capabilities
     wanted.add_capabilities.extend(add)
     wanted.drop_capabilities.extend(drop)
-    status = run(shim, pod, config, "cat /proc/1/status")
+    status = pods.run_script(shim, pod, config, "cat /proc/1/status")
     assert caps_of(status, "permitted") == found
     assert caps_of(status, "bounding") == found
     assert caps_of(status, "inheritable") == caps_of(status, "ambient") == frozenset()
@@ -113,7 +82,7 @@ def test_ambient_capabilities_reach_other_users(
     context.run_as_user.value = 1000
     context.capabilities.add_capabilities.append("NET_ADMIN")
     context.capabilities.add_ambient_capabilities.append("NET_ADMIN")
-    status = run(shim, pod, config, "cat /proc/self/status")
+    status = pods.run_script(shim, pod, config, "cat /proc/self/status")
     assert caps_of(status, "ambient") == caps_of(status, "permitted") == caps("NET_ADMIN")
     assert caps_of(status, "bounding") == USUAL | caps("NET_ADMIN")
 
@@ -121,12 +90,12 @@ def test_ambient_capabilities_reach_other_users(
 def test_capabilities_that_there_are_not(shim: Shim, pod: str, config: cri.ContainerConfig) -> None:
     context = config.linux.security_context.capabilities
     context.add_capabilities.append("FLY")
-    code, text = refusal(shim, pod, config)
+    code, text = pods.refused_create(shim, pod, config)
     assert code is grpc.StatusCode.INVALID_ARGUMENT
     assert "CAP_FLY" in text
     context.add_capabilities[:] = []
     context.add_ambient_capabilities.append("NET_ADMIN")
-    code, text = refusal(shim, pod, config)
+    code, text = pods.refused_create(shim, pod, config)
     assert code is grpc.StatusCode.INVALID_ARGUMENT
     assert "add_capabilities" in text
 
@@ -134,9 +103,9 @@ def test_capabilities_that_there_are_not(shim: Shim, pod: str, config: cri.Conta
 def test_what_a_capability_allows(shim: Shim, pod: str, config: cri.ContainerConfig) -> None:
     """A changed owner is the plainest thing that root without the capability cannot do."""
     script = "touch /tmp/f && chown 7 /tmp/f && echo changed"
-    assert run(shim, pod, config, script) == "changed\n"
+    assert pods.run_script(shim, pod, config, script) == "changed\n"
     config.linux.security_context.capabilities.drop_capabilities.append("CHOWN")
-    assert "not permitted" in run(shim, pod, config, script)
+    assert "not permitted" in pods.run_script(shim, pod, config, script)
 
 
 def test_privileged(shim: Shim, pod: str, config: cri.ContainerConfig) -> None:
@@ -149,7 +118,7 @@ def test_privileged(shim: Shim, pod: str, config: cri.ContainerConfig) -> None:
         "cat /proc/1/status; grep -E ' (/sys|/proc/sys|/sys/fs/cgroup) ' /proc/mounts;"
         "mkdir /tmp/m && mount -t tmpfs x /tmp/m && echo mounted; wc -c < /proc/keys"
     )
-    said = run(shim, pod, config, script)
+    said = pods.run_script(shim, pod, config, script)
     assert caps_of(said, "permitted") == HERE
     assert "Seccomp:\t0" in said
     assert "mounted" in said
@@ -164,7 +133,7 @@ def test_unprivileged(shim: Shim, pod: str, config: cri.ContainerConfig) -> None
         "grep ' /sys ' /proc/mounts; mkdir /tmp/m; mount -t tmpfs x /tmp/m; cd /sys/fs/cgroup;"
         "[ ! -d memory ] || cd memory; mkdir x; ls /dev"
     )
-    sys, mount, cgroup, *devices = run(shim, pod, config, script).strip().split("\n")
+    sys, mount, cgroup, *devices = pods.run_script(shim, pod, config, script).strip().split("\n")
     assert sys.startswith("sysfs /sys sysfs ro,")
     assert "permission denied" in mount
     assert "Read-only file system" in cgroup
@@ -177,7 +146,7 @@ def test_privileged_needs_a_privileged_pod(
 ) -> None:
     plain = pods.run_pod(shim, handler=handler)
     config.linux.security_context.privileged = True
-    code, text = refusal(shim, plain, config)
+    code, text = pods.refused_create(shim, plain, config)
     assert code is grpc.StatusCode.INVALID_ARGUMENT
     assert "pod is not privileged" in text
     shim.runtime.RemovePodSandbox(cri.RemovePodSandboxRequest(pod_sandbox_id=plain))
@@ -192,7 +161,9 @@ def test_masked_and_readonly_paths(shim: Shim, pod: str, config: cri.ContainerCo
         "wc -c < /proc/uptime; ls /sys/kernel | wc -l; wc -c < /proc/meminfo;"
         "echo x > /proc/sys/kernel/domainname; cut -d' ' -f2 /proc/mounts"
     )
-    masked, kernel, meminfo, domain, *places = run(shim, pod, config, script).split("\n")
+    masked, kernel, meminfo, domain, *places = pods.run_script(shim, pod, config, script).split(
+        "\n"
+    )
     assert (masked, kernel) == ("0", "0")
     assert int(meminfo) > 0
     assert "Read-only file system" in domain
@@ -203,13 +174,13 @@ def test_no_paths_are_masked_unless_asked(
     shim: Shim, pod: str, config: cri.ContainerConfig
 ) -> None:
     """ProcMount Unmasked is an empty list."""
-    places = run(shim, pod, config, "cut -d' ' -f2 /proc/mounts").split("\n")
+    places = pods.run_script(shim, pod, config, "cut -d' ' -f2 /proc/mounts").split("\n")
     assert [p for p in places if p.startswith(("/proc/", "/sys/")) and "cgroup" not in p] == []
 
 
 def test_a_path_to_mask_must_be_absolute(shim: Shim, pod: str, config: cri.ContainerConfig) -> None:
     config.linux.security_context.masked_paths.append("proc/kcore")
-    code, text = refusal(shim, pod, config)
+    code, text = pods.refused_create(shim, pod, config)
     assert code is grpc.StatusCode.INVALID_ARGUMENT
     assert "masked_paths" in text
 
@@ -219,7 +190,7 @@ def test_readonly_root(shim: Shim, pod: str, config: cri.ContainerConfig, tmp_pa
     config.linux.security_context.readonly_rootfs = True
     config.mounts.add(host_path=str(tmp_path), container_path="/data")
     script = "touch /x; touch /dev/shm/x /data/x && echo ok; echo 1 >> /etc/resolv.conf"
-    root, fine, resolv = run(shim, pod, config, script).strip().split("\n")
+    root, fine, resolv = pods.run_script(shim, pod, config, script).strip().split("\n")
     assert "Read-only file system" in root
     assert fine == "ok"
     assert "Read-only file system" in resolv
@@ -227,7 +198,7 @@ def test_readonly_root(shim: Shim, pod: str, config: cri.ContainerConfig, tmp_pa
 
 
 def test_a_root_is_writable_otherwise(shim: Shim, pod: str, config: cri.ContainerConfig) -> None:
-    assert run(shim, pod, config, "touch /x && echo ok") == "ok\n"
+    assert pods.run_script(shim, pod, config, "touch /x && echo ok") == "ok\n"
 
 
 @pytest.fixture(scope="module")
@@ -251,7 +222,7 @@ def test_no_new_privileges(shim: Shim, pod: str, suid_image: str, forbidden: boo
     config = pods.container_config(suid_image)
     config.linux.security_context.run_as_user.value = 1000
     config.linux.security_context.no_new_privs = forbidden
-    said = run(shim, pod, config, "/bin/sucat /proc/self/status")
+    said = pods.run_script(shim, pod, config, "/bin/sucat /proc/self/status")
     assert f"NoNewPrivs:\t{int(forbidden)}\n" in said
     effective = re.search(r"Uid:\t1000\t(\d+)", said)
     assert effective and effective[1] == ("1000" if forbidden else "0")
@@ -263,17 +234,17 @@ def test_apparmor(shim: Shim, pod: str, config: cri.ContainerConfig) -> None:
     context = config.linux.security_context
     for kind in (cri.SecurityProfile.RuntimeDefault, cri.SecurityProfile.Unconfined):
         context.apparmor.profile_type = kind
-        assert run(shim, pod, config, "echo ok") == "ok\n"
+        assert pods.run_script(shim, pod, config, "echo ok") == "ok\n"
     context.ClearField("apparmor")
     context.apparmor_profile = "localhost/berth-absent"
-    code, text = refusal(shim, pod, config)
+    code, text = pods.refused_create(shim, pod, config)
     wanted = grpc.StatusCode.FAILED_PRECONDITION if on_host else grpc.StatusCode.UNIMPLEMENTED
     assert code is wanted
     assert "'berth-absent'" in text
     context.apparmor.profile_type = cri.SecurityProfile.Unconfined
-    assert run(shim, pod, config, "echo ok") == "ok\n"
+    assert pods.run_script(shim, pod, config, "echo ok") == "ok\n"
     context.ClearField("apparmor")
     context.apparmor_profile = "complain"
-    code, text = refusal(shim, pod, config)
+    code, text = pods.refused_create(shim, pod, config)
     assert code is grpc.StatusCode.INVALID_ARGUMENT
     assert "localhost/<profile>" in text

@@ -1,14 +1,12 @@
 """Seccomp profiles: which filter the first process and those of exec have, and what it blocks."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
 import pytest
 
 from berth.pb import runtime_v1_pb2 as cri
-from integration.conftest import HANDLERS
 from tests.support import pods
 from tests.support.shim import Shim
 
@@ -18,19 +16,14 @@ USERNS = "unshare -U true && echo made || echo not made"
 STATUS = "grep -m1 Seccomp: /proc/1/status; grep -m1 Seccomp: /proc/self/status"
 
 
-@pytest.fixture(scope="module", params=HANDLERS)
-def pod(shim: Shim, request: pytest.FixtureRequest) -> Iterator[str]:
-    config = pods.pod_config()
-    config.linux.security_context.privileged = True
+def filtered() -> cri.PodSandboxConfig:
+    """A pod that may hold privileged containers, under the runtime's own seccomp profile."""
+    config = pods.privileged()
     config.linux.security_context.seccomp.profile_type = KINDS.RuntimeDefault
-    pod_id = pods.run_pod(shim, config, str(request.param))
-    yield pod_id
-    shim.runtime.RemovePodSandbox(cri.RemovePodSandboxRequest(pod_sandbox_id=pod_id))
+    return config
 
 
-@pytest.fixture
-def config(image: str) -> cri.ContainerConfig:
-    return pods.container_config(image)
+pytestmark = pytest.mark.pod(config=filtered)
 
 
 def run(shim: Shim, pod: str, config: cri.ContainerConfig, script: str) -> list[str]:
@@ -143,18 +136,10 @@ def test_a_profile_that_cannot_be_used(
     seccomp = config.linux.security_context.seccomp
     seccomp.profile_type = KINDS.Localhost
     seccomp.localhost_ref = str(path)
-    code, text = refusal(shim, pod, config)
+    code, text = pods.refused_create(shim, pod, config)
     assert code is grpc.StatusCode.INVALID_ARGUMENT
     assert str(path) in text
     assert word in text
-
-
-def refusal(shim: Shim, pod: str, config: cri.ContainerConfig) -> tuple[grpc.StatusCode, str]:
-    with pytest.raises(grpc.RpcError) as error:
-        pods.create(shim, pod, config)
-    request = cri.ListContainersRequest(filter=cri.ContainerFilter(pod_sandbox_id=pod))
-    assert list(shim.runtime.ListContainers(request).containers) == []
-    return error.value.code(), error.value.details() or ""
 
 
 @pytest.mark.parametrize("text", ["localhost/", "runtime", "/etc/profile.json"])
@@ -162,7 +147,7 @@ def test_a_deprecated_field_that_means_nothing(
     shim: Shim, pod: str, config: cri.ContainerConfig, text: str
 ) -> None:
     config.linux.security_context.seccomp_profile_path = text
-    code, said = refusal(shim, pod, config)
+    code, said = pods.refused_create(shim, pod, config)
     assert code is grpc.StatusCode.INVALID_ARGUMENT
     assert "seccomp (deprecated form)" in said
 
@@ -176,7 +161,7 @@ def test_what_is_no_profile_at_all(
     seccomp = config.linux.security_context.seccomp
     seccomp.profile_type = KINDS.Localhost
     seccomp.localhost_ref = path
-    code, text = refusal(shim, pod, config)
+    code, text = pods.refused_create(shim, pod, config)
     assert code is grpc.StatusCode.INVALID_ARGUMENT
     assert path in text
     assert word in text

@@ -1,25 +1,23 @@
 """SELinux options on a host without it: checked, and otherwise nothing."""
 
 import os
-from collections.abc import Iterator
 
 import grpc
 import pytest
 
 from berth.pb import runtime_v1_pb2 as cri
-from integration.conftest import HANDLERS
 from tests.support import pods
 from tests.support.shim import Shim
 
 
-@pytest.fixture(scope="module", params=HANDLERS)
-def pod(shim: Shim, request: pytest.FixtureRequest) -> Iterator[str]:
+def labelled_pod() -> cri.PodSandboxConfig:
     config = pods.pod_config()
     options = config.linux.security_context.selinux_options
     options.type, options.level = "container_t", "s0:c1,c2"
-    pod_id = pods.run_pod(shim, config, str(request.param))
-    yield pod_id
-    shim.runtime.RemovePodSandbox(cri.RemovePodSandboxRequest(pod_sandbox_id=pod_id))
+    return config
+
+
+pytestmark = pytest.mark.pod(config=labelled_pod)
 
 
 def labelled(image: str, **fields: str) -> cri.ContainerConfig:

@@ -2,7 +2,6 @@
 
 import os
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
@@ -14,13 +13,6 @@ from tests.support.shim import Shim
 
 MIB = 1 << 20
 BUSY = ["/bin/sh", "-c", "while :; do :; done"]
-
-
-@pytest.fixture
-def pod(shim: Shim, handler: str) -> Iterator[str]:
-    pod_id = pods.run_pod(shim, handler=handler)
-    yield pod_id
-    remove(shim, pod_id)
 
 
 def remove(shim: Shim, pod_id: str) -> None:

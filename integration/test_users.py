@@ -1,6 +1,5 @@
 """Who a container's processes are: by the config's fields, by the image, and in ContainerStatus."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,6 @@ import pytest
 
 from berth.pb import runtime_v1_pb2 as cri
 from berth.pb import shim_v1_pb2 as shim_pb
-from integration.conftest import HANDLERS
 from tests.support import busybox, pods
 from tests.support.image import BuiltImage, Layer, layout_files, symlink, write_directory
 from tests.support.shim import Shim
@@ -23,13 +21,6 @@ IMAGE_USERS = {
     "unknown-group": "user:nobody-here",
 }
 """Image tag to its `User`; the passwd and group files are those of the busybox image."""
-
-
-@pytest.fixture(scope="module", params=HANDLERS)
-def pod(shim: Shim, request: pytest.FixtureRequest) -> Iterator[str]:
-    pod_id = pods.run_pod(shim, handler=str(request.param))
-    yield pod_id
-    shim.runtime.RemovePodSandbox(cri.RemovePodSandboxRequest(pod_sandbox_id=pod_id))
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescript
 ROOT = Path(__file__).resolve().parents[2]
 TABLES = ROOT / "tests" / "golden" / "wire"
 MODULES = {"cri.runtime.v1.json": "berth.pb.runtime_v1_pb2"}
-"""The protocols we speak so far; a table joins when its room does."""
+"""The protocols we speak so far; a table joins with its package."""
 
 SCALARS = {
     FieldDescriptor.TYPE_STRING: "string",

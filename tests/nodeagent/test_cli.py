@@ -29,7 +29,7 @@ events:
 
 
 @pytest.fixture
-def config(tmp_path: Path) -> Path:
+def config_file(tmp_path: Path) -> Path:
     (tmp_path / "plan.yaml").write_text(PLAN)
     places = {
         "socket": "node.sock",
@@ -44,16 +44,16 @@ def config(tmp_path: Path) -> Path:
 
 
 @contextmanager
-def serving(config: Path) -> Iterator[subprocess.Popen[bytes]]:
+def serving(config_file: Path) -> Iterator[subprocess.Popen[bytes]]:
     """`nodeagent serve`, ready by its own word."""
-    address = config.with_name("notify.sock")
+    address = config_file.with_name("notify.sock")
     address.unlink(missing_ok=True)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notified:
         notified.bind(str(address))
         notified.settimeout(20)
         command = [sys.executable, "-c", "from nodeagent.cli import main; raise SystemExit(main())"]
         process = subprocess.Popen(
-            [*command, "serve", "--config", str(config)],
+            [*command, "serve", "--config", str(config_file)],
             env={**os.environ, "NOTIFY_SOCKET": str(address)},
         )
         try:
@@ -68,8 +68,8 @@ def ask(*arguments: str) -> int:
     return cli.main(arguments)
 
 
-def admit(config: Path, uid: str, consumer: str, slots: int) -> str:
-    with grpc.insecure_channel(f"unix:{config.with_name('node.sock')}") as channel:
+def admit(config_file: Path, uid: str, consumer: str, slots: int) -> str:
+    with grpc.insecure_channel(f"unix:{config_file.with_name('node.sock')}") as channel:
         request = pb.AdmitRequest(
             pod_uid=uid,
             namespace="prod",
@@ -82,17 +82,17 @@ def admit(config: Path, uid: str, consumer: str, slots: int) -> str:
 
 
 def test_a_served_agent_answers_and_survives_kill_9(
-    config: Path, capsys: pytest.CaptureFixture[str]
+    config_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    options = ("--config", str(config))
-    with serving(config) as process:
-        assert admit(config, "b", "borrower", 10) == "admitted"
-        assert admit(config, "o", "owner", 4) == "held"
+    options = ("--config", str(config_file))
+    with serving(config_file) as process:
+        assert admit(config_file, "b", "borrower", 10) == "admitted"
+        assert admit(config_file, "o", "owner", 4) == "held"
         assert ask("status", *options, "--output", "json") == 0
         before = json.loads(capsys.readouterr().out)
         process.kill()
         process.wait()
-    with serving(config) as process:
+    with serving(config_file) as process:
         assert ask("status", *options, "--output", "json") == 0
         assert json.loads(capsys.readouterr().out) == before
         (group,) = before["groups"]
@@ -113,11 +113,13 @@ def test_a_served_agent_answers_and_survives_kill_9(
         assert "pod prod/o (o)" in capsys.readouterr().out
         process.send_signal(signal.SIGTERM)
         assert process.wait(10) == 0
-        assert not config.with_name("node.sock").exists()
+        assert not config_file.with_name("node.sock").exists()
 
 
-def test_plans_by_command(config: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    options = ("--config", str(config))
+def test_plans_by_command(
+    config_file: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    options = ("--config", str(config_file))
     other, bad = tmp_path / "other.yaml", tmp_path / "bad.yaml"
     other.write_text(PLAN.replace("two", "other"))
     bad.write_text(PLAN.replace("share: 1", "share: -1"))
@@ -125,7 +127,7 @@ def test_plans_by_command(config: Path, capsys: pytest.CaptureFixture[str], tmp_
     assert "plan other is valid" in capsys.readouterr().out
     assert ask("plan", "check", str(bad)) == 1
     assert "consumers[1].share" in capsys.readouterr().err
-    with serving(config):
+    with serving(config_file):
         assert ask("plan", "apply", str(bad), *options) == 1
         assert ask("plan", "apply", str(other), *options) == 0
         capsys.readouterr()
@@ -139,9 +141,9 @@ def test_plans_by_command(config: Path, capsys: pytest.CaptureFixture[str], tmp_
 
 @pytest.mark.parametrize(("expected", "status"), [("2", 0), ("3", 1), ("x", 2)])
 def test_simulate(
-    config: Path, capsys: pytest.CaptureFixture[str], expected: str, status: int
+    config_file: Path, capsys: pytest.CaptureFixture[str], expected: str, status: int
 ) -> None:
-    file = config.with_name("scenario.yaml")
+    file = config_file.with_name("scenario.yaml")
     file.write_text(SCENARIO.replace("EXPECTED", expected))
     assert ask("simulate", str(file), "--output", "json") == status
     output = capsys.readouterr()
@@ -157,11 +159,11 @@ def test_simulate(
 
 
 def test_wrong_input_is_one_line(
-    config: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    config_file: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    assert ask("status", "--config", str(config)) == 1
+    assert ask("status", "--config", str(config_file)) == 1
     assert capsys.readouterr().err.startswith("nodeagent: no agent listens on")
-    assert ask("status", "--config", str(config), "--set", "sokket=1") == 1
+    assert ask("status", "--config", str(config_file), "--set", "sokket=1") == 1
     assert "unknown key sokket" in capsys.readouterr().err
     assert ask("simulate", str(tmp_path / "absent.yaml")) == 2
     assert "No such file" in capsys.readouterr().err
@@ -170,11 +172,11 @@ def test_wrong_input_is_one_line(
     assert caught.value.code == 2
 
 
-def test_version_and_check(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_version_and_check(config_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert ask("version") == 0
     assert capsys.readouterr().out.startswith("nodeagent ")
-    assert ask("check", "--config", str(config)) == 0
+    assert ask("check", "--config", str(config_file)) == 0
     assert "no runtime answers" in capsys.readouterr().out
-    config.with_name("plan.yaml").write_text("spec: 3")
-    assert ask("check", "--config", str(config)) == 1
+    config_file.with_name("plan.yaml").write_text("spec: 3")
+    assert ask("check", "--config", str(config_file)) == 1
     assert "ERROR" in capsys.readouterr().out

@@ -41,7 +41,7 @@ def make_bundle(
     namespaces: Sequence[str] = NAMESPACES,
     **process: Any,
 ) -> Path:
-    """Write `directory`/config.json that runs `args` in `rootfs`; answers `directory`."""
+    """Write `directory`/config.json that runs `args` in `rootfs`; returns `directory`."""
     directory.mkdir(parents=True, exist_ok=True)
     document = spec(rootfs, args, terminal, cgroups_path or f"/{directory.name}", env, namespaces)
     document["process"].update(process)

@@ -30,7 +30,7 @@ def process(*args: str, **fields: Any) -> dict[str, Any]:
 
 
 class Box:
-    """One container: its directories, what create answered, and its end."""
+    """One container: its directories, what create returned, and its end."""
 
     def __init__(self, handler: Handler, place: Path, watcher: ExitWatcher) -> None:
         self.handler = handler

@@ -6,6 +6,9 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import grpc
+import pytest
+
 from berth.pb import runtime_v1_pb2 as cri
 from tests.support.shim import Shim
 
@@ -25,6 +28,13 @@ def pod_config(name: str = "", host_network: bool = True, **fields: Any) -> cri.
     if host_network:
         config.linux.security_context.namespace_options.network = cri.NODE
         config.linux.security_context.namespace_options.pid = cri.CONTAINER
+    return config
+
+
+def privileged() -> cri.PodSandboxConfig:
+    """A pod that may hold privileged containers."""
+    config = pod_config()
+    config.linux.security_context.privileged = True
     return config
 
 
@@ -53,12 +63,28 @@ def run_pod(shim: Shim, config: cri.PodSandboxConfig | None = None, handler: str
     return str(shim.runtime.RunPodSandbox(request).pod_sandbox_id)
 
 
+def remove_pod(shim: Shim, pod_id: str) -> None:
+    """Remove a pod with its containers; nothing happens where it is gone."""
+    shim.runtime.RemovePodSandbox(cri.RemovePodSandboxRequest(pod_sandbox_id=pod_id))
+
+
 def create(
     shim: Shim, pod_id: str, config: cri.ContainerConfig, pod: cri.PodSandboxConfig | None = None
 ) -> str:
     share_network(config, pod or pod_config())
     request = cri.CreateContainerRequest(pod_sandbox_id=pod_id, config=config, sandbox_config=pod)
     return str(shim.runtime.CreateContainer(request).container_id)
+
+
+def refused_create(
+    shim: Shim, pod_id: str, config: cri.ContainerConfig
+) -> tuple[grpc.StatusCode, str]:
+    """Code and text of a create that must fail and leave no container in the pod."""
+    with pytest.raises(grpc.RpcError) as error:
+        create(shim, pod_id, config)
+    request = cri.ListContainersRequest(filter=cri.ContainerFilter(pod_sandbox_id=pod_id))
+    assert list(shim.runtime.ListContainers(request).containers) == []
+    return error.value.code(), error.value.details() or ""
 
 
 def start(shim: Shim, container_id: str) -> None:
@@ -85,6 +111,14 @@ def status(shim: Shim, container_id: str) -> cri.ContainerStatus:
 def execute(shim: Shim, container_id: str, *command: str, timeout: int = 10) -> Any:
     request = cri.ExecSyncRequest(container_id=container_id, cmd=command, timeout=timeout)
     return shim.runtime.ExecSync(request)
+
+
+def run_script(shim: Shim, pod_id: str, config: cri.ContainerConfig, script: str) -> str:
+    """What the script prints (errors too) in a container of its own that goes away again."""
+    container = run_container(shim, pod_id, config)
+    done = execute(shim, container, "/bin/sh", "-c", f"exec 2>&1; {script}")
+    shim.runtime.RemoveContainer(cri.RemoveContainerRequest(container_id=container))
+    return str(done.stdout.decode())
 
 
 def until(condition: Callable[[], bool], what: str, seconds: float = 10.0) -> None:

@@ -2,12 +2,9 @@
 SPDY as the kubelet speaks it, or WebSocket by clients that others wrote."""
 
 from pathlib import Path
-from typing import Any
-
-from kubernetes.client import Configuration
-from kubernetes.stream.ws_client import WSClient, get_websocket_url
 
 from berth.pb import runtime_v1_pb2 as cri
+from tests.support import websocket_clients
 from tests.support.shim import Shim
 from tests.support.spdy_client import Exec, SpdyClient
 
@@ -72,7 +69,8 @@ async def says(run: Exec, words: bytes, kind: str = "stdout") -> None:
 
 
 async def close_clients() -> None:
-    """For a fixture: all SPDY clients of the test."""
+    """For a fixture: all SPDY and WebSocket clients of the test."""
+    websocket_clients.close_all()
     while SpdyClient.opened:
         await SpdyClient.opened.pop().close()
 
@@ -95,17 +93,11 @@ class Forward:
         return await self.client.open("error", **fields), await self.client.open("data", **fields)
 
     async def ask(self, port: int, request: bytes, fin: bool = True) -> tuple[bytes, bytes]:
-        """All that a connection answers to a request, and what its error stream says."""
+        """All data that a connection returns for a request, and the text of its error stream."""
         error, data = await self.open(port)
         await self.client.send(data, request, fin)
         await self.client.until_finished(error, data)
         return bytes(self.client.data.get(data, b"")), bytes(self.client.data.get(error, b""))
-
-
-def kube(url: str, binary: bool = True, protocol: str | None = None) -> Any:
-    """A WSClient of the Kubernetes package, as `kubernetes.stream` makes it."""
-    headers = {"sec-websocket-protocol": protocol} if protocol else {}
-    return WSClient(Configuration(), get_websocket_url(url), headers, True, binary=binary)
 
 
 class Peak:

@@ -46,10 +46,16 @@ async def test_run_names_a_missing_program() -> None:
 
 
 async def test_timeout_kills_the_whole_group(tmp_path: Path) -> None:
-    script = f"sleep 60 & echo $! > {tmp_path}/child; echo stuck >&2; wait"
+    script = (
+        f"echo $$ > {tmp_path}/shell; sleep 60 & echo $! > {tmp_path}/child; echo stuck >&2; wait"
+    )
     with pytest.raises(ProcessTimeout, match=r"sh did not end within 0.3 s.*stuck"):
         await run(["sh", "-c", script], timeout=0.3)
     await _gone(int((tmp_path / "child").read_text()))
+    # `run` does not wait for what it killed: the loop reaps it later, and must get to it.
+    shell = int((tmp_path / "shell").read_text())
+    while _state(shell):
+        await asyncio.sleep(0.01)
 
 
 async def test_cancel_kills_the_whole_group(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from cri_shim.streaming.requests import ExecRequest
 from cri_shim.streaming.server import StreamingServer
 from cri_shim.wire.remote_command import Wanted
 from tests.cri_shim.streaming.processes import LocalOpener
+from tests.support import websocket_clients
 from tests.support.spdy_client import SpdyClient
 
 Start = Callable[..., Awaitable[StreamingServer]]
@@ -35,6 +36,7 @@ async def start(opener: LocalOpener) -> AsyncIterator[Start]:
         return servers[-1]
 
     yield run
+    websocket_clients.close_all()
     while SpdyClient.opened:
         await SpdyClient.opened.pop().close()
     for server in servers:

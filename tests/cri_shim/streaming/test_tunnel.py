@@ -11,6 +11,7 @@ from cri_shim.streaming.requests import PortForwardRequest
 from cri_shim.streaming.server import StreamingServer
 from cri_shim.wire import spdy_events as events
 from tests.support.spdy_session import ClientSession, StreamReplied
+from tests.support.websocket_clients import connect
 
 PROTOCOL = "SPDY/3.1+portforward.k8s.io"
 
@@ -19,8 +20,7 @@ class Client:
     """Its messages end where they happen to: every `cut` bytes."""
 
     def __init__(self, url: str, cut: int) -> None:
-        address = url.replace("http://", "ws://")
-        self.socket = websocket.create_connection(address, subprotocols=[PROTOCOL], timeout=10)
+        self.socket = connect(url, PROTOCOL)
         self.session = ClientSession()
         self.cut = cut
         self.data: dict[int, bytes] = {}

@@ -11,25 +11,13 @@ from typing import Any
 
 import pytest
 import websocket
-from kubernetes.client import Configuration
-from kubernetes.stream.ws_client import PortForward, WSClient, get_websocket_url
+from kubernetes.stream.ws_client import PortForward
 
 from cri_shim.streaming.requests import PortForwardRequest
 from cri_shim.streaming.server import StreamingServer
 from tests.cri_shim.streaming.conftest import Start, command
 from tests.cri_shim.streaming.processes import LocalOpener
-
-
-def kube(url: str, binary: bool = True, protocol: str | None = None) -> Any:
-    """A WSClient of the Kubernetes package; it offers versions 5 and 4."""
-    headers = {"sec-websocket-protocol": protocol} if protocol else {}
-    return WSClient(Configuration(), get_websocket_url(url), headers, True, binary=binary)
-
-
-def plain(url: str, *protocols: str) -> websocket.WebSocket:
-    return websocket.create_connection(
-        get_websocket_url(url), subprotocols=list(protocols), timeout=10
-    )
+from tests.support.websocket_clients import connect, kube
 
 
 async def in_thread(work: Callable[[], Any]) -> Any:
@@ -99,7 +87,7 @@ async def test_base64_channels(server: StreamingServer) -> None:
     url = server.url(command("sh", "-c", "head -c 4; printf '\\377'; exit 1", stdin=True))
 
     def work() -> Any:
-        client = plain(url, "v4.base64.channel.k8s.io")
+        client = connect(url, "v4.base64.channel.k8s.io")
         assert client.getsubprotocol() == "v4.base64.channel.k8s.io"
         client.send("0" + base64.b64encode(b"\xfe\x00ab").decode())
         outputs = {b"1": b"", b"3": b""}
@@ -119,7 +107,7 @@ async def test_a_client_that_names_no_protocol(server: StreamingServer) -> None:
     url = server.url(command("sh", "-c", "echo hi; exit 9"))
 
     def work() -> Any:
-        client = plain(url)
+        client = connect(url)
         messages = []
         while True:
             opcode, data = client.recv_data()
@@ -135,7 +123,7 @@ async def test_a_client_that_names_no_protocol(server: StreamingServer) -> None:
 async def test_no_common_protocol(server: StreamingServer) -> None:
     url = server.url(command("true"))
     with pytest.raises(websocket.WebSocketBadStatusException, match="403"):
-        await in_thread(lambda: plain(url, "v9.channel.k8s.io"))
+        await in_thread(lambda: connect(url, "v9.channel.k8s.io"))
 
 
 @pytest.mark.parametrize(
@@ -148,7 +136,7 @@ async def test_channels_that_do_not_exist(
     url = server.url(command("sleep", "1000", stdin=True))
 
     def work() -> Any:
-        client = plain(url, "v4.channel.k8s.io")
+        client = connect(url, "v4.channel.k8s.io")
         client.send_binary(message)
         while True:
             opcode, data = client.recv_data()
@@ -163,7 +151,7 @@ async def test_frames_without_a_mask(server: StreamingServer, opener: LocalOpene
     url = server.url(command("sleep", "1000", stdin=True))
 
     def work() -> Any:
-        client = plain(url, "v4.channel.k8s.io")
+        client = connect(url, "v4.channel.k8s.io")
         client.sock.sendall(b"\x82\x02\x00x")
         while True:
             opcode, data = client.recv_data()
@@ -180,7 +168,7 @@ async def test_pings_are_answered_and_closing_ends_the_command(
     url = server.url(command("sleep", "1000", stdin=True))
 
     def work() -> Any:
-        client = plain(url, "v5.channel.k8s.io")
+        client = connect(url, "v5.channel.k8s.io")
         client.ping("are you there")
         while True:
             opcode, frame = client.recv_data_frame(True)
@@ -198,7 +186,7 @@ async def test_port_forward(server: StreamingServer, echo_port: int) -> None:
     sent = os.urandom(300_000)
 
     def work() -> Any:
-        forward = PortForward(plain(url, "v4.channel.k8s.io"), [echo_port, 1])
+        forward = PortForward(connect(url, "v4.channel.k8s.io"), [echo_port, 1])
         sock = forward.socket(echo_port)
         sock.settimeout(10)
         sock.sendall(sent)
@@ -223,7 +211,7 @@ async def test_version_1_of_port_forward_names_no_protocol(
     url = server.url(PortForwardRequest("pod", (echo_port,)))
 
     def work() -> Any:
-        client = plain(url)
+        client = connect(url)
         preambles = [client.recv(), client.recv()]
         client.send_binary(b"\x00hello")
         answer = client.recv()
@@ -241,7 +229,7 @@ async def test_an_idle_client(start: Start) -> None:
     url = server.url(command("sleep", "1000", stdin=True))
 
     def work() -> Any:
-        client = plain(url, "v4.channel.k8s.io")
+        client = connect(url, "v4.channel.k8s.io")
         client.recv()
         with pytest.raises((websocket.WebSocketException, OSError)):
             client.recv()
@@ -263,7 +251,7 @@ async def test_garbage_after_the_upgrade(
     url = server.url(command("cat", stdin=True))
 
     def work() -> None:
-        client = plain(url, "v5.channel.k8s.io")
+        client = connect(url, "v5.channel.k8s.io")
         client.sock.sendall(garbage)
         client.shutdown()
 

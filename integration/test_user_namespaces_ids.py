@@ -42,21 +42,18 @@ def mapped(host_network: bool = False) -> cri.PodSandboxConfig:
     return config
 
 
-@pytest.fixture(scope="module")
-def config() -> cri.PodSandboxConfig:
-    return mapped()
-
-
-@pytest.fixture(scope="module")
-def pod(shim: Shim, config: cri.PodSandboxConfig) -> Iterator[str]:
-    pod_id = pods.run_pod(shim, config, "crun")
-    yield pod_id
-    shim.runtime.RemovePodSandbox(cri.RemovePodSandboxRequest(pod_sandbox_id=pod_id))
+pytestmark = pytest.mark.pod(config=mapped)
 
 
 @pytest.fixture
-def wanted(config: cri.PodSandboxConfig, image: str) -> cri.ContainerConfig:
-    return container_of(config, image)
+def handler() -> str:
+    """Of the two only crun can map the ids of mounts."""
+    return "crun"
+
+
+@pytest.fixture
+def wanted(pod_config: cri.PodSandboxConfig, image: str) -> cri.ContainerConfig:
+    return container_of(pod_config, image)
 
 
 def container_of(config: cri.PodSandboxConfig, image: str) -> cri.ContainerConfig:
@@ -127,12 +124,12 @@ def test_a_runtime_without_mapped_mounts(shim: Shim) -> None:
 
 
 def test_a_containers_must_be_the_pods(
-    shim: Shim, pod: str, config: cri.PodSandboxConfig, wanted: cri.ContainerConfig, image: str
+    shim: Shim, pod: str, pod_config: cri.PodSandboxConfig, wanted: cri.ContainerConfig, image: str
 ) -> None:
     wanted.linux.security_context.namespace_options.userns_options.uids[0].host_id += 1
-    assert_differs(shim, pod, config, wanted)
+    assert_differs(shim, pod, pod_config, wanted)
     plain = pods.run_pod(shim, handler="crun")
-    other = container_of(config, image)
+    other = container_of(pod_config, image)
     assert_differs(shim, plain, pods.pod_config(), other)
     shim.runtime.RemovePodSandbox(cri.RemovePodSandboxRequest(pod_sandbox_id=plain))
 
@@ -147,11 +144,11 @@ def assert_differs(
 
 
 def test_ids_inside_and_outside(
-    shim: Shim, pod: str, config: cri.PodSandboxConfig, wanted: cri.ContainerConfig
+    shim: Shim, pod: str, pod_config: cri.PodSandboxConfig, wanted: cri.ContainerConfig
 ) -> None:
     wanted.linux.security_context.run_as_user.value = 1000
     wanted.linux.security_context.supplemental_groups.append(77)
-    container = pods.run_container(shim, pod, wanted, config)
+    container = pods.run_container(shim, pod, wanted, pod_config)
     assert pods.execute(shim, container, "id", "-u").stdout == b"1000\n"
     answer = shim.runtime.ContainerStatus(
         cri.ContainerStatusRequest(container_id=container, verbose=True)
@@ -172,7 +169,7 @@ def test_ids_inside_and_outside(
 def test_ids_beyond_the_mapping(
     shim: Shim,
     pod: str,
-    config: cri.PodSandboxConfig,
+    pod_config: cri.PodSandboxConfig,
     wanted: cri.ContainerConfig,
     field: str,
     word: str,
@@ -183,7 +180,7 @@ def test_ids_beyond_the_mapping(
     else:
         context.supplemental_groups.append(LENGTH)
     with pytest.raises(grpc.RpcError) as error:
-        pods.create(shim, pod, wanted, config)
+        pods.create(shim, pod, wanted, pod_config)
     assert error.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert f"{word} is not mapped" in (error.value.details() or "")
 
@@ -191,7 +188,7 @@ def test_ids_beyond_the_mapping(
 def test_volumes_are_mapped(
     shim: Shim,
     pod: str,
-    config: cri.PodSandboxConfig,
+    pod_config: cri.PodSandboxConfig,
     wanted: cri.ContainerConfig,
     place: Path,
 ) -> None:
@@ -206,25 +203,25 @@ def test_volumes_are_mapped(
         for mappings in (mount.uidMappings, mount.gidMappings):
             mappings.add(container_id=0, host_id=FIRST, length=LENGTH)
     script = "touch /data/new; stat -c %u:%g /data /data/old /data/new /etc/file; cat /etc/file"
-    said = run(shim, pod, config, wanted, script).split()
+    said = run(shim, pod, pod_config, wanted, script).split()
     assert said == ["0:0", "5:6", "0:0", "0:0", "text"]
     made = (volume / "new").stat()
     assert (made.st_uid, made.st_gid) == (0, 0)
 
 
 def test_volumes_that_are_not_mapped(
-    shim: Shim, pod: str, config: cri.PodSandboxConfig, wanted: cri.ContainerConfig, place: Path
+    shim: Shim, pod: str, pod_config: cri.PodSandboxConfig, wanted: cri.ContainerConfig, place: Path
 ) -> None:
     """Whoever asks for no mapping gets none: files of the host's root are nobody's."""
     (place / "plain").mkdir()
     wanted.mounts.add(host_path=str(place / "plain"), container_path="/data")
-    said = run(shim, pod, config, wanted, "stat -c %u:%g /data; touch /data/x")
+    said = run(shim, pod, pod_config, wanted, "stat -c %u:%g /data; touch /data/x")
     assert said.startswith("65534:65534\n")
     assert "Permission denied" in said
 
 
 def test_readonly_and_mapped(
-    shim: Shim, pod: str, config: cri.PodSandboxConfig, wanted: cri.ContainerConfig, place: Path
+    shim: Shim, pod: str, pod_config: cri.PodSandboxConfig, wanted: cri.ContainerConfig, place: Path
 ) -> None:
     (place / "both").mkdir()
     mount = wanted.mounts.add(
@@ -237,7 +234,7 @@ def test_readonly_and_mapped(
     for mappings in (mount.uidMappings, mount.gidMappings):
         mappings.add(container_id=0, host_id=FIRST, length=LENGTH)
     said = run(
-        shim, pod, config, wanted, "stat -c %u /data; touch /data/x; grep /data /proc/mounts"
+        shim, pod, pod_config, wanted, "stat -c %u /data; touch /data/x; grep /data /proc/mounts"
     )
     owner, error, line = said.strip().split("\n")
     assert owner == "0"
@@ -246,7 +243,7 @@ def test_readonly_and_mapped(
 
 
 def test_root_owns_the_network_and_nothing_of_the_host(
-    shim: Shim, pod: str, config: cri.PodSandboxConfig, wanted: cri.ContainerConfig
+    shim: Shim, pod: str, pod_config: cri.PodSandboxConfig, wanted: cri.ContainerConfig
 ) -> None:
     wanted.linux.security_context.capabilities.add_capabilities.append("ALL")
     script = (
@@ -256,7 +253,7 @@ def test_root_owns_the_network_and_nothing_of_the_host(
         "chmod 600 /dev/null; mknod /tmp/sda b 8 0"
     )
     network, name, mounted, sysctl, caps, drop, null, node = (
-        run(shim, pod, config, wanted, script).strip().split("\n")
+        run(shim, pod, pod_config, wanted, script).strip().split("\n")
     )
     assert (network, name, mounted, sysctl) == ("network", "name", "mounted", "sysctl")
     last = int(Path("/proc/sys/kernel/cap_last_cap").read_text())
@@ -272,7 +269,7 @@ def null_device() -> tuple[int, int, int]:
 
 
 def test_the_hosts_null_device_stays_the_hosts(
-    shim: Shim, pod: str, config: cri.PodSandboxConfig, wanted: cri.ContainerConfig, image: str
+    shim: Shim, pod: str, pod_config: cri.PodSandboxConfig, wanted: cri.ContainerConfig, image: str
 ) -> None:
     """crun gives standard streams to the container's user, and runs commands with none too."""
     before = null_device()
@@ -280,14 +277,14 @@ def test_the_hosts_null_device_stays_the_hosts(
     plain = pods.run_pod(shim, handler="crun")
     other = pods.container_config(image)
     other.linux.security_context.run_as_user.value = 1000
-    for pod_id, container_config, pod_config in (
-        (pod, wanted, config),
+    for pod_id, container_config, its_pod in (
+        (pod, wanted, pod_config),
         (plain, other, pods.pod_config()),
     ):
         for tty in (False, True):
             container_config.metadata.name = f"null-{tty}"
             container_config.tty = tty
-            container = pods.run_container(shim, pod_id, container_config, pod_config)
+            container = pods.run_container(shim, pod_id, container_config, its_pod)
             assert null_device() == before
             pods.execute(shim, container, "true")
             assert null_device() == before
