@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from berth.linux.threads import in_thread
 from cri_shim.images.document.manifest import Descriptor, digest_of
 from cri_shim.images.errors import BadImage
 from cri_shim.images.registry.repository import Registry
@@ -22,7 +23,7 @@ class Sink(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class Retries:
     """How often to try again: in a row without a byte, and in all; `pause` seconds, doubling."""
 
     in_a_row: int = 4
@@ -34,12 +35,12 @@ async def download(
     registry: Registry,
     wanted: Descriptor,
     sink: Sink,
-    patience: Patience,
+    retries: Retries,
     count: Callable[[int], None],
 ) -> None:
     """Fill the sink up to the size wanted; it verifies. `count` hears how much is there.
 
-    Raises BrokenConnectionError when patience ends, and what Registry raises.
+    Raises BrokenConnectionError when the retries are used up, and what Registry raises.
     """
     barren = tries = 0
     while sink.size < wanted.size:
@@ -49,9 +50,9 @@ async def download(
         except BrokenConnectionError as error:
             tries += 1
             barren = 0 if sink.size > before else barren + 1
-            if barren > patience.in_a_row or tries > patience.in_all:
+            if barren > retries.in_a_row or tries > retries.in_all:
                 raise
-            await asyncio.sleep(max(error.wait, patience.pause * 2**barren))
+            await asyncio.sleep(max(error.wait, retries.pause * 2**barren))
 
 
 async def _transfer(
@@ -62,7 +63,7 @@ async def _transfer(
         if body.offset != sink.size:
             sink.start_over()
         async for chunk in body.chunks():
-            await asyncio.to_thread(sink.write, chunk)
+            await in_thread(sink.write, chunk)
             count(sink.size)
     if sink.size < wanted.size:
         raise BrokenConnectionError("the connection broke")

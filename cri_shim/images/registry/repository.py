@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from berth.linux.threads import in_thread
 from cri_shim.images.document import media
 from cri_shim.images.document.manifest import MAX_MANIFEST, Descriptor, digest_of
 from cri_shim.images.errors import BadImage
@@ -28,7 +29,7 @@ class MissingError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Document:
+class Served:
     """A manifest or an index as served."""
 
     raw: bytes
@@ -65,7 +66,7 @@ class Registry:
     def _url(self, kind: str, target: str) -> str:
         return f"{self.endpoint.url}/v2/{self._repository}/{kind}/{target}"
 
-    async def manifest(self, target: str) -> Document:
+    async def manifest(self, target: str) -> Served:
         """By tag or digest, checked against the digest asked for or announced."""
         url = self._url("manifests", target)
         async with self._get(url, {"Accept": media.ACCEPT}) as response:
@@ -76,10 +77,10 @@ class Registry:
         if len(raw) > MAX_MANIFEST:
             raise BadImage(f"{what} has more than {MAX_MANIFEST} bytes")
         promised = target if ":" in target else announced
-        digest = digest_of(raw, promised or "sha256:")
+        digest = await in_thread(digest_of, raw, promised or "sha256:")
         if promised and digest != promised:
             raise BadImage(f"{what} has the digest {digest}, not {promised}")
-        return Document(raw, media_type, digest)
+        return Served(raw, media_type, digest)
 
     @contextlib.asynccontextmanager
     async def blob(self, wanted: Descriptor, offset: int) -> AsyncIterator[Body]:
@@ -88,7 +89,7 @@ class Registry:
         async with self._get(self._url("blobs", wanted.digest), headers) as response:
             begin = offset if response.status == _PARTIAL_CONTENT else 0
             announced = response.headers.get("Content-Length", "")
-            if announced.isdigit() and begin + int(announced) != wanted.size:
+            if announced.isdecimal() and begin + int(announced) != wanted.size:
                 raise BadImage(
                     f"blob {wanted.digest} has {begin + int(announced)} bytes at {self.endpoint} "
                     f"and its manifest promises {wanted.size}"
@@ -138,5 +139,5 @@ class Registry:
                 raise MissingError(f"{self.endpoint} says 404: {said}")
             case status:
                 wait = response.headers.get("Retry-After", "")
-                seconds = min(float(wait), _MAX_WAIT) if wait.isdigit() else 0.0
+                seconds = min(float(wait), _MAX_WAIT) if wait.isdecimal() else 0.0
                 raise BrokenConnectionError(f"it says {status}: {said}", seconds)

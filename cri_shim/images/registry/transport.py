@@ -1,4 +1,4 @@
-"""HTTP requests to registries: redirects, proxies and errors as this room wants them.
+"""HTTP requests to registries: redirects, proxies, certificates, and errors as one kind.
 
 aiohttp is imported at the first pull: a daemon that pulls nothing does not carry it.
 """
@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
+from berth.linux.threads import in_thread
 from cri_shim.images.registry.certificates import Certificates
 
 if TYPE_CHECKING:
@@ -81,8 +82,9 @@ class Transport:
         try:
             async with contextlib.AsyncExitStack() as stack:
                 for _ in range(_MAX_REDIRECTS):
+                    context = await self._context(urlsplit(url).netloc)
                     response = await stack.enter_async_context(
-                        self._send(method, url, headers, form)
+                        self._send(method, url, headers, form, context)
                     )
                     location = response.headers.get("Location", "")
                     if response.status not in _REDIRECTS or not location:
@@ -94,7 +96,12 @@ class Transport:
             raise BrokenConnectionError(explain(error)) from error
 
     def _send(
-        self, method: str, url: str, headers: Mapping[str, str], form: Mapping[str, str] | None
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        form: Mapping[str, str] | None,
+        context: ssl.SSLContext | None,
     ) -> "aiohttp.client._RequestContextManager":
         assert self._session is not None
         return self._session.request(
@@ -104,12 +111,13 @@ class Transport:
             data=form,
             allow_redirects=False,
             proxy=proxy_for(url),
-            ssl=self._context(urlsplit(url).netloc) or True,
+            ssl=context or True,
         )
 
-    def _context(self, host: str) -> ssl.SSLContext | None:
+    async def _context(self, host: str) -> ssl.SSLContext | None:
         if host not in self._contexts:
-            self._contexts[host] = self._certificates.context(host)
+            # The system's authorities are a hundred certificates to parse: some 20 ms.
+            self._contexts[host] = await in_thread(self._certificates.context, host)
         return self._contexts[host]
 
 

@@ -1,8 +1,20 @@
 """Unpacked layers: `layers/<number>`, one directory for each chain id, shared by images.
 
-A layer is good when its record is: the record is written after syncfs(2), so that a power cut
-cannot leave a good record over empty files. A directory without a record is rubbish and goes at the
-next start; a record without its directory is dropped, with the images that need it.
+                add               commit
+    (none) ───────────> fresh ─────────────> good
+       ^                  │ retire             │ retire
+       └──── remove ──────┴────────────────────┘
+
+A layer is good when its record is, and the record is written only after syncfs(2): files first,
+then what vouches for them. After a power cut in between there is a directory without a record,
+which is rubbish and goes at the next start. The other order could leave a good record over files of
+zero bytes, which no later pull would ever repair, since the layer "is here already".
+A record without its directory is dropped at the start, with the images that need it.
+
+Two levels of durability are meant by that. The files are synced, since nothing else tells whether
+they are whole. The record is not waited for (it reaches the page cache, which kill -9 does not
+touch): if a power cut takes it, the image is pulled again. The one order that would be fatal, the
+record on the disk and the files not, cannot happen.
 """
 
 import contextlib
@@ -13,7 +25,7 @@ from pathlib import Path
 
 from berth.linux.files import remove_tree
 from cri_shim.images.content.records import Documents, Layer
-from cri_shim.images.locks import Holds, NamedLocks
+from cri_shim.images.locks import Leases, NamedLocks
 from cri_shim.images.snapshot.parents import inherit
 from cri_shim.model.ids import Digest
 
@@ -27,7 +39,7 @@ class Layers:
         self._root = root
         self._table = table
         self.locks = NamedLocks()
-        self.holds = Holds()
+        self.leases = Leases()
         self._good: dict[Digest, Layer] = {}
         self._fresh: dict[Digest, Layer] = {}
         self._implied: dict[Digest, tuple[str, ...]] = {}
@@ -58,7 +70,11 @@ class Layers:
         return self._root / layer.directory
 
     def new_directory(self) -> Path:
-        """A path that was never used; short, for overlay's option text has little room."""
+        """A path that was never used: a late `remove` of an earlier layer cannot hit a new one.
+
+        Short, since a kernel before 6.8 takes the paths of all layers in one page of mount(2)
+        options: about a hundred of them fit.
+        """
         self._last += 1
         return self._root / _base36(self._last)
 
@@ -70,7 +86,7 @@ class Layers:
         self._fresh[layer.chain] = layer
         self._implied[layer.chain] = implied
 
-    def settle(self, layers: Sequence[Layer]) -> None:
+    def finish(self, layers: Sequence[Layer]) -> None:
         """Finish the fresh ones of a whole stack (base first) and sync; blocks, for a thread."""
         paths = [self.path(layer) for layer in layers]
         for index, layer in enumerate(layers):
@@ -78,7 +94,11 @@ class Layers:
         self._sync()
 
     def _sync(self) -> None:
-        """Bring the file system to the disk; blocks, for a thread."""
+        """Bring the file system to the disk; blocks, for a thread.
+
+        One syncfs(2) instead of an fsync(2) for each of ten thousand files and directories, each of
+        which would commit the journal once. It also brings the blobs to the disk.
+        """
         fd = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY)
         try:
             if ctypes.CDLL(None, use_errno=True).syncfs(fd) != 0:
@@ -87,24 +107,25 @@ class Layers:
         finally:
             os.close(fd)
 
-    def commit(self, layers: Sequence[Layer]) -> None:
-        """Write the records, after `settle`."""
-        for layer in layers:
-            if self._fresh.pop(layer.chain, None) is not None:
-                self._implied.pop(layer.chain, None)
-                self._table.put(layer.chain, layer.to_document())
-                self._good[layer.chain] = layer
+    def commit(self, layer: Layer) -> None:
+        """Write the record, after `finish`; nothing where another image's pull has done it."""
+        if self._fresh.pop(layer.chain, None) is not None:
+            self._implied.pop(layer.chain, None)
+            self._table.put(layer.chain, layer.to_document())
+            self._good[layer.chain] = layer
 
     def retire(self, chains: Iterable[Digest]) -> list[Layer]:
-        """Take layers that nobody holds out of use; their directories are then `remove`d.
+        """Take layers without a lease out of use; their directories are then `remove`d.
 
         The rename comes first: whatever happens afterwards, no half-removed directory is ever
-        taken for a layer. It needs no space, so that a full disk can be emptied.
+        taken for a layer, not by a start after kill -9 either. It needs no space, so that a full
+        disk can be emptied. It runs on the loop, as the one step that must not be apart from the
+        look at the leases; it changes a name and touches no file.
         """
         retired = []
         for chain in chains:
             layer = self.get(chain)
-            if layer is None or chain in self.holds:
+            if layer is None or chain in self.leases:
                 continue
             with contextlib.suppress(FileNotFoundError):
                 path = self.path(layer)

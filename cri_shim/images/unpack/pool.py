@@ -77,7 +77,7 @@ class _Worker:
         self._process.close()
 
 
-class Unpackers:
+class UnpackPool:
     """At most `count` layers are unpacked at a time, each in a process of its own."""
 
     def __init__(self, tasks: Tasks, limits: Limits, count: int | None = None) -> None:
@@ -103,7 +103,7 @@ class Unpackers:
             except BaseException:
                 await asyncio.shield(worker.end())
                 raise
-            await self._give_back(worker, answer)
+            await self._keep(worker, answer)
         return _read(answer, diff_id)
 
     def _take(self) -> _Worker:
@@ -114,7 +114,7 @@ class Unpackers:
             worker.idle.cancel()
         return worker
 
-    async def _give_back(self, worker: _Worker, answer: dict[str, Any]) -> None:
+    async def _keep(self, worker: _Worker, answer: dict[str, Any]) -> None:
         if "failed" in answer:
             await worker.end()
             return
