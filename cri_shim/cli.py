@@ -1,4 +1,7 @@
-"""The command `cri-shim`."""
+"""The command `cri-shim`.
+
+Modules that load slowly (the daemon, gRPC stubs) are imported by the commands that need them.
+"""
 
 import argparse
 import asyncio
@@ -11,13 +14,15 @@ from typing import NoReturn
 
 import grpc
 
+from berth.base import configuration
 from berth.base.errors import BerthError
-from cri_shim import config as configuration
-from cri_shim.config import Config
+from berth.base.findings import exit_status
+from berth.base.tables import aligned
+from cri_shim.config import Config, load
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; answers its exit status. Errors are one line on stderr."""
+    """Run one command and return its exit status. Errors are one line on stderr."""
     options = _parser().parse_args(argv)
     command: Callable[[argparse.Namespace], int] = options.command
     try:
@@ -27,8 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except grpc.RpcError as error:
         return _complain(_rpc_text(error, options))
     except KeyboardInterrupt:
-        return 130
-    except BrokenPipeError:
+        return 130  # 128 + SIGINT, as shells have it
+    except BrokenPipeError:  # `cri-shim ps | head`: the reader has seen enough
         return 0
 
 
@@ -46,7 +51,7 @@ def _rpc_text(error: grpc.RpcError, options: argparse.Namespace) -> str:
 
 
 def _load(options: argparse.Namespace) -> Config:
-    return configuration.load(options.config, options.set)
+    return load(options.config, options.set)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -75,9 +80,9 @@ def _parser() -> argparse.ArgumentParser:
     add("version", _version, "print the version")
     image = commands.add_parser("image", help="images in the store")
     images = image.add_subparsers(required=True, metavar="COMMAND")
-    load = add("load", _image_load, "load an OCI layout, OCI archive or docker archive", images)
-    load.add_argument("path", type=Path)
-    load.add_argument("--name", default="", help="name for an image that brings none")
+    loading = add("load", _image_load, "load an OCI layout, OCI archive or docker archive", images)
+    loading.add_argument("path", type=Path)
+    loading.add_argument("--name", default="", help="name for an image that brings none")
     save = add("save", _image_save, "write an image to an OCI archive", images)
     save.add_argument("reference")
     save.add_argument("path", type=Path)
@@ -101,7 +106,7 @@ def _check(options: argparse.Namespace) -> int:
     found = asyncio.run(findings(_load(options)))
     for finding in found:
         print(finding)
-    return 1 if any(finding.fatal for finding in found) else 0
+    return exit_status(found)
 
 
 def _config(options: argparse.Namespace) -> int:
@@ -120,7 +125,7 @@ def _ps(options: argparse.Namespace) -> int:
 
     with client.connect(_load(options).listen) as shim:
         rows = client.process_rows(shim)
-    client.print_table(("POD", "STATE", "CONTAINER", "STATE", "ID", "IMAGE"), rows)
+    print(aligned([("POD", "STATE", "CONTAINER", "STATE", "ID", "IMAGE"), *rows]))
     return 0
 
 
@@ -171,7 +176,7 @@ def _image_ls(options: argparse.Namespace) -> int:
 
     with client.connect(_load(options).listen) as shim:
         rows = client.image_rows(shim)
-    client.print_table(("NAME", "ID", "SIZE"), rows)
+    print(aligned([("NAME", "ID", "SIZE"), *rows]))
     return 0
 
 

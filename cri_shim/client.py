@@ -1,4 +1,4 @@
-"""The command line's side of the socket: ask, and print for people."""
+"""Calls of the command line to the daemon, and progress for people."""
 
 import contextlib
 import sys
@@ -25,6 +25,7 @@ class Stubs:
 
 @contextlib.contextmanager
 def connect(socket: str) -> Iterator[Stubs]:
+    """The daemon's services on its socket; errors of their calls are grpc.RpcError."""
     with grpc.insecure_channel(f"unix:{socket}") as channel:
         yield Stubs(
             cri_grpc.RuntimeServiceStub(channel),
@@ -64,11 +65,13 @@ def image_rows(stubs: Stubs) -> list[Row]:
 
 
 def container_spec(stubs: Stubs, id_: str) -> str:
-    answer = stubs.shim.ContainerSpec(shim.ContainerSpecRequest(container_id=id_))
-    return answer.document.decode("utf-8", "surrogateescape")
+    """The OCI document of a container, as JSON."""
+    response = stubs.shim.ContainerSpec(shim.ContainerSpecRequest(container_id=id_))
+    return response.document.decode("utf-8", "surrogateescape")
 
 
 def load_image(stubs: Stubs, path: Path, name: str) -> Iterable[shim.ImageProgress]:
+    # The daemon opens the path, and its working directory is another one.
     return stubs.shim.LoadImage(shim.LoadImageRequest(path=str(path.absolute()), name=name))
 
 
@@ -82,12 +85,6 @@ def save_image(stubs: Stubs, reference: str, path: Path) -> None:
 
 def remove_image(stubs: Stubs, reference: str) -> None:
     stubs.images.RemoveImage(cri.RemoveImageRequest(image=cri.ImageSpec(image=reference)))
-
-
-def print_table(header: Row, rows: Sequence[Row]) -> None:
-    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
-    for row in [header, *rows]:
-        print("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip())
 
 
 def size_text(size: float) -> str:
@@ -112,7 +109,7 @@ def show_progress(messages: Iterable[shim.ImageProgress]) -> None:
 
 
 class _Lines:
-    """Plain lines: what a log file can hold."""
+    """Plain lines, for log files."""
 
     def __init__(self) -> None:
         self._states: dict[str, str] = {}
@@ -137,6 +134,7 @@ class _Bars:
         self._drawn = 0
 
     def update(self, layers: Sequence[shim.LayerProgress]) -> None:
+        # Up by as many lines as were drawn, then each line is erased and written anew (ECMA-48).
         if self._drawn:
             sys.stderr.write(f"\x1b[{self._drawn}A")
         for layer in layers:

@@ -14,6 +14,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from berth.base import configuration
 from berth.base.errors import FailedPrecondition
 from berth.base.operations import Operations
 from berth.linux import sdnotify
@@ -24,7 +25,6 @@ from berth.linux.programs import program_directory
 from berth.linux.tasks import Tasks
 from berth.pb import runtime_v1_pb2 as cri
 from berth.pb import shim_v1_pb2 as shim
-from cri_shim import config as configuration
 from cri_shim.admission.agent import admission_for
 from cri_shim.api import server
 from cri_shim.api.image_service import ImageService
@@ -33,7 +33,7 @@ from cri_shim.api.shim_service import ShimService
 from cri_shim.api.status import Status
 from cri_shim.api.stream_service import StreamService
 from cri_shim.api.usage_service import UsageService
-from cri_shim.config import Config
+from cri_shim.config import Config, HandlerConfig
 from cri_shim.context import Context, Settings
 from cri_shim.images.service import Images
 from cri_shim.images.service import Settings as ImageSettings
@@ -189,7 +189,7 @@ async def _handlers(config: Config, directories: Directories, maps_ids: bool) ->
     systemd = choose_driver(config.cgroup_driver).value == "systemd"
     scratch = directories.programs / "probe"
     scratch.mkdir(exist_ok=True, mode=0o700)
-    configured = {"default": configuration.HandlerConfig(), **config.runtime.handlers}
+    configured = {"default": HandlerConfig(), **config.runtime.handlers}
     found: dict[str, Handler] = {}
     for name, handler in configured.items():
         root = directories.state / "runtime" / name

@@ -9,12 +9,12 @@ from pathlib import Path
 import grpc
 import pytest
 
-from berth.linux import processes
 from berth.linux.files import read_text
 from berth.pb import runtime_v1_pb2 as cri
 from berth.pb import runtime_v1_pb2_grpc as cri_grpc
 from integration.conftest import HANDLERS
 from tests.support import pods
+from tests.support.processes import descendants
 from tests.support.shim import Shim
 
 CAP = 16 << 20
@@ -130,7 +130,7 @@ def test_no_zombie_and_no_descriptor_is_left(
     daemon = shim.process.pid
     pods.until(lambda: not zombies(daemon), "the daemon's are reaped")
     assert descriptors(shim) == before
-    assert not [pid for pid in processes.descendants(daemon) if pid in sleepers(unmistakable)]
+    assert not [pid for pid in descendants(daemon) if pid in sleepers(unmistakable)]
     shim.runtime.RemovePodSandbox(cri.RemovePodSandboxRequest(pod_sandbox_id=pod))
 
 

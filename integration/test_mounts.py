@@ -15,6 +15,7 @@ from berth.pb import runtime_v1_pb2 as cri
 from integration.conftest import HANDLERS
 from tests.support import busybox, pods
 from tests.support.image import BuiltImage, Layer, directory, layout_files, symlink, write_directory
+from tests.support.mounts import unmount_all
 from tests.support.shim import Shim
 
 
@@ -184,9 +185,9 @@ def tree(tmp_path: Path) -> Iterator[Path]:
     tree.mkdir()
     mounts.tmpfs(tree, 1 << 20, flags=mounts.Flag.NOSUID | mounts.Flag.NODEV)
     (tree / "below").mkdir()
-    mounts.tmpfs(tree / "below", 1 << 20, flags=mounts.NO_FLAGS)
+    mounts.tmpfs(tree / "below", 1 << 20, flags=mounts.Flag(0))
     yield tree
-    mounts.unmount_all(tree)
+    unmount_all(tree)
 
 
 WRITE = "for d in /data /data/below; do touch $d/x && echo $d; done"

@@ -10,6 +10,7 @@ from berth.linux import mounts
 from berth.pb import runtime_v1_pb2 as cri
 from integration.conftest import HANDLERS
 from tests.support import pods
+from tests.support.mounts import make_shared, make_slave, unmount_all
 from tests.support.shim import Shim
 
 MODES = {
@@ -35,11 +36,11 @@ def shared(tmp_path: Path) -> Iterator[Path]:
     directory = tmp_path / "shared"
     directory.mkdir()
     mounts.tmpfs(directory, 1 << 20)
-    mounts.make_shared(directory)
+    make_shared(directory)
     for name in ("in", "out"):
         (directory / name).mkdir()
     yield directory
-    mounts.unmount_all(directory)
+    unmount_all(directory)
 
 
 def config_of(image: str, source: Path, mode: cri.MountPropagation) -> cri.ContainerConfig:
@@ -75,7 +76,7 @@ def test_a_slave_receives_only(shim: Shim, pod: str, image: str, shared: Path) -
     slave = shared.with_name("slave")
     slave.mkdir()
     mounts.bind(shared, slave)
-    mounts.make_slave(slave)
+    make_slave(slave)
     try:
         config = config_of(image, slave, cri.PROPAGATION_HOST_TO_CONTAINER)
         container = pods.run_container(shim, pod, config)
@@ -85,7 +86,7 @@ def test_a_slave_receives_only(shim: Shim, pod: str, image: str, shared: Path) -
         shim.runtime.RemoveContainer(cri.RemoveContainerRequest(container_id=container))
         refused(shim, pod, config_of(image, slave, cri.PROPAGATION_BIDIRECTIONAL), "slave one")
     finally:
-        mounts.unmount_all(slave)
+        unmount_all(slave)
 
 
 @pytest.mark.parametrize("mode", [cri.PROPAGATION_HOST_TO_CONTAINER, cri.PROPAGATION_BIDIRECTIONAL])

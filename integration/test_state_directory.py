@@ -9,6 +9,7 @@ from berth.linux import mounts
 from berth.linux.mounts import Flag
 from berth.pb import runtime_v1_pb2 as cri
 from tests.support import pods
+from tests.support.mounts import unmount_all
 from tests.support.shim import Shim, running
 
 
@@ -26,7 +27,7 @@ def shim(
             yield daemon
         assert mounts.mounts_below(run) == []
     finally:
-        mounts.unmount_all(run)
+        unmount_all(run)
 
 
 def test_pods_run(shim: Shim, image: str) -> None:

@@ -1,4 +1,4 @@
-"""The command line: `nodeagent serve` is the daemon, the other commands ask it or work alone."""
+"""The command line: `nodeagent serve` is the daemon, the other commands call it or work alone."""
 
 import argparse
 import asyncio
@@ -12,21 +12,22 @@ from zoneinfo import ZoneInfo
 
 import yaml
 
+from berth.base.errors import BerthError
+from berth.base.findings import exit_status
 from berth.pb import node_v1_pb2 as pb
-from nodeagent import config as configuration
 from nodeagent import daemon
 from nodeagent.allocator.plan.plan_reading import parse_plan
 from nodeagent.allocator.plan.problem import DocumentRefused
-from nodeagent.api.client import SECONDS, CallFailed, agent
+from nodeagent.api.client import SECONDS, agent
 from nodeagent.api.tables import status_json, status_table, steps_table
-from nodeagent.config import Config, ConfigError
+from nodeagent.config import Config, load
 from nodeagent.ledger.journal.errors import JournalError
 from nodeagent.plan_files import read_yaml_file
 from nodeagent.preflight import findings
 from nodeagent.simulate.replay import simulate
 
-_FAILURES = (CallFailed, ConfigError, DocumentRefused, JournalError, OSError, ValueError)
-"""Errors whose message says what to do; anything else is a fault of the agent."""
+_FAILURES = (BerthError, JournalError, OSError, ValueError)
+"""Errors whose message says what to do; anything else is a defect, and shows its traceback."""
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -98,7 +99,7 @@ def _add_plan(
 
 
 def _config(options: argparse.Namespace) -> Config:
-    return configuration.load(options.config, options.sets)
+    return load(options.config, options.sets)
 
 
 def _serve(options: argparse.Namespace) -> int:
@@ -124,29 +125,31 @@ def _plan_check(options: argparse.Namespace) -> int:
 
 
 def _plan_apply(options: argparse.Namespace) -> int:
+    # Checked here first, so that problems name the file; the agent gets its text without a name.
     parse_plan(read_yaml_file(options.file), ZoneInfo)
     with agent(_config(options).socket) as stub:
         request = pb.PlanApplyRequest(document=options.file.read_text("utf-8"))
-        answer = stub.PlanApply(request, timeout=SECONDS)
-    print(f"plan {answer.name} is in force")
+        response = stub.PlanApply(request, timeout=SECONDS)
+    print(f"plan {response.name} is in force")
     return 0
 
 
 def _plan_show(options: argparse.Namespace) -> int:
     with agent(_config(options).socket) as stub:
-        answer = stub.PlanShow(pb.PlanShowRequest(), timeout=SECONDS)
-    print(yaml.safe_dump(yaml.safe_load(answer.document), sort_keys=False), end="")
+        response = stub.PlanShow(pb.PlanShowRequest(), timeout=SECONDS)
+    # The agent sends JSON, which is YAML too; people write plans in blocks.
+    print(yaml.safe_dump(yaml.safe_load(response.document), sort_keys=False), end="")
     return 0
 
 
 def _simulate(options: argparse.Namespace) -> int:
     """Exit status 1 if an expectation fails, 2 for a bad file."""
 
-    def load(name: str) -> object:
+    def load_file(name: str) -> object:
         return read_yaml_file(options.file.parent / name)
 
     try:
-        result = simulate(read_yaml_file(options.file), ZoneInfo, load)
+        result = simulate(read_yaml_file(options.file), ZoneInfo, load_file)
     except DocumentRefused as error:
         print(f"nodeagent: {error}", file=sys.stderr)
         return 2
@@ -156,8 +159,8 @@ def _simulate(options: argparse.Namespace) -> int:
 
 def _explain(options: argparse.Namespace) -> int:
     with agent(_config(options).socket) as stub:
-        answer = stub.Explain(pb.ExplainRequest(name=options.pod), timeout=SECONDS)
-    print("\n".join(answer.lines))
+        response = stub.Explain(pb.ExplainRequest(name=options.pod), timeout=SECONDS)
+    print("\n".join(response.lines))
     return 0
 
 
@@ -165,7 +168,7 @@ def _check(options: argparse.Namespace) -> int:
     found = findings(_config(options))
     for finding in found:
         print(finding)
-    return 1 if any(finding.fatal for finding in found) else 0
+    return exit_status(found)
 
 
 def _version(options: argparse.Namespace) -> int:

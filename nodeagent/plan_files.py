@@ -1,6 +1,6 @@
 """Plan and scenario files: YAML, strictly: no aliases, no double keys, bounded size and depth.
 
-Plain words mean what they look like: only `true` and `false` are booleans, `08:00` and `no` are
+Plain scalars mean what they look like: only `true` and `false` are booleans, `08:00` and `no` are
 texts (the core schema of YAML 1.2), so that a consumer may be called `on`.
 """
 
@@ -15,6 +15,8 @@ from nodeagent.allocator.plan.problem import DocumentRefused, Findings
 MAX_BYTES = 4 << 20
 _YAML = "tag:yaml.org,2002:"
 _SCALARS: tuple[tuple[str, str, list[str]], ...] = (
+    # In YAML 1.1, which is PyYAML's own, `no` and `on` are booleans, 08:00 is a number to base 60,
+    # and 010 is octal.
     ("bool", r"true|false|True|False|TRUE|FALSE", [*"tTfF"]),
     ("null", r"~|null|Null|NULL|", [*"~nN", ""]),
     ("int", r"[-+]?[0-9]{1,40}", [*"-+0123456789"]),
@@ -26,12 +28,14 @@ class _Loader(yaml.SafeLoader):
     """PyYAML's safe loader with the core schema, without aliases and double keys."""
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        # Aliases of aliases make a short text into gigabytes ("billion laughs").
         if self.check_event(yaml.events.AliasEvent):
             alias = self.get_event()  # type: ignore[no-untyped-call]  # the stubs lack it
             raise yaml.MarkedYAMLError(None, None, "aliases are not accepted", alias.start_mark)
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        # PyYAML would silently take the last of two equal keys.
         seen = set()
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode) and key.value in seen:
@@ -75,7 +79,7 @@ def read_yaml_file(path: Path) -> Any:
     findings = Findings()
     try:
         with path.open("rb") as file:
-            text = file.read(MAX_BYTES + 1)
+            text = file.read(MAX_BYTES + 1)  # one more, so that `read_yaml` sees it is too long
     except OSError as cause:
         findings.add(str(path), f"cannot be read: {cause.strerror}", "a readable file")
         raise DocumentRefused(findings.problems) from cause

@@ -1,13 +1,13 @@
-"""Whether the agent could run here: one finding a line, with the remedy."""
+"""Whether the agent could run on this host."""
 
 import os
 import socket
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 from zoneinfo import ZoneInfo
 
+from berth.base.findings import Finding
 from nodeagent.allocator.plan.plan_reading import parse_plan
 from nodeagent.allocator.plan.problem import DocumentRefused
 from nodeagent.plan_files import read_yaml_file
@@ -26,17 +26,6 @@ class Places(Protocol):
     def cri_socket(self) -> Path: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """`fatal`: the agent could not run."""
-
-    fatal: bool
-    text: str
-
-    def __str__(self) -> str:
-        return f"{'FAIL' if self.fatal else 'ok  '} {self.text}"
-
-
 def findings(places: Places) -> list[Finding]:
     """Everything checked, good or bad."""
     return [
@@ -49,37 +38,40 @@ def findings(places: Places) -> list[Finding]:
 
 def _root() -> Finding:
     if os.geteuid() == 0:
-        return Finding(False, "runs as root")
-    return Finding(True, f"runs as user {os.geteuid()}: the socket is for root; run it as root")
+        return Finding.ok("runs as root")
+    return Finding.error(f"runs as user {os.geteuid()}; the socket is for root", "run it as root")
 
 
 def _directory(path: Path) -> Finding:
     """The directory, or the nearest one above it that exists, can be written."""
+    # For root access(2) refuses a read-only filesystem and nothing else.
     existing = next(parent for parent in (path, *path.parents) if parent.exists())
     if existing.is_dir() and os.access(existing, os.W_OK):
-        return Finding(False, f"{path} can be written")
-    return Finding(True, f"{existing} is no directory that can be written; make it one")
+        return Finding.ok(f"{path} can be written")
+    return Finding.error(f"{existing} is no directory that can be written", "make it one")
 
 
 def _plan(path: Path) -> Iterator[Finding]:
     if not path.exists():
-        yield Finding(False, f"{path} is missing: one consumer, default, may have everything")
+        yield Finding.ok(f"{path} is missing: one consumer, default, may have everything")
         return
     try:
         plan = parse_plan(read_yaml_file(path), ZoneInfo)
     except DocumentRefused as refused:
         for problem in refused.problems:
-            yield Finding(True, f"{path}: {problem}")
+            yield Finding.error(
+                f"{path}: {problem.path}: {problem.fault}", f"accepted: {problem.accepted}"
+            )
     else:
-        yield Finding(False, f"{path}: plan {plan.name} is valid")
+        yield Finding.ok(f"{path}: plan {plan.name} is valid")
 
 
 def _runtime(path: Path) -> Finding:
-    """Not fatal: the runtime may start later; until it does no pod can be reclaimed."""
+    """A warning at most: the runtime may start later; until it does no pod can be reclaimed."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as probe:
         try:
             probe.connect(str(path))
         except OSError as error:
-            why = f"{error.strerror}; start cri-shim, or set cri_socket"
-            return Finding(False, f"no runtime answers on {path} yet: {why}")
-    return Finding(False, f"a runtime listens on {path}")
+            text = f"no runtime answers on {path} yet ({error.strerror})"
+            return Finding.warning(text, "start cri-shim, or set cri_socket")
+    return Finding.ok(f"a runtime listens on {path}")

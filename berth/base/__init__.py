@@ -1,1 +1,3 @@
-"""What any daemon needs and no library brings: errors for users, quantities, checked documents."""
+"""What any daemon needs and no library has: configuration, errors and findings for users,
+quantities, checked documents, operations that are joined.
+"""

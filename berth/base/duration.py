@@ -1,7 +1,11 @@
-"""Durations such as `30s`, `5m` or `1h30m` as integer milliseconds."""
+"""Durations such as `30s`, `5m` or `1h30m` as integer milliseconds.
+
+Go's form (time.ParseDuration), which Kubernetes documents use, with days and without fractions.
+"""
 
 import re
 
+# `ms` before `m`: the first alternative that fits is taken.
 _PART = re.compile(r"([0-9]{1,12})(ms|s|m|h|d)")
 _UNITS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 ACCEPTED = 'a duration such as "30s", "500ms", "5m" or "1h30m"'
@@ -15,6 +19,7 @@ class DurationError(ValueError):
 
 def parse_duration(value: object) -> int:
     """Milliseconds of a duration text; the bare number 0 is accepted too. Raises DurationError."""
+    # Any other bare number is refused: seconds for one reader are minutes for the next.
     if value == 0 and isinstance(value, int) and not isinstance(value, bool):
         return 0
     if not isinstance(value, str) or not value or len(value) > 60:

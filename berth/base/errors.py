@@ -1,7 +1,8 @@
 """What can go wrong, by what the caller can do about it.
 
-`api` turns each class into one gRPC code; nobody else knows the codes. A message names the
-object, the cause and the remedy, and is what a user of the kubelet reads.
+`api` turns each class into one gRPC code, and is the only place that knows the codes. A message
+names the object, the cause and the remedy: kubelet puts it into the pod's events, where a user
+reads it.
 """
 
 
@@ -26,15 +27,15 @@ class FailedPrecondition(BerthError):
 
 
 class ResourceExhausted(BerthError):
-    """Held for a reservation, or a bounded table is full."""
+    """Too little of a resource now: it is held for an owner, or a bounded table is full."""
 
 
 class DeadlineExceeded(BerthError):
-    """A time limit of the request ran out; the message names the stage."""
+    """A timeout of the request passed; the message names the stage."""
 
 
 class Unavailable(BerthError):
-    """Something needed does not answer; a retry may succeed."""
+    """Something needed does not respond; a retry may succeed."""
 
 
 class Unimplemented(BerthError):

@@ -1,4 +1,8 @@
-"""Kubernetes quantities as exact integers: milli for cpu, bytes for memory, counts else."""
+"""Kubernetes quantities as exact integers: milli for cpu, bytes for memory, counts else.
+
+The forms are those of apimachinery's resource.Quantity: decimal and binary suffixes, exponents.
+Integers, for with floats a sum of grants would differ from the capacity by rounding.
+"""
 
 import re
 from collections.abc import Mapping
@@ -55,6 +59,7 @@ def _accepted(unit: Unit) -> str:
 
 def _fraction(text: str) -> tuple[int, int] | None:
     """Numerator and denominator of a quantity text, or None where it is none."""
+    # The bounds on digits in the pattern are for hostile texts: 10**999999999 takes all memory.
     match = _FORM.fullmatch(text)
     if match is None:
         return None
@@ -73,6 +78,7 @@ def _fraction(text: str) -> tuple[int, int] | None:
 
 
 def _exponent(suffix: str) -> int | None:
+    # `E` alone is exa and was found in the table of suffixes; with digits it is an exponent.
     return int(suffix[1:]) if suffix[:1] in "eE" and len(suffix) > 1 else None
 
 
@@ -83,6 +89,7 @@ def parse_quantity(resource: str, value: object, *, round_up: bool = False) -> i
     number, which is what Kubernetes does with a pod's requests. Raises QuantityError.
     """
     unit = unit_of(resource)
+    # YAML reads 0.1 as a float; its shortest text is what was written.
     text = repr(value) if isinstance(value, float) else str(value)
     if isinstance(value, bool) or not isinstance(value, int | float | str) or len(text) > 90:
         raise QuantityError(value if len(text) <= 90 else text[:90] + "…", _accepted(unit))
@@ -106,12 +113,18 @@ def render_quantity(resource: str, amount: int) -> str:
         case Unit.MILLI:
             return str(amount // 1000) if amount % 1000 == 0 else f"{amount}m"
         case Unit.BYTES:
+            # The largest unit first, of which the amount is a whole number; 0 has none.
             for suffix, power in reversed(_BINARY.items()):
                 if amount and amount % (1 << power) == 0:
                     return f"{amount >> power}{suffix}"
             return str(amount)
         case Unit.COUNT:
             return str(amount)
+
+
+def render_vector(vector: Vector) -> str:
+    """Amounts for people, by name: `cpu 1500m, memory 512Mi, nvidia.com/gpu 1`."""
+    return ", ".join(f"{name} {render_quantity(name, vector[name])}" for name in sorted(vector))
 
 
 def plus(left: Vector, right: Vector) -> dict[str, int]:

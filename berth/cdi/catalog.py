@@ -1,4 +1,9 @@
-"""All CDI devices of a host, as read from its directories."""
+"""All CDI devices of a host, as read from its directories.
+
+Where several files describe a device, that of the more important directory counts: by default
+/var/run/cdi, which programs write at run time, overrides /etc/cdi. Within one directory it is a
+conflict, and the device cannot be used.
+"""
 
 import posixpath
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,7 +26,11 @@ class SpecFile:
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """`errors` says of each file that could not be read why; it hurts nobody but its devices."""
+    """`errors` has the reason for each file that could not be read.
+
+    Such a file makes its own devices unknown and no others: a vendor's broken file must not stop
+    the pods of another.
+    """
 
     directories: tuple[str, ...] = ()
     files: tuple[SpecFile, ...] = ()
@@ -41,18 +50,6 @@ class Catalog:
             found.append(SpecFile(path, order.get(posixpath.dirname(path), -1), spec))
         return cls(tuple(directories), tuple(found), errors)
 
-    def names(self) -> tuple[str, ...]:
-        """All qualified names, sorted."""
-        return tuple(
-            sorted(
-                {
-                    str(QualifiedName(file.spec.kind, device.name))
-                    for file in self.files
-                    for device in file.spec.devices
-                }
-            )
-        )
-
     def resolve(self, names: Iterable[QualifiedName]) -> Edits:
         """What these devices change together; each file's own edits come once, before its devices.
 
@@ -61,6 +58,8 @@ class Catalog:
         edits, used = Edits(), set()
         for name in names:
             file = self._file(name)
+            # A file's own edits (a driver's libraries) are needed once, however many of its
+            # devices the container has.
             if file.path not in used:
                 used.add(file.path)
                 edits = edits.joined(file.spec.edits)

@@ -13,7 +13,7 @@ HOOKS = (
 
 @dataclass(frozen=True, slots=True)
 class CdiDevice:
-    """A device node. Empty kind and zero numbers, None ids and mode: as the host's node is."""
+    """A device node. Empty kind, zero numbers, None ids and mode: those of the host's node."""
 
     path: str
     host_path: str = ""
@@ -27,12 +27,13 @@ class CdiDevice:
 
     @property
     def source(self) -> str:
-        """Where the node is on the host."""
+        """The node's path on the host."""
         return self.host_path or self.path
 
     @property
     def complete(self) -> bool:
-        """Whether nobody needs to look at the host's node."""
+        """Whether the host's node need not be looked at."""
+        # A FIFO has no numbers. Major 0 is no real device, so it stands for "not given".
         return self.kind == "p" or (self.kind in ("b", "c") and self.major != 0)
 
 
@@ -92,11 +93,13 @@ class Edits:
 
     @property
     def unknown(self) -> tuple[str, ...]:
-        """Host paths of nodes whose type and numbers must be read from the host."""
+        """Host paths of nodes that must be looked at for their type and numbers, each once."""
         return tuple(dict.fromkeys(d.source for d in self.devices if not d.complete))
 
     def mounts_document(self) -> list[dict[str, Any]]:
-        """The mounts as CDI gives them, the last at each place."""
+        """The mounts in OCI form; of several at one place the last."""
+        # A dictionary keeps the place of the first: the order of what is mounted inside of what
+        # stays as the files have it.
         found = {
             mount.container_path: {
                 "destination": mount.container_path,

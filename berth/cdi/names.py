@@ -8,7 +8,8 @@ from berth.base.errors import InvalidArgument
 
 ANNOTATION_PREFIX = "cdi.k8s.io/"
 
-_WORD = re.compile(r"[A-Za-z]([A-Za-z0-9_.-]*[A-Za-z0-9])?\Z", re.ASCII)
+# As the CDI specification has them. \Z, for $ takes a line break at the end.
+_PART = re.compile(r"[A-Za-z]([A-Za-z0-9_.-]*[A-Za-z0-9])?\Z", re.ASCII)
 _DEVICE = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.:-]*[A-Za-z0-9])?\Z", re.ASCII)
 
 
@@ -26,7 +27,7 @@ class QualifiedName:
 def check_kind(text: str, where: str) -> str:
     """`vendor/class`; InvalidArgument names the part that is wrong."""
     vendor, slash, class_ = text.partition("/")
-    if not slash or not _WORD.match(vendor) or not _WORD.match(class_):
+    if not slash or not _PART.match(vendor) or not _PART.match(class_):
         raise InvalidArgument(
             f"{where} {text!r} is not vendor/class: each part begins with a letter, ends with a "
             "letter or digit, and holds letters, digits, dots, dashes and underscores"
@@ -55,7 +56,9 @@ def parse(text: str, where: str = "CDI device") -> QualifiedName:
 def requested(fields: Iterable[str], annotations: Mapping[str, str]) -> tuple[QualifiedName, ...]:
     """Devices that a container names: in CRI's field, then in annotations, each once.
 
-    Annotations are those with keys below `cdi.k8s.io/`; values are lists with commas.
+    Annotations are those with keys below `cdi.k8s.io/`; values are lists with commas. Newer
+    kubelets fill the field, older ones and some device plugins know annotations only: a device
+    may come by both.
     """
     found = [parse(name, "config.CDI_devices") for name in fields]
     for key, value in annotations.items():

@@ -11,7 +11,8 @@ from berth.cdi.spec import Spec, parse
 def render(spec: Spec) -> bytes:
     """The bytes of a file with this content (JSON, one trailing newline).
 
-    What it holds is checked as `parse` would, so that a file written is a file that can be read.
+    It is read back before it is returned (InvalidArgument): a file that no runtime can read would
+    be found only when the first container asks for its device.
     """
     if any(edits.intel_rdt for edits in (spec.edits, *(d.edits for d in spec.devices))):
         raise InvalidArgument(f"CDI specification of {spec.kind}: Intel RDT cannot be written")

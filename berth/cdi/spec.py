@@ -1,6 +1,7 @@
 """A CDI specification file as a value, and bytes to value.
 
-Accepted are versions 0.3.0 to 1.1.0, as JSON or YAML; each field needs the version that brought it.
+Accepted are versions 0.3.0 to 1.1.0, as JSON or YAML. A field needs the version that introduced
+it, as the specification demands: a file that says less than it uses is refused, not guessed at.
 """
 
 import json
@@ -18,8 +19,10 @@ VERSIONS = ("0.3.0", "0.4.0", "0.5.0", "0.6.0", "0.7.0", "0.8.0", "1.0.0", "1.1.
 
 _EDITS = "env deviceNodes mounts hooks additionalGids intelRdt netDevices"
 _NODE = "path hostPath type major minor fileMode permissions uid gid"
+# Fields of 1.1.0, and all: RDT is not given, but a typing error in it is still one.
 _RDT_11 = ("schemata", "enableMonitoring")
 _RDT = "closID l3CacheSchema memBwSchema enableCMT enableMBM schemata enableMonitoring"
+# As a uid or gid this is -1, "leave unchanged" to chown(2): ids are one less at most.
 _ID = 2**32 - 1
 
 
@@ -51,7 +54,7 @@ def parse(data: bytes, path: str) -> Spec:
     if version not in VERSIONS:
         raise InvalidArgument(f"{path}.cdiVersion {version} is not one of {', '.join(VERSIONS)}")
     kind = check_kind(top.text("kind", needed=True), f"{path}.kind")
-    if "." in kind.partition("/")[2]:
+    if "." in kind.partition("/")[2]:  # a class with dots
         _since("0.6.0", version, top.place("kind"))
     if "annotations" in top:
         _since("0.6.0", version, top.place("annotations"))
@@ -65,7 +68,7 @@ def parse(data: bytes, path: str) -> Spec:
 
 
 def _load(data: bytes, path: str) -> object:
-    """JSON is what machines write and reads fast; anything else must be YAML."""
+    """JSON first, which programs write and which is read much faster; else YAML."""
     try:
         return json.loads(data)
     except (ValueError, RecursionError):
@@ -88,7 +91,7 @@ def _devices(top: Fields, version: str) -> tuple[Device, ...]:
         name = check_device(fields.text("name", needed=True), fields.place("name"))
         if name in found:
             raise InvalidArgument(f"{fields.place('name')} {name!r} occurs twice")
-        if not name[0].isalpha():
+        if not name[0].isalpha():  # before 0.5.0 a name began with a letter: no `0`, `1`, …
             _since("0.5.0", version, fields.place("name"))
         if "annotations" in fields:
             _since("0.6.0", version, fields.place("annotations"))
@@ -110,7 +113,7 @@ def _edits(fields: Fields, version: str) -> Edits:
             for f in fields.objects("mounts", "hostPath containerPath options type")
         ),
         hooks=tuple(_hook(f) for f in fields.objects("hooks", "hookName path args env timeout")),
-        additional_gids=tuple(gid for gid in gids if gid),
+        additional_gids=tuple(gid for gid in gids if gid),  # 0 is ignored, says the specification
         net_devices=tuple(
             CdiNetDevice(f.text("hostInterfaceName", needed=True), f.text("name", needed=True))
             for f in fields.objects("netDevices", "hostInterfaceName name")
@@ -120,7 +123,7 @@ def _edits(fields: Fields, version: str) -> Edits:
 
 
 def _env(fields: Fields) -> tuple[str, ...]:
-    entries = fields.words("env")
+    entries = fields.strings("env")
     for entry in entries:
         if entry.find("=") < 1:
             raise InvalidArgument(f"{fields.place('env')} {entry!r} is not NAME=value")
@@ -138,7 +141,7 @@ def _node(fields: Fields, version: str) -> CdiDevice:
     return CdiDevice(
         path=_absolute(fields, "path"),
         host_path=fields.text("hostPath"),
-        kind="c" if kind == "u" else kind,
+        kind="c" if kind == "u" else kind,  # mknod(1) has two letters for a character device
         major=fields.integer("major", 0, 2**31) or 0,
         minor=fields.integer("minor", 0, 2**31) or 0,
         file_mode=fields.integer("fileMode", 0, _ID),
@@ -154,7 +157,7 @@ def _mount(fields: Fields, version: str) -> CdiMount:
     return CdiMount(
         host_path=fields.text("hostPath", needed=True),
         container_path=_absolute(fields, "containerPath"),
-        options=fields.words("options"),
+        options=fields.strings("options"),
         type=fields.text("type"),
     )
 
@@ -166,13 +169,14 @@ def _hook(fields: Fields) -> CdiHook:
     return CdiHook(
         name=name,
         path=_absolute(fields, "path"),
-        args=fields.words("args"),
-        env=fields.words("env"),
+        args=fields.strings("args"),
+        env=fields.strings("env"),
         timeout=fields.integer("timeout", 1, 2**31),
     )
 
 
 def _rdt(fields: Fields, version: str) -> bool:
+    """Whether Intel RDT is asked for; its fields are checked and not kept."""
     if "intelRdt" not in fields:
         return False
     _since("0.7.0", version, fields.place("intelRdt"))

@@ -1,4 +1,4 @@
-"""The boot id: after a reboot nothing that ran runs any more."""
+"""The boot id: a record of another boot names processes, mounts and namespaces that are gone."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Mounts: read from the kernel's table, and made, changed and taken away.
+"""Mounts: read from the kernel's table, made, changed and unmounted.
 
 Every function raises OSError with errno and path.
 """
@@ -26,13 +26,8 @@ class Flag(IntFlag):
     NODEV = 4
     NOEXEC = 8
     REMOUNT = 32
-    NOATIME = 1024
     BIND = 4096
-    REC = 16384
     PRIVATE = 1 << 18
-    SLAVE = 1 << 19
-    SHARED = 1 << 20
-    RELATIME = 1 << 21
 
 
 class Attribute(IntFlag):
@@ -45,7 +40,6 @@ class Attribute(IntFlag):
     IDMAP = 0x100000
 
 
-NO_FLAGS = Flag(0)
 NO_ATTRIBUTES = Attribute(0)
 
 
@@ -53,8 +47,8 @@ NO_ATTRIBUTES = Attribute(0)
 class MountPoint:
     """A line of /proc/<pid>/mountinfo (proc_pid_mountinfo(5)).
 
-    `root` is the directory within the filesystem that is seen at `target`; `propagation` has words
-    such as `shared:3` and `master:1`, none where private.
+    `root` is the directory within the filesystem that is seen at `target`; `propagation` has tags
+    such as `shared:3` and `master:1`, none where private (mount_namespaces(7)).
     """
 
     id: int
@@ -70,11 +64,11 @@ class MountPoint:
 
     @property
     def shared(self) -> bool:
-        return any(word.startswith("shared:") for word in self.propagation)
+        return any(tag.startswith("shared:") for tag in self.propagation)
 
     @property
     def slave(self) -> bool:
-        return any(word.startswith("master:") for word in self.propagation)
+        return any(tag.startswith("master:") for tag in self.propagation)
 
     @property
     def readonly(self) -> bool:
@@ -87,28 +81,30 @@ def parse(mountinfo: str) -> list[MountPoint]:
 
 
 def _parse_line(line: str) -> MountPoint:
-    words = line.split(" ")
-    dash = words.index("-", 6)
-    fstype, source, options = words[dash + 1 : dash + 4]
+    # Split at single blanks: a source may be empty, and stands there as nothing between two.
+    fields = line.split(" ")
+    # The propagation tags before the dash are of any number, later kernels may add kinds.
+    dash = fields.index("-", 6)
+    fstype, source, options = fields[dash + 1 : dash + 4]
     return MountPoint(
-        id=int(words[0]),
-        parent=int(words[1]),
-        device=words[2],
-        root=_unescape(words[3]),
-        target=_unescape(words[4]),
-        options=frozenset(words[5].split(",")),
-        propagation=tuple(words[6:dash]),
+        id=int(fields[0]),
+        parent=int(fields[1]),
+        device=fields[2],
+        root=_unescape(fields[3]),
+        target=_unescape(fields[4]),
+        options=frozenset(fields[5].split(",")),
+        propagation=tuple(fields[6:dash]),
         fstype=fstype,
         source=_unescape(source),
         super_options=tuple(options.split(",")),
     )
 
 
-def _unescape(word: str) -> str:
+def _unescape(text: str) -> str:
     """Blanks, tabs, newlines, # and backslashes are written in octal, as in `\\040`."""
-    if "\\" not in word:
-        return word
-    first, *rest = word.split("\\")
+    if "\\" not in text:
+        return text
+    first, *rest = text.split("\\")
     return first + "".join(chr(int(part[:3], 8)) + part[3:] for part in rest)
 
 
@@ -120,9 +116,10 @@ def table() -> list[MountPoint]:
 def mount_of(path: AnyPath, mountinfo: str | None = None) -> MountPoint:
     """The mount on which the path lies (the path itself, where something is mounted there).
 
-    `mountinfo` is the text of our mount table, for who has read it already. One line of it is
-    parsed, so that a long table costs little.
+    `mountinfo` is the text of our mount table, where the caller has read it already.
     """
+    # By the id that the kernel gives for an open descriptor, and not by comparing names: a later
+    # mount may hide the name. One line of the table is parsed, for a node's has thousands.
     fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
     try:
         info = read_text(f"/proc/self/fdinfo/{fd}") or ""
@@ -137,28 +134,29 @@ def mount_of(path: AnyPath, mountinfo: str | None = None) -> MountPoint:
 
 
 def mount_by_name(path: str, points: Sequence[MountPoint]) -> MountPoint:
-    """As `mount_of`, by names alone: nothing of the path itself is looked at.
+    """As `mount_of`, by names alone, for a path that must not be opened (its server may hang).
 
-    The path has no links; of mounts at one place the last one shows.
+    The path must have no symbolic links.
     """
     above = [p for p in points if path == p.target or path.startswith(p.target.rstrip("/") + "/")]
     if not above:
         raise OSError(errno.ENOENT, "lies on a mount outside of our tree", path)
     longest = max(len(point.target) for point in above)
+    # Of mounts stacked on one place the last one is seen.
     return [point for point in above if len(point.target) == longest][-1]
 
 
 def mounts_below(path: AnyPath) -> list[str]:
-    """Targets strictly below the path, in the order they were mounted; stacked ones repeat."""
+    """Targets strictly below the path, parents first; one that is mounted on twice comes twice."""
     start = os.fsdecode(path).rstrip("/") + "/"
     return [point.target for point in table() if point.target.startswith(start)]
 
 
-def bind(source: AnyPath, target: AnyPath, recursive: bool = False) -> None:
-    """Show `source` at `target` too; `recursive` with the mounts below it."""
-    flags = Flag.BIND | (Flag.REC if recursive else 0)
+def bind(source: AnyPath, target: AnyPath) -> None:
+    """Show `source` at `target` too, without the mounts below it."""
     try:
-        syscalls.mount(os.fsdecode(source), target, None, flags, "")
+        # mount(2) ignores MS_RDONLY and the like here: `remount` sets them afterwards.
+        syscalls.mount(os.fsdecode(source), target, None, Flag.BIND, "")
     except OSError as error:
         raise _from(error, source, target) from None
 
@@ -170,7 +168,7 @@ def _from(error: OSError, source: AnyPath, target: AnyPath) -> OSError:
 def remount(target: AnyPath, flags: Flag, data: str = "") -> None:
     """Change a mount's own flags (with Flag.BIND), or those of its filesystem (without).
 
-    The kernel takes exactly the flags given: name all that shall stay.
+    The flags given replace those it has: name all that shall stay.
     """
     syscalls.mount(None, target, None, flags | Flag.REMOUNT, data)
 
@@ -183,7 +181,7 @@ def tmpfs(
     source: str = "tmpfs",
     label: str = "",
 ) -> None:
-    """Mount a new tmpfs; `size` in bytes, 0 for the kernel's own (half of the memory).
+    """Mount a new tmpfs; `size` in bytes, 0 for the kernel's default (half of the memory).
 
     `label` is the SELinux label of all its files, for a kernel that has SELinux.
     """
@@ -191,45 +189,29 @@ def tmpfs(
 
 
 def tmpfs_options(size: int, mode: int, label: str) -> str:
-    """A label has commas of its own, so it is quoted."""
-    words = [f"mode={mode:o}", *([f"size={size}"] if size else [])]
-    return ",".join(words + ([f'context="{label}"'] if label else []))
+    """The option text of a tmpfs."""
+    options = [f"mode={mode:o}", *([f"size={size}"] if size else [])]
+    # A label has commas of its own (its categories, c1,c2): it is quoted.
+    return ",".join(options + ([f'context="{label}"'] if label else []))
 
 
-def filesystem(
-    source: str, target: AnyPath, kind: str, flags: Flag = NO_FLAGS, data: str = ""
-) -> None:
-    """Mount a filesystem of any kind: proc, sysfs, cgroup, mqueue."""
-    syscalls.mount(source, target, kind, flags, data)
-
-
-def make_private(target: AnyPath, recursive: bool = False) -> None:
-    """Events go neither in nor out."""
-    _propagation(target, Flag.PRIVATE, recursive)
-
-
-def make_slave(target: AnyPath, recursive: bool = False) -> None:
-    """Events come in and none go out."""
-    _propagation(target, Flag.SLAVE, recursive)
-
-
-def make_shared(target: AnyPath, recursive: bool = False) -> None:
-    """Events go in and out."""
-    _propagation(target, Flag.SHARED, recursive)
-
-
-def _propagation(target: AnyPath, flag: Flag, recursive: bool) -> None:
-    syscalls.mount(None, target, None, flag | (Flag.REC if recursive else 0), "")
+def make_private(target: AnyPath) -> None:
+    """Mounts made here appear nowhere else, and those made elsewhere not here."""
+    syscalls.mount(None, target, None, Flag.PRIVATE, "")
 
 
 def clone_tree(path: AnyPath, recursive: bool = True) -> int:
-    """A descriptor of a detached copy of the mount; the caller closes it."""
+    """A descriptor of a detached copy of the mount; the caller closes it.
+
+    The copy is in no mount namespace: nobody sees it before `attach`, and a kill -9 or a close
+    before that unmounts it.
+    """
     flags = syscalls.OPEN_TREE_CLONE | (syscalls.AT_RECURSIVE if recursive else 0)
     return syscalls.open_tree(path, flags)
 
 
 def attach(tree: int, target: AnyPath) -> None:
-    """Put a detached mount at its place."""
+    """Mount a detached tree at the target, where it stays when the descriptor is closed."""
     syscalls.move_mount(tree, target)
 
 
@@ -240,11 +222,14 @@ def set_attr(
     recursive: bool = False,
     userns_fd: int = 0,
 ) -> None:
-    """Change attributes of a mount, or of a detached tree by its descriptor, at once or not.
+    """Change attributes of a mount, or of a detached tree by its descriptor: all of them or none.
 
-    `recursive` covers all mounts below. Attribute.IDMAP needs a tree that nobody sees yet and a
-    descriptor of the user namespace.
+    `recursive` covers all mounts below. Attribute.IDMAP needs a descriptor of the user namespace
+    that maps the ids.
     """
+    # The kernel maps ids only of a mount that is still detached and was never mapped (EPERM else),
+    # and only where the filesystem can (EINVAL else): tmpfs since Linux 6.3, as a lower layer of
+    # overlay since 5.19, NFS and most FUSE not.
     flags = syscalls.AT_RECURSIVE if recursive else 0
     if isinstance(target, int):
         directory, path = target, ""
@@ -255,35 +240,20 @@ def set_attr(
 
 
 def unmount(target: AnyPath, lazy: bool = False) -> bool:
-    """Take the topmost mount away; False where nothing was mounted. Links are not followed.
+    """Unmount the topmost mount at the target; False where nothing was mounted.
 
-    `lazy` takes it out of sight now; the kernel finishes when the last user is gone.
+    `lazy` (MNT_DETACH) removes it from the tree now, busy or with a dead server; the kernel
+    finishes when the last user is gone. Without it a busy mount is EBUSY.
     """
+    # UMOUNT_NOFOLLOW: a container may have put a link where our mount point was.
     flags = syscalls.UMOUNT_NOFOLLOW | (syscalls.MNT_DETACH if lazy else 0)
     try:
         syscalls.umount2(target, flags)
     except OSError as error:
-        if error.errno in (errno.EINVAL, errno.ENOENT, errno.ENOTDIR):
+        if error.errno in (errno.EINVAL, errno.ENOENT, errno.ENOTDIR):  # EINVAL: no mount point
             return False
         raise
     return True
-
-
-def unmount_all(target: AnyPath) -> None:
-    """Take away everything mounted at and below the path; what is busy, lazily."""
-    path = os.fsdecode(target)
-    for place in [*reversed(mounts_below(path)), path]:
-        while _unmount_even_busy(place):
-            pass
-
-
-def _unmount_even_busy(place: str) -> bool:
-    try:
-        return unmount(place)
-    except OSError as error:
-        if error.errno != errno.EBUSY:
-            raise
-        return unmount(place, lazy=True)
 
 
 def exists_at(target: AnyPath, points: Iterable[MountPoint] | None = None) -> bool:

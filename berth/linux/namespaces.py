@@ -1,8 +1,14 @@
 """Namespaces that outlive whoever made them: pinned by bind mounts, with no process inside.
 
-Network, IPC and UTS namespaces are the affair of one thread, so a throw-away thread makes them
-(0.4 ms) and ends. User namespaces need a process of one thread: util-linux `unshare` holds them
-until they are pinned.
+A namespace lives as long as a process is in it, a descriptor is open on it, or its file of
+/proc/<pid>/ns is bind-mounted somewhere (namespaces(7)); the mount needs no pause process.
+
+Network, IPC and UTS namespaces belong to a thread, so a throw-away thread makes them (0.4 ms) and
+ends. A user namespace can be made and entered by a process of one thread only (EINVAL for the
+daemon): util-linux `unshare` keeps it alive until it is pinned.
+
+After a kill -9 in the middle the helper ends by its closed pipe; a pin that was made is found and
+released by the record of its sandbox.
 """
 
 import contextlib
@@ -31,12 +37,12 @@ KINDS: Mapping[str, Namespace] = {
 _SIOCGIFFLAGS = 0x8913
 _SIOCSIFFLAGS = 0x8914
 _IFF_UP = 1
-_HOLD = 10.0
+_HELPER_TIMEOUT = 10.0
 """Seconds that a helper process gets to make its namespaces."""
 
 
 class IdRange(Protocol):
-    """`length` ids from `container_id` inside are `host_id` and up outside."""
+    """A line of uid_map: `length` ids from `container_id` inside are `host_id` and up outside."""
 
     @property
     def container_id(self) -> int: ...
@@ -55,8 +61,9 @@ def pin(
     """Make namespaces of these kinds ("net", "ipc", "uts"), pinned at `directory`/<kind>.
 
     `inside` runs in them before anybody else can (hostname, loopback, sysctls). `userns` is the
-    pinned user namespace that shall own them. Blocks for a millisecond (ten with `userns`). On an
-    error, also one of `inside`, nothing is left. The directory must exist; it is not made.
+    pinned user namespace that owns them: its root, and not the host's alone, may change them.
+    Blocks for a millisecond (ten with `userns`). On an error, also one of `inside`, nothing is
+    left. The directory must exist.
     """
     flags = Namespace(0)
     for kind in kinds:
@@ -81,6 +88,7 @@ def _make(
     if inside is not None:
         inside()
     for kind in kinds:
+        # /proc/self would be the main thread, which is still in the host's namespaces.
         _pin_file(f"/proc/thread-self/ns/{kind}", directory / kind, undo)
 
 
@@ -91,17 +99,22 @@ def _make_owned(
     userns: Path,
     undo: contextlib.ExitStack,
 ) -> None:
-    """As `_make`, by processes inside the user namespace: a thread cannot enter one."""
+    """As `_make`, by a process inside the user namespace: a thread cannot enter one.
+
+    A namespace is owned by the user namespace in which its maker was; that never changes.
+    """
     enter = ["nsenter", f"--user={userns}", "unshare", *(f"--{kind}" for kind in kinds)]
     with _held(enter) as pid:
         for kind in kinds:
             _pin_file(f"/proc/{pid}/ns/{kind}", directory / kind, undo)
+    # From the host's user namespace, which has all rights in the ones below it.
     if inside is not None:
         paths = [str(directory / kind) for kind in kinds]
         _in_thread(lambda: _enter_and_call(paths, inside))
 
 
 def _pin_file(source: str, path: Path, undo: contextlib.ExitStack) -> None:
+    # A mount of a file needs a file to be mounted on; an old one may still pin a namespace.
     os.close(os.open(path, os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444))
     undo.callback(unpin, path)
     mounts.bind(source, path)
@@ -120,7 +133,10 @@ def pin_user(uids: Sequence[IdRange], gids: Sequence[IdRange], directory: Path) 
 
 
 def _write_map(path: str, ranges: Sequence[IdRange]) -> None:
-    """The kernel takes the whole map in one write, once."""
+    """Give a user namespace its ids; the kernel takes the whole map in one write, and only once.
+
+    At most 340 lines, less than a page of text, of ids that do not overlap (user_namespaces(7)).
+    """
     text = "".join(f"{r.container_id} {r.host_id} {r.length}\n" for r in ranges)
     try:
         write_once(path, text.encode())
@@ -132,7 +148,7 @@ def _write_map(path: str, ranges: Sequence[IdRange]) -> None:
 def _held(enter: Sequence[str]) -> Iterator[int]:
     """A process that `enter` has put into new namespaces; it ends with the context.
 
-    It is `cat`: that it gives a byte back shows that the namespaces are there.
+    It is `cat`: the byte that it echoes shows that `unshare` is done and has executed it.
     """
     process = subprocess.Popen(
         [*enter, "cat"],
@@ -145,22 +161,26 @@ def _held(enter: Sequence[str]) -> Iterator[int]:
         assert process.stdin is not None
         assert process.stdout is not None
         assert process.stderr is not None
-        with contextlib.suppress(BrokenPipeError):
+        with contextlib.suppress(BrokenPipeError):  # it failed already: stderr says why
             process.stdin.write(b".")
+        # poll, for select(2) fails on descriptors above 1023, which a daemon with many pods has.
         ready = select.poll()
         ready.register(process.stdout, select.POLLIN)
-        if not ready.poll(_HOLD * 1000) or process.stdout.read(1) != b".":
+        if not ready.poll(_HELPER_TIMEOUT * 1000) or process.stdout.read(1) != b".":
             process.kill()
             said = process.stderr.read().decode(errors="replace").strip()
             raise OSError(f"cannot make namespaces with {' '.join(enter)}: {said or 'it hung'}")
         yield process.pid
     finally:
+        # The namespaces live on by their pins. Reaped at once: nobody else waits for it.
         process.kill()
         process.communicate()
 
 
 def unpin(path: Path) -> None:
-    """Let a pinned namespace go: unmount and remove its file; missing is fine."""
+    """Release a pinned namespace: unmount and remove its file; missing is fine."""
+    # Lazily, for a process that looks at the file makes it busy; it may be mounted on twice, by a
+    # create that was killed and its retry.
     while mounts.unmount(path, lazy=True):
         pass
     path.unlink(missing_ok=True)
@@ -169,7 +189,8 @@ def unpin(path: Path) -> None:
 def run_inside(path: str, fn: Callable[[], T]) -> T:
     """Call `fn` in the namespace at this path, on a thread of its own that ends; blocks.
 
-    Any kind but user and mount namespaces, which a single thread cannot enter.
+    Any kind but user and mount namespaces, which a single thread cannot enter. The thread ends
+    with the call, so that no pool thread stays in a pod by mistake.
     """
     return _in_thread(lambda: _enter_and_call([path], fn))
 
@@ -187,7 +208,7 @@ def _enter_and_call(paths: Sequence[str], fn: Callable[[], T]) -> T:
 
 
 def _in_thread(fn: Callable[[], T]) -> T:
-    """Call on a fresh thread: what it does to its namespaces goes away with it."""
+    """Call on a fresh thread: the namespaces it changes to are its own, and end with it."""
     results: list[T] = []
     errors: list[BaseException] = []
 
@@ -197,6 +218,7 @@ def _in_thread(fn: Callable[[], T]) -> T:
         except BaseException as error:
             errors.append(error)
 
+    # A daemon thread: one that hangs in a dead namespace must not keep the process from ending.
     thread = threading.Thread(target=body, name="namespace", daemon=True)
     thread.start()
     thread.join()
@@ -206,8 +228,12 @@ def _in_thread(fn: Callable[[], T]) -> T:
 
 
 def loopback_up() -> None:
-    """Bring up `lo` of the thread's network namespace."""
+    """Bring up `lo` of the thread's network namespace; the kernel makes it down.
+
+    By ioctl (netdevice(7)): three system calls, and no netlink socket for one flag.
+    """
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as control:
+        # struct ifreq: a name of 16 bytes, and a union that holds the flags as a short.
         request = struct.pack("16sh14x", b"lo", 0)
         flags = struct.unpack("16sh14x", fcntl.ioctl(control, _SIOCGIFFLAGS, request))[1]
         fcntl.ioctl(control, _SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", flags | _IFF_UP))
@@ -221,8 +247,8 @@ def set_hostname(name: str) -> None:
 def write_sysctls(sysctls: Mapping[str, str]) -> None:
     """Set sysctls of the thread's namespaces; OSError names the first that fails.
 
-    A name is `net.ipv4.ip_forward` or `net/ipv4/conf/eth0.1/forwarding`: the first of the two
-    separators counts (sysctl(8)).
+    /proc/sys shows those of the namespaces in which the thread opens the file. A name is
+    `net.ipv4.ip_forward` or `net/ipv4/conf/eth0.1/forwarding` (see `sysctl_path`).
     """
     for name, value in sysctls.items():
         path = sysctl_path(name)
@@ -233,7 +259,11 @@ def write_sysctls(sysctls: Mapping[str, str]) -> None:
 
 
 def _write_sysctl(path: str, value: str) -> None:
-    """IPC sysctls of a user namespace yield to its root alone, not even to the host's."""
+    """Write as the host's root, or, where that is refused, as the owner of the file.
+
+    Sysctls of an IPC namespace may be written by the root of the user namespace that owns it
+    alone: the kernel compares ids, and the host's root has another one.
+    """
     try:
         write_once(path, value.encode())
     except PermissionError:
@@ -246,7 +276,7 @@ def _write_sysctl(path: str, value: str) -> None:
 
 @contextlib.contextmanager
 def _effective_user(uid: int) -> Iterator[None]:
-    """Be another user, this thread alone."""
+    """Have another effective user, this thread alone."""
     before = os.geteuid()
     syscalls.set_thread_euid(uid)
     try:
@@ -256,7 +286,11 @@ def _effective_user(uid: int) -> Iterator[None]:
 
 
 def sysctl_path(name: str) -> str:
-    """The file of a sysctl below /proc/sys."""
+    """The file of a sysctl below /proc/sys; ValueError for a name that climbs.
+
+    The separator that comes first counts (sysctl(8)): in `net/ipv4/conf/eth0.1/forwarding` the dot
+    is part of a name, and in `net.ipv4.conf.eth0/1.forwarding` the slash stands for that dot.
+    """
     dot, slash = name.find("."), name.find("/")
     if dot >= 0 and (slash < 0 or dot < slash):
         name = name.translate(str.maketrans("./", "/."))

@@ -1,4 +1,4 @@
-"""The pipes of a program that is run to its end: fed and read by the event loop."""
+"""The pipes of a program that is run to its end: written and read by the event loop."""
 
 import asyncio
 import contextlib
@@ -6,10 +6,12 @@ import os
 
 
 class Streams:
-    """The three pipes of a program; both ends close with the stack."""
+    """The three pipes of a program; both ends close with the stack.
+
+    Without input there is no pipe for it: the program's stdin is /dev/null.
+    """
 
     def __init__(self, data: bytes, limit: int, stack: contextlib.ExitStack) -> None:
-        self._stack = stack
         self._child_ends: list[int] = []
         self.child_stdin: int | None = None
         self._writer: _Writer | None = None
@@ -29,12 +31,13 @@ class Streams:
         """A new pipe as (the child's end, our non-blocking end)."""
         read, write = os.pipe2(os.O_CLOEXEC)
         child, parent = (read, write) if child_reads else (write, read)
+        # Only ours: non-blocking is a property of the open file, and a program does not expect it.
         os.set_blocking(parent, False)
         self._child_ends.append(child)
         return child, parent
 
     def started(self) -> None:
-        """Close the child's ends here, so that its end of file is seen."""
+        """Close the child's ends in this process, else its end of file would never be seen."""
         while self._child_ends:
             os.close(self._child_ends.pop())
 
@@ -46,7 +49,10 @@ class Streams:
 
 
 class _Reader:
-    """Collects what comes out of a pipe up to a limit, and drops the rest."""
+    """Collects what comes out of a pipe up to a limit, and drops the rest.
+
+    It reads on beyond the limit: a full pipe would stop the program, a closed one kill it.
+    """
 
     def __init__(self, fd: int, limit: int) -> None:
         self.data = bytearray()
@@ -67,13 +73,14 @@ class _Reader:
 
     def close(self) -> None:
         if not self.ended.done():
+            # First out of epoll, then closed: the number may be another file's right afterwards.
             self._loop.remove_reader(self._fd)
             os.close(self._fd)
             self.ended.set_result(None)
 
 
 class _Writer:
-    """Feeds a pipe, then closes it; a reader that went away is its own affair."""
+    """Writes into a pipe, then closes it; a program that does not read its input is fine."""
 
     def __init__(self, fd: int, data: bytes) -> None:
         self._fd = fd
@@ -87,7 +94,7 @@ class _Writer:
             self._rest = self._rest[os.write(self._fd, self._rest) :]
         except BlockingIOError:
             return
-        except BrokenPipeError:
+        except BrokenPipeError:  # Python ignores SIGPIPE
             self._rest = self._rest[:0]
         if not self._rest:
             self.close()

@@ -1,8 +1,13 @@
 """Processes we start, and processes we only watch.
 
 Nothing here forks: `subprocess.Popen` without a preexec function uses vfork, so a large threaded
-daemon starts a process in about a millisecond. Exits come by pidfd through the event loop, which
-reaps exactly what was spawned here.
+daemon starts a process in about a millisecond. A fork would copy page tables, and locks that
+another thread has taken.
+
+Exits come by pidfd (pidfd_open(2)) through the event loop, which reaps exactly what was spawned
+here: no SIGCHLD, no waitpid(-1) that takes somebody else's child. A number alone names nobody,
+for the kernel uses it again once its process was reaped; a descriptor, or the number with the
+start time, names one process for good.
 """
 
 import asyncio
@@ -12,17 +17,15 @@ import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from berth.linux.files import read_text
 from berth.linux.pipes import Streams
 
-Word = str | bytes
+Argument = str | bytes
 Environment = Mapping[str, str] | Mapping[bytes, bytes]
 
 _DRAIN = 0.2
-"""Seconds that `run` reads on after the exit, where a grandchild still holds the pipes."""
-
+"""Seconds that `run` reads on after the exit, where a grandchild has the pipes open."""
 
 LOST = 255
 """Exit code of a child that somebody else reaped."""
@@ -65,7 +68,9 @@ class Process:
 
     def _finish(self, code: int) -> None:
         self._loop.remove_reader(self.pidfd)
-        self._popen.returncode = code  # told, so that Popen neither waits nor warns
+        # Told, so that Popen does not wait for the number itself when it is collected: it may be
+        # another process by then.
+        self._popen.returncode = code
         if not self._ended.done():
             self._ended.set_result(code)
         if self._closed:
@@ -78,6 +83,7 @@ class Process:
 
     async def wait(self) -> int:
         """The exit code; 128 + n where signal n killed it."""
+        # Shielded: a waiter that is cancelled must not cancel the future for the others.
         return await asyncio.shield(self._ended)
 
     def send(self, sig: int) -> bool:
@@ -86,6 +92,8 @@ class Process:
 
     def send_group(self, sig: int) -> bool:
         """Send a signal to its process group (started with `new_session`); False if it ended."""
+        # There is no pidfd of a group. The number is safe while the leader is not reaped, and
+        # that is done by `_reap` alone, on this thread.
         if self.code is not None:
             return False
         with contextlib.suppress(ProcessLookupError):
@@ -93,7 +101,7 @@ class Process:
         return True
 
     def close(self) -> None:
-        """Let go of it: the descriptor closes now, or at its end where it still runs."""
+        """Close the descriptor: now, or at the end of a process that still runs."""
         if not self._closed:
             self._closed = True
             if self.code is not None:
@@ -105,7 +113,7 @@ class Process:
 
 
 def spawn(
-    argv: Sequence[Word],
+    argv: Sequence[Argument],
     *,
     env: Environment | None = None,
     cwd: str | None = None,
@@ -135,7 +143,7 @@ def spawn(
 
 
 async def run(
-    argv: Sequence[Word],
+    argv: Sequence[Argument],
     *,
     input: bytes = b"",
     timeout: float,
@@ -168,29 +176,33 @@ async def run(
                 code = await process.wait()
         except TimeoutError:
             process.send_group(signal.SIGKILL)
-            said = bytes(streams.stderr.data[-400:]).decode(errors="replace").strip()
+            stderr = bytes(streams.stderr.data[-400:]).decode(errors="replace").strip()
             raise ProcessTimeout(
                 f"{os.fsdecode(argv[0])} did not end within {timeout:g} s and was killed"
-                + (f"; it had said: {said}" if said else "")
+                + (f"; its stderr: {stderr}" if stderr else "")
             ) from None
         except asyncio.CancelledError:
             process.send_group(signal.SIGKILL)
             raise
+        # Its last output may still be in the pipes, but a grandchild in the background (a CNI
+        # plugin's daemon) may keep them open for ever.
         await streams.drain(_DRAIN)
         return Result(code, bytes(streams.stdout.data), bytes(streams.stderr.data))
 
 
 def start_time(pid: int) -> int | None:
-    """When the process began, in clock ticks after boot (/proc/<pid>/stat, field 22).
+    """When the process began, in clock ticks after boot (proc_pid_stat(5), field 22).
 
-    With the number it names a process for good. None where it is gone.
+    None where it is gone.
     """
     text = read_text(f"/proc/{pid}/stat")
+    # Field 2 is the program's name in parentheses, and may have blanks and parentheses itself.
     return None if not text else int(text[text.rindex(")") + 2 :].split()[19])
 
 
 def open_pidfd(pid: int, start: int) -> int | None:
     """A descriptor of the process with this number and start; None where it is gone."""
+    # Opened first and compared then: what the descriptor names cannot change any more.
     try:
         pidfd = os.pidfd_open(pid)
     except ProcessLookupError:
@@ -202,7 +214,7 @@ def open_pidfd(pid: int, start: int) -> int | None:
 
 
 def send_signal(pidfd: int, sig: int) -> bool:
-    """Send a signal to the very process; False where it has ended."""
+    """Send a signal to this one process; False where it has ended."""
     try:
         signal.pidfd_send_signal(pidfd, sig)
     except ProcessLookupError:
@@ -214,7 +226,8 @@ async def wait_pidfd(pidfd: int) -> None:
     """Wait until the process has ended; many may wait on one descriptor."""
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[None] = loop.create_future()
-    own = os.dup(pidfd)  # the loop keeps one reader for each descriptor
+    # The loop has one reader a descriptor: a second waiter on the same one would replace the first.
+    own = os.dup(pidfd)
     loop.add_reader(own, _settle, ended)
     try:
         await ended
@@ -226,18 +239,3 @@ async def wait_pidfd(pidfd: int) -> None:
 def _settle(future: asyncio.Future[None]) -> None:
     if not future.done():
         future.set_result(None)
-
-
-def descendants(pid: int) -> list[int]:
-    """Children, their children and so on, nearest first, as of now."""
-    children: dict[int, list[int]] = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and (text := read_text(entry / "stat")):
-            parent = int(text[text.rindex(")") + 2 :].split()[1])
-            children.setdefault(parent, []).append(int(entry.name))
-    found: list[int] = []
-    level = [pid]
-    while level:
-        level = [child for parent in level for child in children.get(parent, ())]
-        found += level
-    return found

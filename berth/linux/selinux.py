@@ -12,7 +12,7 @@ from berth.linux.files import read_text
 from berth.linux.mounts import MountPoint
 
 ATTRIBUTE = "security.selinux"
-"""Extended attribute that holds a file's label, ended by a NUL byte."""
+"""Extended attribute with a file's label, ended by a NUL byte (xattr(7))."""
 ROOT = Path("/sys/fs/selinux")
 
 SYSTEM = frozenset({
@@ -20,14 +20,14 @@ SYSTEM = frozenset({
     "/opt", "/proc", "/root", "/run", "/sbin", "/srv", "/sys", "/tmp", "/usr", "/usr/bin",
     "/usr/lib", "/usr/lib64", "/usr/sbin", "/usr/share", "/var", "/var/lib", "/var/log", "/var/run",
 })  # fmt: skip
-"""Directories whose own labels the host cannot live without."""
+"""Directories that a pod's volume must not relabel: the host's services would lose them."""
 KERNEL = ("/dev/", "/proc/", "/sys/")
-"""Nothing below them is a volume."""
+"""Below these the kernel gives labels, and nothing is a volume."""
 
 _CONFIG = "etc/selinux/config"
 _SHARED = "usr/share/containers/selinux/contexts"
 _DEPTH = 256
-"""Levels of directories that are followed; each holds a descriptor and a frame of the stack."""
+"""Levels of directories that are followed; each has a descriptor open and a frame of the stack."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,7 @@ class Contexts:
 
 def enabled(root: Path = ROOT, points: Iterable[MountPoint] | None = None) -> bool:
     """Whether the kernel has a policy: selinuxfs is mounted, permissive or enforcing."""
+    # A file of that name is no proof, only the kernel's own filesystem is.
     if not (root / "enforce").is_file():
         return False
     found = mounts.table() if points is None else points
@@ -50,7 +51,7 @@ def contexts(root: Path = Path("/")) -> Contexts | None:
     """What the policy below `root` says of containers; None where it says nothing of them.
 
     The file that container-selinux shares comes first, then that of the policy in use
-    (selinux_lxc_contexts_path(3)).
+    (selinux_lxc_contexts_path(3)), as opencontainers/selinux has it for podman and CRI-O.
     """
     policy = _assignments(root / _CONFIG).get("SELINUXTYPE") or "targeted"
     for path in (root / _SHARED, root / "etc/selinux" / policy / "contexts/lxc_contexts"):
@@ -61,7 +62,7 @@ def contexts(root: Path = Path("/")) -> Contexts | None:
 
 
 def _assignments(path: Path) -> dict[str, str]:
-    """Lines `key = "value"`; comments and anything else are passed over."""
+    """Lines `key = "value"`; comments and anything else are skipped."""
     lines = (line.split("#", 1)[0] for line in (read_text(path) or "").splitlines())
     pairs = (line.partition("=") for line in lines)
     return {key.strip(): value.strip().strip('"') for key, is_one, value in pairs if is_one}
@@ -70,9 +71,10 @@ def _assignments(path: Path) -> dict[str, str]:
 def set_label(path: str, label: str, attribute: str = ATTRIBUTE) -> bool:
     """Give a file or a tree its label, links themselves and not their targets; True if it was set.
 
-    A tree whose top has the label already is left alone: the top is labelled last, so all below
-    it has it too. Where the filesystem holds no labels, nothing is done. PermissionError for the
-    host's own directories. OSError also for a tree nested deeper than any volume.
+    A tree whose top has the label already is left alone: the top is labelled last, so after a
+    kill -9 in the middle the whole is done again. On a filesystem without labels nothing is done.
+    PermissionError for the host's own directories. OSError also for a tree nested deeper than any
+    volume.
     """
     path = os.path.realpath(path)
     if path in SYSTEM or path.startswith(KERNEL):
@@ -87,7 +89,7 @@ def set_label(path: str, label: str, attribute: str = ATTRIBUTE) -> bool:
 
 
 def _label_below(fd: int, value: bytes, attribute: str, depth: int) -> None:
-    """By descriptors: who may write in the tree leads nobody out of it with a link."""
+    """Label what is below the directory, by descriptors: a link swapped in leads nowhere."""
     if not depth:
         raise OSError(
             errno.ELOOP, "directories are nested too deep", os.readlink(f"/proc/self/fd/{fd}")
@@ -98,6 +100,8 @@ def _label_below(fd: int, value: bytes, attribute: str, depth: int) -> None:
                 gone = contextlib.suppress(FileNotFoundError, NotADirectoryError)
                 with gone, _directory(entry.name, fd) as below:
                     _label_below(below, value, attribute, depth - 1)
+            # setxattrat(2), by descriptor and name, came with Linux 6.13. Until then /proc leads
+            # to the directory, and the call follows no link in the last step.
             with contextlib.suppress(FileNotFoundError):
                 _set(f"/proc/self/fd/{fd}/{entry.name}", value, attribute)
 
@@ -125,7 +129,7 @@ def _set(path: str, value: bytes, attribute: str) -> bool:
     try:
         os.setxattr(path, attribute, value, follow_symlinks=False)
     except OSError as error:
-        if error.errno == errno.ENOTSUP:
+        if error.errno == errno.ENOTSUP:  # NFS without labels, vfat
             return False
         raise
     return True

@@ -1,7 +1,8 @@
 """System calls that Python has no wrapper for, with errno and path in every error.
 
-The calls that came after Linux 5.0 have one number on all architectures (asm-generic/unistd.h);
-the older ones go through libc. ctypes lets go of the GIL during each call.
+The calls that came after Linux 5.0 have one number on all architectures (asm-generic/unistd.h)
+and no wrapper in older libcs: they go by number. The older calls go through libc's wrappers.
+ctypes releases the GIL during each call, so a mount that hangs stops its own thread alone.
 """
 
 import ctypes
@@ -13,10 +14,14 @@ _libc.syscall.restype = ctypes.c_long
 
 AnyPath = str | bytes | os.PathLike[str]
 
+# The mount API since Linux 5.2 makes a mount step by step on descriptors, and shows it at the end:
+#   fsopen -> fsconfig(key, value)... -> fsconfig(CMD_CREATE) -> fsmount -> move_mount
+#   open_tree(OPEN_TREE_CLONE): a copy of an existing mount -> mount_setattr -> move_mount
+# Until move_mount nobody else sees it, and closing the descriptor is the whole undo.
+
 AT_FDCWD = -100
 AT_EMPTY_PATH = 0x1000
 AT_RECURSIVE = 0x8000
-AT_SYMLINK_NOFOLLOW = 0x100
 OPEN_TREE_CLONE = 1
 OPEN_TREE_CLOEXEC = os.O_CLOEXEC
 MOVE_MOUNT_F_EMPTY_PATH = 0x4
@@ -39,7 +44,13 @@ class Number(IntEnum):
 
 
 class Resolve(IntFlag):
-    """How openat2(2) resolves a path."""
+    """How openat2(2) resolves a path: RESOLVE_*.
+
+    NO_XDEV: no step into another mount (EXDEV). NO_MAGICLINKS: not through links such as
+    /proc/self/fd/3, which jump out of any root (ELOOP). NO_SYMLINKS: through no link at all, those
+    included. BENEATH: `..` and absolute links that leave the directory are refused (EXDEV).
+    IN_ROOT: the directory is `/`, as after chroot(2), but without its races.
+    """
 
     NO_XDEV = 0x01
     NO_MAGICLINKS = 0x02
@@ -57,15 +68,11 @@ class Config(IntEnum):
 
 
 class Namespace(IntFlag):
-    """CLONE_NEW* of unshare(2) and setns(2)."""
+    """CLONE_NEW* of unshare(2): those that one thread alone can change."""
 
-    CGROUP = 0x02000000
     UTS = 0x04000000
     IPC = 0x08000000
-    USER = 0x10000000
-    PID = 0x20000000
     NET = 0x40000000
-    MNT = 0x00020000
 
 
 class _OpenHow(ctypes.Structure):
@@ -89,6 +96,7 @@ def _checked(result: int, path: AnyPath | None) -> int:
     """The result, or OSError of the right subclass with errno and path."""
     if result >= 0:
         return result
+    # libc's errno itself may have changed since: ctypes saved it for this thread (use_errno).
     number = ctypes.get_errno()
     shown = None if path is None else os.fsdecode(path)
     raise OSError(number, os.strerror(number), shown)
@@ -99,11 +107,12 @@ def _syscall(number: Number, path: AnyPath | None, *args: object) -> int:
 
 
 def _int(value: int) -> ctypes.c_long:
+    """An argument of full width: ctypes passes a bare int to the variadic syscall(2) as 32 bits."""
     return ctypes.c_long(value)
 
 
 def openat2(directory: int, path: AnyPath, flags: int, mode: int, resolve: Resolve) -> int:
-    """openat2(2); EAGAIN (a rename ran at the same time) is tried again a few times."""
+    """openat2(2), close-on-exec."""
     how = _OpenHow(flags | os.O_CLOEXEC, mode, resolve)
     arguments = (
         _int(directory),
@@ -111,6 +120,8 @@ def openat2(directory: int, path: AnyPath, flags: int, mode: int, resolve: Resol
         ctypes.byref(how),
         _int(ctypes.sizeof(how)),
     )
+    # EAGAIN: a rename or mount ran at the same time, so that the kernel cannot be sure that `..`
+    # stayed inside. A container that renames all the time must not make it loop for ever.
     for _ in range(32):
         try:
             return _syscall(Number.OPENAT2, path, *arguments)
@@ -126,7 +137,7 @@ def open_tree(path: AnyPath, flags: int, directory: int = AT_FDCWD) -> int:
 
 
 def move_mount(source: int, target: AnyPath) -> None:
-    """move_mount(2): attach the mount that `source` refers to at `target`."""
+    """move_mount(2): attach the detached mount that the descriptor `source` refers to."""
     raw = ctypes.c_char_p(os.fsencode(target))
     empty = ctypes.c_char_p(b"")
     flags = _int(MOVE_MOUNT_F_EMPTY_PATH)
@@ -139,16 +150,16 @@ def fsopen(kind: str) -> int:
 
 
 def fsconfig(context: int, command: Config, key: str | None, value: str | None) -> None:
-    """fsconfig(2); the kernel takes no value over 255 bytes."""
+    """fsconfig(2); a value of more than 255 bytes is EINVAL."""
     raw_key = ctypes.c_char_p(None if key is None else key.encode())
     raw_value = ctypes.c_char_p(None if value is None else os.fsencode(value))
     shown = value if value is not None else key
     _syscall(Number.FSCONFIG, shown, _int(context), _int(command), raw_key, raw_value, _int(0))
 
 
-def fsmount(context: int, attributes: int = 0) -> int:
+def fsmount(context: int) -> int:
     """fsmount(2): the detached mount of a created context."""
-    return _syscall(Number.FSMOUNT, None, _int(context), _int(FSMOUNT_CLOEXEC), _int(attributes))
+    return _syscall(Number.FSMOUNT, None, _int(context), _int(FSMOUNT_CLOEXEC), _int(0))
 
 
 def mount_setattr(
@@ -171,6 +182,7 @@ def mount_setattr(
 
 def mount(source: str | None, target: AnyPath, kind: str | None, flags: int, data: str) -> None:
     """mount(2)."""
+    # None is a NULL pointer: a remount or change of propagation has no source and no kind.
     raw_source = None if source is None else os.fsencode(source)
     raw_kind = None if kind is None else kind.encode()
     raw_data = os.fsencode(data) if data else None
@@ -189,15 +201,24 @@ def unshare(flags: Namespace) -> None:
 
 
 def setns(fd: int, flags: int = 0) -> None:
-    """setns(2) of the calling thread alone; `flags` 0 takes any kind."""
+    """setns(2) of the calling thread alone; `flags` 0 takes any kind.
+
+    EINVAL for a user namespace, which only a process of one thread may enter, and for a mount
+    namespace, as Python's threads share root and working directory (CLONE_FS).
+    """
     _checked(_libc.setns(fd, flags), f"namespace of descriptor {fd}")
 
 
+# By machine: the call is older than the numbers that all architectures share.
 _SETRESUID = {"x86_64": 117, "aarch64": 147, "riscv64": 147, "ppc64le": 164, "s390x": 208}
 
 
 def set_thread_euid(uid: int) -> None:
-    """setresuid(2) of the effective user of the calling thread alone (libc's changes them all)."""
+    """setresuid(2) of the effective user of the calling thread alone.
+
+    By number: to the kernel each thread has a user of its own, and libc's wrapper makes all other
+    threads change too, as POSIX wants it.
+    """
     keep = _int(-1)
     number = ctypes.c_long(_SETRESUID[os.uname().machine])
     _checked(_libc.syscall(number, keep, _int(uid), keep), f"user {uid}")

@@ -14,13 +14,15 @@ class Tasks:
     """Owner of background tasks. `close` ends all that are left; used as a context it closes."""
 
     def __init__(self) -> None:
+        # The event loop itself has weak references only: a task nobody keeps may be collected
+        # while it waits.
         self._tasks: set[asyncio.Task[Any]] = set()
         self._closed = False
 
     def start(self, coro: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
         """Run the coroutine in the background; an exception is logged with the name."""
         if self._closed:
-            coro.close()
+            coro.close()  # else Python warns that it was never awaited
             raise RuntimeError(f"task {name!r} comes after its owner was closed")
         task = asyncio.get_running_loop().create_task(coro, name=name)
         self._tasks.add(task)
@@ -38,6 +40,8 @@ class Tasks:
     async def close(self) -> None:
         """Cancel what still runs and wait until it has ended."""
         self._closed = True
+        # Repeated, for a task may catch its cancellation once to clean up. The current task may be
+        # one of ours: it ends by returning.
         while waiting := self._tasks - {asyncio.current_task()}:
             for task in waiting:
                 task.cancel()

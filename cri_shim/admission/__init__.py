@@ -1,1 +1,1 @@
-"""Client of the pod admission contract `berth.admission.v1`; who serves it is not known here."""
+"""Client of the pod admission contract `berth.admission.v1`; what serves it is not known here."""

@@ -1,9 +1,16 @@
 """Admission by the agent on its socket; with or without it, depending on the mode.
 
-One background task keeps the agent informed, from the first `announce` on (before it nobody knows
-which pods run): whenever the agent can be reached (again) it announces every pod that runs, then
-listens for revoked grants until the connection breaks. Whatever could not be told in between is
-thereby told, in both directions.
+One background task keeps the agent informed, from the first `announce` on (recovery calls it; only
+then is it known which pods run):
+
+                agent reached                    connection breaks, or a call failed
+    announce ───────────────────> listen for ───────────────────────────────────────┐
+    every pod                     revoked grants                                    │
+       ^                                                                            │
+       └──────────────── pause, 0.1 to 1 s, while the agent is not there ───────────┘
+
+Announcing every pod again is what repairs everything: a release that failed, a pod admitted while
+the agent was down, a kill -9 of either side. So no call is queued or repeated by itself.
 """
 
 import asyncio
@@ -24,7 +31,9 @@ from cri_shim.admission.messages import encode, held
 log = logging.getLogger(__name__)
 
 DEADLINE = 2.0
-"""Seconds the agent has for an answer."""
+"""Seconds for one call; kubelet waits for the create meanwhile."""
+# gRPC doubles its own pause between connection attempts up to two minutes: pods would be admitted
+# unasked, or wait, long after the agent is back.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 1.0
 _OPTIONS = [("grpc.max_reconnect_backoff_ms", 1000), ("grpc.initial_reconnect_backoff_ms", 100)]
 
@@ -32,8 +41,8 @@ _OPTIONS = [("grpc.max_reconnect_backoff_ms", 1000), ("grpc.initial_reconnect_ba
 class AgentAdmission:
     """An `Admission` that asks the agent.
 
-    In mode `optional` an agent that does not answer lets every pod in and accounts for it once it
-    is back; in mode `required` such pods wait.
+    While the agent cannot be reached, mode `optional` admits every pod, and the agent accounts for
+    it once it is back; mode `required` lets it wait (Unavailable).
     """
 
     enabled = True
@@ -43,9 +52,12 @@ class AgentAdmission:
         self._mode = mode
         self._channel = grpc.aio.insecure_channel(f"unix:{socket}", options=_OPTIONS)
         self._stub = PodAdmissionStub(self._channel)
+        # What an announcement says: pods admitted and not released, by uid.
         self._pods: dict[str, AdmitRequest] = {}
+        # Calls of Admit under way by uid; kubelet may ask twice for one pod at one time.
         self._asking: dict[str, int] = {}
         self._revoked: dict[str, str] = {}
+        # Set while no announcement is being sent.
         self._quiet = asyncio.Event()
         self._quiet.set()
         self._announced = asyncio.Event()
@@ -58,17 +70,21 @@ class AgentAdmission:
         """See `Admission.admit`."""
         async with self._question(request.pod_uid):
             try:
-                answer = await self._stub.Admit(encode(request), timeout=DEADLINE)
+                response = await self._stub.Admit(encode(request), timeout=DEADLINE)
             except grpc.aio.AioRpcError as error:
                 self._unanswered(request, error)
             else:
-                if answer.WhichOneof("answer") == "held":
-                    raise held(request, answer.held)
+                if response.WhichOneof("answer") == "held":
+                    raise held(request, response.held)
             self._pods[request.pod_uid] = request
 
     @asynccontextmanager
     async def _question(self, uid: str) -> AsyncIterator[None]:
-        """A call of Admit under way: an announcement leaves this pod out, and none starts in it."""
+        """A call of Admit: it starts in no announcement, and one that starts meanwhile names it.
+
+        The agent drops what an announcement does not have. A pod that is just being admitted must
+        neither be dropped nor announced as running.
+        """
         await self._quiet.wait()
         self._asking[uid] = self._asking.get(uid, 0) + 1
         try:
@@ -79,7 +95,7 @@ class AgentAdmission:
                 del self._asking[uid]
 
     def _unanswered(self, request: AdmitRequest, error: grpc.aio.AioRpcError) -> None:
-        """Let the pod in without an answer, or raise."""
+        """Admit the pod without the agent, or raise."""
         why = f"{error.code().name}: {error.details()}"
         if self._mode == "required":
             raise Unavailable(
@@ -88,7 +104,7 @@ class AgentAdmission:
                 "to optional"
             ) from error
         if self._reachable:
-            log.warning("the agent does not answer (%s): pods enter unasked until it does", why)
+            log.warning("the agent does not answer (%s): pods are admitted until it does", why)
             self._reachable = False
         self._tell_again()
 
@@ -100,7 +116,7 @@ class AgentAdmission:
         try:
             await self._stub.Release(pb.ReleaseRequest(pod_uid=pod_uid), timeout=DEADLINE)
         except grpc.aio.AioRpcError:
-            self._tell_again()
+            self._tell_again()  # the pod is missing in the next announcement
 
     def announce(self, pods: Iterable[AdmitRequest]) -> None:
         """See `Admission.announce`."""
@@ -113,6 +129,7 @@ class AgentAdmission:
         return self._revoked.get(pod_uid)
 
     def _tell_again(self) -> None:
+        """Announce all pods once more, as soon as possible."""
         self._untold = True
         if self._listening is not None:
             self._listening.cancel()
@@ -127,14 +144,16 @@ class AgentAdmission:
                 await self._listen()
             except grpc.aio.AioRpcError as error:
                 log.debug("agent at %s: %s", self._socket, error.details())
+            # Without a pause where only `_tell_again` ended the stream.
             if not self._untold or not self._reachable:
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE)
 
     async def _tell_all(self) -> None:
-        """Announce every pod that runs; meanwhile nothing is asked and nothing released."""
+        """Announce every pod that runs; meanwhile no call to admit or release begins."""
         self._quiet.clear()
         try:
+            # Before the call: what changes during it needs another one.
             self._untold = False
             asking = set(self._asking)
             pods = [encode(pod, True) for uid, pod in self._pods.items() if uid not in asking]
@@ -147,7 +166,8 @@ class AgentAdmission:
             self._reachable = True
 
     async def _listen(self) -> None:
-        """Hear of revoked grants until the connection breaks or something was left untold."""
+        """Receive revoked grants until the connection breaks or pods must be announced again."""
+        # The agent begins with all that are revoked now; a pod not among them has its grant.
         call = self._listening = self._stub.Revoked(pb.RevokedRequest())
         self._revoked.clear()
         try:
@@ -155,7 +175,7 @@ class AgentAdmission:
                 async for pod in call:
                     self._revoked[pod.pod_uid] = f"its grant was reclaimed for {pod.claimant}"
         except asyncio.CancelledError:
-            # Raised for a cancelled call as for a cancelled task.
+            # grpc.aio raises it for a call cancelled by `_tell_again` as for a cancelled task.
             task = asyncio.current_task()
             if task is None or task.cancelling() or not self._untold:
                 raise

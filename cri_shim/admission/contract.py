@@ -1,4 +1,4 @@
-"""What the verbs ask: may this pod enter; and tell: it is gone."""
+"""Pod admission as the verbs see it: may this pod be created, and it is gone."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from cri_shim.model.resources import LinuxResources
 
 @dataclass(frozen=True, slots=True)
 class AdmitRequest:
-    """One pod as CRI shows it. Idempotent by `pod_uid`."""
+    """One pod as CRI shows it; a second request with the same `pod_uid` is the same request."""
 
     pod_uid: str
     namespace: str
@@ -23,36 +23,36 @@ class AdmitRequest:
 
 
 class Admission(Protocol):
-    """Two implementations: nobody asked (`AdmissionOff`), and the agent on its socket."""
+    """Two implementations: every pod is admitted (`AdmissionOff`), or the agent decides."""
 
     @property
     def enabled(self) -> bool:
-        """False where no grant is ever held, so none need be handed back."""
+        """False where there are never grants, so that none need be released."""
         ...
 
     async def admit(self, request: AdmitRequest) -> None:
-        """Return if the pod may enter.
+        """Return if the pod may be created.
 
         Raises ResourceExhausted with consumer, shortage and deadline; Unavailable where the agent
-        must answer and does not.
+        must decide and cannot be reached. kubelet tries again after either.
         """
         ...
 
     async def release(self, pod_uid: str) -> None:
-        """The pod's processes are gone. Never raises: it is told again until the agent knows."""
+        """The pod's processes are gone. Never raises: it is repeated until the agent knows."""
         ...
 
     def announce(self, pods: Iterable[AdmitRequest]) -> None:
-        """The pods that run now: told to an agent that comes (back) up."""
+        """The pods that run now, for an agent that starts (again) later."""
         ...
 
     def revoked(self, pod_uid: str) -> str | None:
-        """Why the pod's grant was taken back; None while it holds."""
+        """Why the pod's grant was reclaimed; None while it has one."""
         ...
 
 
 class AdmissionOff:
-    """Every pod enters."""
+    """Every pod is admitted."""
 
     enabled = False
 

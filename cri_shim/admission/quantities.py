@@ -1,13 +1,17 @@
-"""What a pod asks for, read from its cgroup settings: all that CRI shows of its requests."""
+"""What a pod requests, read from its cgroup settings: all that CRI shows of its requests.
+
+An estimate, and marked as one for the agent: kubelet turns a CPU request into shares and rounds
+it, and a memory request is in no setting unless MemoryQoS protects it.
+"""
 
 from cri_shim.admission.contract import AdmitRequest
 from cri_shim.model.resources import LinuxResources
 
 _MIN_SHARES = 2
-"""What the kubelet sets where no cpu is requested."""
+"""What kubelet sets where no CPU is requested (MinShares in its cgroup manager)."""
 _MIN_MEMORY_KEY = "memory.min"
 _STATIC = ("file", "http")
-"""Where the kubelet got a pod from that no API server knows."""
+"""Values of kubelet's annotation for pods that did not come from the API server."""
 
 
 def requested(request: AdmitRequest) -> dict[str, int]:
@@ -31,7 +35,8 @@ def _amounts(resources: LinuxResources) -> dict[str, int]:
 
 
 def _memory(resources: LinuxResources) -> int:
-    """memory.min where the kubelet protects the request (MemoryQoS), else the limit."""
+    """memory.min where kubelet protects the request (MemoryQoS), else the limit."""
+    # From a request of CRI, so any text; 19 digits would be beyond what the kernel counts.
     protected = resources.unified.get(_MIN_MEMORY_KEY, "")
     if protected.isdecimal() and protected.isascii() and len(protected) < 19:
         return int(protected)
@@ -39,7 +44,7 @@ def _memory(resources: LinuxResources) -> int:
 
 
 def _binary(page_size: str) -> str:
-    """Page sizes as Kubernetes resources name them: 2MB is 2Mi."""
+    """A page size as Kubernetes names it: `2MB`, which the kernel says for 2 MiB, is `2Mi`."""
     for suffix in ("KB", "MB", "GB"):
         if page_size.endswith(suffix):
             return page_size.removesuffix(suffix) + suffix[0] + "i"
@@ -47,22 +52,9 @@ def _binary(page_size: str) -> str:
 
 
 def is_static(request: AdmitRequest) -> bool:
-    """Whether the kubelet runs the pod by itself, so that nobody may hold it."""
+    """Whether kubelet runs the pod by itself: such pods (etcd, the API server) are never held.
+
+    The mirror annotation is on the pod that kubelet shows to the API server in its place.
+    """
     source = request.annotations.get("kubernetes.io/config.source", "")
     return source in _STATIC or "kubernetes.io/config.mirror" in request.annotations
-
-
-def rendered(amounts: dict[str, int]) -> str:
-    """Amounts for people: `cpu 1500m, memory 512Mi, nvidia.com/gpu 1`."""
-    return ", ".join(f"{name} {_quantity(name, amounts[name])}" for name in sorted(amounts))
-
-
-def _quantity(name: str, amount: int) -> str:
-    plain = name.removeprefix("berth.dev/borrow-")
-    if plain == "cpu":
-        return str(amount // 1000) if amount % 1000 == 0 else f"{amount}m"
-    if plain in ("memory", "ephemeral-storage") or plain.startswith("hugepages-"):
-        for shift, suffix in ((30, "Gi"), (20, "Mi"), (10, "Ki")):
-            if amount and amount % (1 << shift) == 0:
-                return f"{amount >> shift}{suffix}"
-    return str(amount)

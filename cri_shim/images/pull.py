@@ -1,12 +1,11 @@
 """Pulls: resolve a name at its endpoints, fetch, assemble; equal pulls at one time are one."""
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 from typing import TypeVar
 
 from berth.base.errors import BerthError, NotFound
+from berth.base.operations import Operations, Stage
 from berth.linux.tasks import Tasks
 from berth.linux.threads import in_thread
 from cri_shim.images.assemble import Assembler, Names
@@ -15,7 +14,7 @@ from cri_shim.images.document.manifest import MAX_CONFIG, Descriptor, Manifest, 
 from cri_shim.images.document.platforms import Platform
 from cri_shim.images.document.reference import Reference
 from cri_shim.images.errors import AccessDenied, BadImage, RegistryUnavailable
-from cri_shim.images.progress import Listener, Tracker
+from cri_shim.images.progress import Listener, Progress, Tracker
 from cri_shim.images.registry.auth import ANONYMOUS, Auth
 from cri_shim.images.registry.certificates import Certificates
 from cri_shim.images.registry.download import Memory, Retries, download
@@ -28,15 +27,6 @@ from cri_shim.model.image import Image
 
 _MAX_DEPTH = 4
 T = TypeVar("T")
-
-
-@dataclass(slots=True, eq=False)
-class _Operation:
-    """A pull that runs, and who waits for it."""
-
-    listeners: list[Listener] = field(default_factory=list)
-    waiting: int = 0
-    task: "asyncio.Task[Image | BerthError] | None" = None
 
 
 class Puller:
@@ -52,7 +42,6 @@ class Puller:
         retries: Retries,
         certificates: Certificates,
     ) -> None:
-        self._tasks = tasks
         self._assembler = assembler
         self._blobs = blobs
         self._resolver = resolver
@@ -61,57 +50,29 @@ class Puller:
         self._certificates = certificates
         loop = asyncio.get_running_loop()
         self._tokens = Tokens(loop.time, resolver.may_be_plain)
-        self._running: dict[tuple[str, Auth], _Operation] = {}
+        self._pulls: Operations[Image] = Operations(tasks, cancel_unwaited=True)
+        self._listeners: dict[tuple[str, Auth], list[Listener]] = {}
 
     async def pull(self, text: str, auth: Auth | None, progress: Listener | None) -> Image:
         """Pull, or join an equal pull that runs; it is given up when nobody waits any more."""
         reference = Reference.parse(text)
         auth = auth if auth is not None and auth.fits(reference.domain) else ANONYMOUS
-        operation = self._join(reference, auth)
-        operation.listeners += [progress] if progress else []
-        operation.waiting += 1
-        assert operation.task is not None
-        try:
-            outcome = await asyncio.shield(operation.task)
-        finally:
-            operation.waiting -= 1
-            if progress:
-                operation.listeners.remove(progress)
-            if not operation.waiting and not operation.task.done():
-                await self._give_up(reference, auth, operation.task)
-        if isinstance(outcome, BerthError):
-            raise outcome
-        return outcome
-
-    def _join(self, reference: Reference, auth: Auth) -> _Operation:
         key = (str(reference), auth)
-        if key not in self._running:
-            operation = self._running[key] = _Operation()
-            operation.task = self._tasks.start(
-                self._run(reference, auth, operation), f"pull {reference}"
-            )
-        return self._running[key]
+        listener = progress or _ignore
+        # One list for all who wait, those without a listener too: it goes with the last of them.
+        listeners = self._listeners.setdefault(key, [])
+        listeners.append(listener)
 
-    async def _give_up(
-        self, reference: Reference, auth: Auth, task: "asyncio.Task[Image | BerthError]"
-    ) -> None:
-        self._running.pop((str(reference), auth), None)
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
-
-    async def _run(
-        self, reference: Reference, auth: Auth, operation: _Operation
-    ) -> Image | BerthError:
-        """The outcome as a value: several wait for it, and a refusal is no defect to log."""
-        try:
+        async def run(_: Stage) -> Image:
             async with Transport(self._certificates) as transport:
-                return await self._pull(transport, reference, auth, operation.listeners)
-        except BerthError as error:
-            return error
+                return await self._pull(transport, reference, auth, listeners)
+
+        try:
+            return await self._pulls.join(key, f"pull {reference}", run)
         finally:
-            if self._running.get((str(reference), auth)) is operation:
-                del self._running[(str(reference), auth)]
+            listeners.remove(listener)
+            if not listeners:
+                del self._listeners[key]
 
     async def _pull(
         self, transport: Transport, reference: Reference, auth: Auth, listeners: list[Listener]
@@ -164,6 +125,10 @@ class Puller:
                 registry, wanted, writing, self._retries, lambda size: tracker.count(index, size)
             )
         return wanted.digest
+
+
+def _ignore(progress: Progress) -> None:
+    """The listener of a waiter that wants no progress."""
 
 
 class _Sources:

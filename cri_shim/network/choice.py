@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from berth.base.errors import InvalidArgument, RuntimeFailure
+from berth.base.findings import Finding
 from berth.linux.tasks import Tasks
 from cri_shim.network import subnets
 from cri_shim.network.bridge.bridge import BridgeSettings, NativeBridge
 from cri_shim.network.cni.network import CniNetwork, CniSettings
 from cri_shim.network.hostports import Claims
 from cri_shim.network.none import NoNetwork
-from cri_shim.network.pod import Attachment, Documents, Finding, PodNet, PodNetwork
+from cri_shim.network.pod import Attachment, Documents, PodNet, PodNetwork
 
 log = logging.getLogger(__name__)
 

@@ -3,7 +3,8 @@
 from collections.abc import Collection, Mapping
 
 from berth.base.errors import InvalidArgument
-from cri_shim.network.pod import Attachment, Finding, PodNet
+from berth.base.findings import Finding
+from cri_shim.network.pod import Attachment, PodNet
 
 
 class NoNetwork:

@@ -2,9 +2,9 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from enum import Enum
 from typing import Any, Protocol
 
+from berth.base.findings import Finding
 from cri_shim.model.sandbox import DnsConfig, PortMapping
 
 INTERFACE = "eth0"
@@ -44,22 +44,6 @@ class Attachment:
 
     ips: tuple[str, ...]
     record: Mapping[str, object]
-
-
-class Level(Enum):
-    ERROR = "error"
-    """Pods cannot get a network."""
-    WARNING = "warning"
-    """Pods run, but something about their network may not work."""
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing wrong on this host, and what to do about it."""
-
-    level: Level
-    text: str
-    remedy: str
 
 
 class Documents(Protocol):
@@ -102,7 +86,7 @@ class PodNetwork(Protocol):
         addresses that make it impossible. Who has ranges of his own pays no heed."""
 
     async def findings(self) -> list[Finding]:
-        """What a person should know about this host's network, with remedies."""
+        """What is wrong with this host's network: an error where pods get none, else a warning."""
 
     async def close(self) -> None:
         """Finish what runs in the background. Pods keep their network."""

@@ -57,11 +57,11 @@ def read_profile(
 
 
 def _lists(top: Fields, architecture: str) -> Json:
-    architectures = list(top.words("architectures")) or _from_map(top, architecture)
+    architectures = list(top.strings("architectures")) or _from_map(top, architecture)
     for name in architectures:
         if not _ARCHITECTURE.match(name):
             raise InvalidArgument(f"{top.place('architectures')} has {name!r}: not an architecture")
-    flags = list(top.words("flags"))
+    flags = list(top.strings("flags"))
     for flag in flags:
         if flag not in _FLAGS:
             raise InvalidArgument(f"{top.place('flags')} has {flag!r}: not a flag of seccomp(2)")
@@ -73,7 +73,7 @@ def _from_map(top: Fields, architecture: str) -> list[str]:
     own = ARCHITECTURES.get(architecture, ("",))[0]
     for fields in top.objects("archMap", ANY):
         if fields.text("architecture") == f"SCMP_ARCH_{own}":
-            return [fields.text("architecture"), *fields.words("subArchitectures")]
+            return [fields.text("architecture"), *fields.strings("subArchitectures")]
     return []
 
 
@@ -83,10 +83,10 @@ def _applies(
     """All named capabilities are needed; any excluded one is enough to leave the entry out."""
     short = _SHORT_NAMES.get(architecture, architecture)
     needed, barred = fields.inner("includes", ANY), fields.inner("excludes", ANY)
-    caps, arches = needed.words("caps"), needed.words("arches")
+    caps, arches = needed.strings("caps"), needed.strings("arches")
     if not capabilities.issuperset(caps) or (arches and short not in arches):
         return False
-    if not capabilities.isdisjoint(barred.words("caps")) or short in barred.words("arches"):
+    if not capabilities.isdisjoint(barred.strings("caps")) or short in barred.strings("arches"):
         return False
     if "minKernel" in barred and kernel >= _kernel(barred):
         return False
@@ -102,7 +102,7 @@ def _kernel(fields: Fields) -> tuple[int, int]:
 
 
 def _syscall(fields: Fields) -> Json:
-    names = list(fields.words("names"))
+    names = list(fields.strings("names"))
     if "name" in fields:
         names.append(fields.text("name"))
     if not names:

@@ -7,14 +7,15 @@ from typing import Any
 
 import grpc
 
+from berth.base.errors import BerthError
 from berth.pb.node_v1_pb2_grpc import NodeAllocatorStub
 
 SECONDS = 10.0
-"""How long the command line waits for an answer."""
+"""How long the command line waits for a response."""
 
 
-class CallFailed(Exception):
-    """The agent is away or refused; the message is for people."""
+class CallFailed(BerthError):
+    """The agent is not running or refused the call; the message is for people."""
 
 
 @contextmanager
@@ -24,10 +25,11 @@ def agent(socket: Path) -> Iterator[Any]:
         try:
             yield NodeAllocatorStub(channel)
         except grpc.RpcError as error:
-            raise CallFailed(_words(socket, error)) from error
+            raise CallFailed(_message(socket, error)) from error
 
 
-def _words(socket: Path, error: Any) -> str:
+def _message(socket: Path, error: Any) -> str:
+    # gRPC's own text for this is about a failed connection and names no remedy.
     if error.code() is grpc.StatusCode.UNAVAILABLE and not socket.exists():
         return f"no agent listens on {socket}; start it with nodeagent serve, or name its socket"
     return str(error.details())

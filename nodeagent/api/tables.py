@@ -1,12 +1,13 @@
-"""Answers of the agent as tables and JSON for people and scripts."""
+"""Responses of the agent and results of a simulation: tables for people, JSON for scripts."""
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from berth.base.quantity import render_quantity
+from berth.base.tables import aligned
+from berth.base.timestamps import render_time
 from berth.pb import node_v1_pb2 as pb
 
 _COLUMNS = ("own", "deserved", "used", "borrowed", "lent", "pending")
@@ -77,7 +78,7 @@ def _rows(group: pb.Group, consumer: pb.Consumer, depth: int) -> Iterable[tuple[
     for resource in sorted(group.capacity):
         amounts = [render_quantity(resource, vector.get(resource, 0)) for vector in vectors]
         name = "  " * depth + consumer.name
-        yield (group.name, name, resource, *amounts, moment(consumer.deadline))
+        yield (group.name, name, resource, *amounts, _moment(consumer.deadline))
 
 
 def steps_table(result: Mapping[str, Any]) -> str:
@@ -108,18 +109,6 @@ def steps_table(result: Mapping[str, Any]) -> str:
     return "\n\n".join(blocks)
 
 
-def moment(nanoseconds: int) -> str:
+def _moment(nanoseconds: int) -> str:
     """A time for people, `-` where there is none."""
-    if not nanoseconds:
-        return "-"
-    return datetime.fromtimestamp(nanoseconds // 10**9, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def aligned(rows: Sequence[Sequence[str]]) -> str:
-    """Rows as columns of even width."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = (
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    )
-    return "\n".join(lines)
+    return render_time(nanoseconds // 10**9) if nanoseconds else "-"

@@ -1,10 +1,10 @@
 """Why a pod or an allocation holds, waits, or was reclaimed: lines for people."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
-from berth.base.quantity import Vector, render_quantity
+from berth.base.quantity import Vector, render_vector
+from berth.base.timestamps import render_time
 from nodeagent.allocator import status
 from nodeagent.allocator.requests import SYSTEM
 from nodeagent.ledger.ledger import Ledger
@@ -104,10 +104,9 @@ def _shown(key: str, value: Any) -> str:
 
 def amounts(vector: Vector) -> str:
     """A vector for people."""
-    parts = [f"{name} {render_quantity(name, vector[name])}" for name in sorted(vector)]
-    return ", ".join(parts) or "nothing"
+    return render_vector(vector) or "nothing"
 
 
 def moment(milliseconds: int) -> str:
     """A time for people."""
-    return datetime.fromtimestamp(milliseconds // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return render_time(milliseconds // 1000)

@@ -177,4 +177,4 @@ def test_version_and_check(config: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert "no runtime answers" in capsys.readouterr().out
     config.with_name("plan.yaml").write_text("spec: 3")
     assert ask("check", "--config", str(config)) == 1
-    assert "FAIL" in capsys.readouterr().out
+    assert "ERROR" in capsys.readouterr().out

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from nodeagent.config import Config, ConfigError, load
+from berth.base.errors import InvalidArgument
+from nodeagent.config import Config, load
 
 
 def write(directory: Path, **files: str) -> Path:
@@ -48,23 +49,28 @@ def test_defaults() -> None:
         ("queues = 1", "queues is 1; accepted: a table"),
         ('[queues]\n"a" = 1', "queues.a is 1"),
         ("slices = {gpu = {cpu = -1}}", "slices.gpu.cpu is -1"),
-        ("socket = ", "is no TOML"),
+        ("socket = ", "is not TOML"),
     ],
 )
 def test_wrong_keys_and_values(tmp_path: Path, text: str, problem: str) -> None:
-    with pytest.raises(ConfigError, match=problem):
+    with pytest.raises(InvalidArgument, match=problem):
         load(write(tmp_path, main=text))
 
 
 @pytest.mark.parametrize(
     ("assignment", "problem"),
-    [("state", "write KEY=VALUE"), ("=x", "write KEY=VALUE"), ("a b=c", "is no key"), ("x=1", "x")],
+    [
+        ("state", "write KEY=VALUE"),
+        ("=x", "write KEY=VALUE"),
+        ("a b=c", "is not a key"),
+        ("x=1", "x"),
+    ],
 )
 def test_wrong_assignments(assignment: str, problem: str) -> None:
-    with pytest.raises(ConfigError, match=problem):
+    with pytest.raises(InvalidArgument, match=problem):
         load(None, [assignment])
 
 
 def test_a_named_file_must_exist(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="cannot be read"):
+    with pytest.raises(InvalidArgument, match="cannot be read"):
         load(tmp_path / "absent.toml")

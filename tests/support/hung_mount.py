@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from berth.linux import mounts
+from tests.support.mounts import filesystem
 
 _BUFFER = 1 << 17
 _INIT = 26
@@ -24,7 +25,7 @@ def hung_mount(target: Path) -> Iterator[None]:
     device = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
     woken, wake = os.pipe()
     data = f"fd={device},rootmode=40000,user_id=0,group_id=0"
-    mounts.filesystem("berth-hung", target, "fuse", data=data)
+    filesystem("berth-hung", target, "fuse", data=data)
     server = threading.Thread(target=_serve, args=(device, woken), name="hung mount")
     server.start()
     try:

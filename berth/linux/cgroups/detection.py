@@ -9,6 +9,7 @@ from berth.linux.cgroups.v2 import CgroupsV2
 from berth.linux.files import read_text
 from berth.linux.mounts import MountPoint
 
+# A v1 mount names its controllers and named hierarchies among its options; these are the others.
 _FLAGS = frozenset(
     {"rw", "ro", "xattr", "noprefix", "clone_children", "cpuset_v2_mode", "release_agent"}
 )
@@ -23,6 +24,8 @@ def detect(mountinfo: str | None = None) -> Cgroups:
     points = mounts.parse(text or "")
     roots = _v1_roots(point for point in points if point.fstype == "cgroup")
     unified = next((point.target for point in points if point.fstype == "cgroup2"), None)
+    # systemd mounts its named v1 hierarchy even where all controllers are on v2: a v1 host is
+    # one with a controller on v1.
     if any(not name.startswith("name=") for name in roots):
         return CgroupsV1(roots, unified)
     if unified is None:
@@ -31,11 +34,14 @@ def detect(mountinfo: str | None = None) -> Cgroups:
 
 
 def _v1_roots(points: Iterable[MountPoint]) -> dict[str, str]:
-    """Controllers and named hierarchies with their mounts; of several mounts the first."""
+    """Controllers and named hierarchies with their mount points.
+
+    The first of several mounts counts: a later one may be a bind mount of a part.
+    """
     roots: dict[str, str] = {}
     for point in points:
-        for word in point.super_options:
-            key = word.partition("=")[0]
+        for option in point.super_options:
+            key = option.partition("=")[0]
             if key not in _FLAGS:
-                roots.setdefault(word, point.target)
+                roots.setdefault(option, point.target)
     return roots

@@ -22,14 +22,15 @@ class Write:
 def v1_writes(wanted: Resources, memsw_now: int) -> list[Write]:
     """Writes for cgroup v1; `memsw_now` is the present memory.memsw.limit_in_bytes.
 
-    The kernel keeps memory ≤ memory plus swap at every moment, so the order follows the change.
+    ValueError for a raw key of v2 and for a swap limit below the memory limit.
     """
     writes: list[Write] = []
     for key, value in wanted.unified.items():
-        if key != "pids.max":  # the one file that both versions have
+        if key != "pids.max":  # the one file of these that both versions have
             raise ValueError(f"unified key {key} needs cgroup v2; this host has v1")
         writes.append(Write("pids", key, value))
     if wanted.cpu_shares:
+        # The kernel raises less than 2 to 2 silently; so written and read values are the same.
         writes.append(Write("cpu", "cpu.shares", str(max(2, wanted.cpu_shares))))
     if wanted.cpu_period:
         writes.append(Write("cpu", "cpu.cfs_period_us", str(wanted.cpu_period)))
@@ -49,6 +50,8 @@ def _memory_v1(wanted: Resources, memsw_now: int) -> list[Write]:
         writes.append(Write("memory", "memory.limit_in_bytes", str(wanted.memory_limit)))
     if wanted.swap_limit:
         both = Write("memory", "memory.memsw.limit_in_bytes", str(wanted.swap_limit), True)
+        # The kernel keeps memory ≤ memory plus swap after every single write (else EINVAL): the
+        # upper bound moves first when it goes up, and last when it goes down.
         raised = wanted.swap_limit < 0 or wanted.swap_limit > memsw_now
         writes.insert(0 if raised else len(writes), both)
     return writes
@@ -63,11 +66,15 @@ def _check_swap(wanted: Resources) -> None:
 
 
 def v2_writes(wanted: Resources, memory_now: int, quota_now: str) -> list[Write]:
-    """Writes for cgroup v2; `memory_now` is memory.max (0: none), `quota_now` that of cpu.max."""
+    """Writes for cgroup v2; `memory_now` is memory.max (0: none), `quota_now` that of cpu.max.
+
+    ValueError for a swap limit that needs a memory limit, or lies below it.
+    """
     writes: list[Write] = []
     if wanted.cpu_shares:
         writes.append(Write("cpu", "cpu.weight", str(weight(wanted.cpu_shares))))
     if wanted.cpu_quota or wanted.cpu_period:
+        # One file has both, and takes no period alone: the present quota is written with it.
         quota = "max" if wanted.cpu_quota < 0 else str(wanted.cpu_quota or quota_now)
         period = f" {wanted.cpu_period}" if wanted.cpu_period else ""
         writes.append(Write("cpu", "cpu.max", quota + period))
@@ -78,6 +85,7 @@ def v2_writes(wanted: Resources, memory_now: int, quota_now: str) -> list[Write]
     writes += _cpuset(wanted)
     for size, limit in wanted.hugepages:
         writes.append(Write("hugetlb", f"hugetlb.{size}.max", str(limit), True))
+    # Raw keys come last, so that they win: kubelet sends memory.high and memory.min this way.
     for key, value in wanted.unified.items():
         writes.append(Write(key.partition(".")[0], key, value))
     return writes
@@ -88,7 +96,7 @@ def _limit(value: int) -> str:
 
 
 def _swap_v2(wanted: Resources, memory_now: int) -> Write:
-    """v2 limits swap alone; CRI's field counts memory with it."""
+    """v2 limits swap alone; CRI's field, made for v1, counts memory with it."""
     _check_swap(wanted)
     if wanted.swap_limit < 0:
         return Write("memory", "memory.swap.max", "max", True)
@@ -106,7 +114,11 @@ def _cpuset(wanted: Resources) -> list[Write]:
 
 
 def weight(shares: int) -> int:
-    """cpu.weight (1 to 10000) for cpu.shares (2 to 262144), as runc and crun 1.x turn it."""
+    """cpu.weight (1 to 10000) for cpu.shares (2 to 262144), linearly (KEP-2254).
+
+    runc 1.3.2 and crun 1.23 changed to a curve on which 1024 shares are about the default weight
+    100, where this gives 39 (opencontainers/runc#4772, containers/crun#1767).
+    """
     bounded = min(max(shares, 2), 262_144)
     return 1 + (bounded - 2) * 9999 // 262_142
 
@@ -114,7 +126,8 @@ def weight(shares: int) -> int:
 def execute(writes: Sequence[Write], locate: Callable[[Write], str]) -> None:
     """Write the list; at an error write the old values back and raise it, naming file and value.
 
-    `locate` answers the path of a write's file, "" where the host has not its controller.
+    `locate` returns the path of a write's file, "" where the host has not its controller. After
+    a kill -9 in the middle some values are new and some old; kubelet sends the whole again.
     """
     with contextlib.ExitStack() as undo:
         for write in writes:
@@ -147,7 +160,7 @@ def _restore(path: str, old: bytes | None) -> None:
 
 
 def refuse_below(limit: int, used: int, path: str) -> None:
-    """Raise EBUSY where a memory limit lies below the present use."""
+    """Raise EBUSY, as v1 does, where a memory limit is below the present use."""
     if 0 < limit < used:
         raise OSError(
             errno.EBUSY, f"memory limit {limit} is below the present use of {used} bytes", path

@@ -1,4 +1,8 @@
-"""Names of groups under the two drivers that kubelet knows: cgroupfs and systemd."""
+"""Names of groups under the two drivers that kubelet knows: cgroupfs and systemd.
+
+With cgroupfs kubelet sends a path (`/kubepods/burstable/pod1`), with systemd a slice: its place
+follows from its name (`kubepods-burstable-pod1.slice`).
+"""
 
 import re
 from enum import Enum
@@ -6,10 +10,13 @@ from pathlib import Path
 
 DEFAULT_PARENT = "/berth"
 DEFAULT_SLICE = "system.slice"
+# What systemd takes for a slice's name: each dash is a level, so none is at an end or doubled.
 _SLICE = re.compile(r"(?:[A-Za-z0-9:_.\\]+-)*[A-Za-z0-9:_.\\]+\.slice\Z")
 
 
 class Driver(Enum):
+    """How groups are made: by the runtime with mkdir(2), or by systemd as units."""
+
     CGROUPFS = "cgroupfs"
     SYSTEMD = "systemd"
 
@@ -19,7 +26,7 @@ class BadCgroupParent(ValueError):
 
 
 def choose_driver(name: str) -> Driver:
-    """The driver of this name; `auto` is systemd where that is init (sd_booted(3))."""
+    """The driver of this name; `auto` means systemd where that is init (sd_booted(3))."""
     if name == "auto":
         return Driver.SYSTEMD if Path("/run/systemd/system").is_dir() else Driver.CGROUPFS
     return Driver(name)
@@ -32,6 +39,7 @@ def check_parent(driver: Driver, parent: str) -> None:
     last = parent.rstrip("/").rpartition("/")[2]
     if not last:
         return
+    # Two drivers on one node put pods outside kubelet's groups, where its limits do not reach.
     match driver:
         case Driver.CGROUPFS if last.endswith(".slice"):
             raise BadCgroupParent(
@@ -55,6 +63,7 @@ def container_path(driver: Driver, parent: str, id: str) -> str:
         case Driver.CGROUPFS:
             return f"{pod_path(driver, parent)}/{id}"
         case Driver.SYSTEMD:
+            # slice:prefix:name; runc and crun make the scope `prefix-name.scope` of it.
             return f"{_slice(parent)}:berth:{id}"
 
 

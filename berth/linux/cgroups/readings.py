@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 UNLIMITED = 1 << 60
-"""cgroup v1 writes 'no limit' as about 2**63 rounded down to a page."""
+"""From here on a number means "no limit": v1 writes 2**63 - 1 rounded down to a page."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,8 @@ class Cpu:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """All with the groups below. `working_set` is usage less inactive file pages.
+    """All with the groups below. `working_set` is usage less inactive file pages, as kubelet counts
+    for eviction: what the kernel could drop at once is not held against a pod.
 
     `swap` is the part that was swapped out; `swap_limit` counts swap alone, as on cgroup v2.
     """
@@ -115,11 +116,13 @@ class DeviceIo:
 def number(data: bytes | None) -> int:
     """A file of one number; 0 where it is missing, empty, or says `max`."""
     text = (data or b"").strip()
+    # cpu.cfs_quota_us is -1 where there is no quota.
     return int(text) if text.lstrip(b"-").isdigit() else 0
 
 
 def limit(data: bytes | None) -> int | None:
     """A file of one limit; None for `max`, -1, v1's huge numbers, or a missing file."""
+    # isdigit refuses -1 and `max` at once.
     text = (data or b"").strip()
     if not text.isdigit():
         return None
@@ -128,16 +131,16 @@ def limit(data: bytes | None) -> int | None:
 
 
 def flat(data: bytes | None) -> dict[bytes, int]:
-    """Lines of `key number` (memory.stat, cpu.stat, memory.events)."""
-    words = (data or b"").split()
-    return dict(zip(words[::2], map(int, words[1::2]), strict=False))
+    """Lines of `key number` (memory.stat, cpu.stat, memory.events), in any order."""
+    fields = (data or b"").split()
+    return dict(zip(fields[::2], map(int, fields[1::2]), strict=False))
 
 
 def memory_v1(usage: bytes | None, stat: bytes | None) -> Memory:
-    """From memory.usage_in_bytes and memory.stat: what needs no further file.
-
-    The first half of memory.stat is of the group without those below: it is passed over.
-    """
+    """From memory.usage_in_bytes and memory.stat: what needs no further file."""
+    # The first half of memory.stat counts this group without those below, under some of the same
+    # keys: reading starts where the second half does.
+    # hierarchical_memory_limit is the lowest of this group's and all limits above: what counts.
     values = flat((stat or b"")[max(0, (stat or b"").find(b"hierarchical_memory_limit")) :])
     used = number(usage)
     memory_limit = _below(values.get(b"hierarchical_memory_limit"))
@@ -152,6 +155,7 @@ def memory_v1(usage: bytes | None, stat: bytes | None) -> Memory:
         major_faults=values.get(b"total_pgmajfault", 0),
         swap=values.get(b"total_swap", 0),
         limit=memory_limit,
+        # v1 limits memory plus swap; without swap accounting the key is missing.
         swap_limit=None if both is None else max(0, both - (memory_limit or 0)),
     )
 
@@ -187,6 +191,7 @@ def memory_v2(
 
 def cpu_v1(usage: bytes | None, stat: bytes | None, split: bytes | None, hertz: int) -> Cpu:
     """From cpuacct.usage, cpu.stat and cpuacct.stat (clock ticks)."""
+    # The sum is exact and the split is not: user plus system may differ from it by a tick or two.
     values = flat(stat)
     ticks = flat(split)
     return Cpu(
@@ -214,6 +219,7 @@ def cpu_v2(stat: bytes | None) -> Cpu:
 
 def stalls(data: bytes | None) -> Stalls:
     """A pressure file; its microseconds become nanoseconds. All 0 where the kernel has none."""
+    # Before Linux 5.13 cpu.pressure has no line `full`.
     lines = {line[:4]: line for line in (data or b"").splitlines()}
     return Stalls(_stall(lines.get(b"some")), _stall(lines.get(b"full")))
 
@@ -229,17 +235,20 @@ def pressure(files: Sequence[bytes | None]) -> Pressure | None:
 def _stall(line: bytes | None) -> Stall:
     if line is None:
         return Stall()
-    avg10, avg60, avg300, total = (word.partition(b"=")[2] for word in line.split()[1:5])
+    avg10, avg60, avg300, total = (field.partition(b"=")[2] for field in line.split()[1:5])
     return Stall(float(avg10), float(avg60), float(avg300), int(total) * 1000)
 
 
 def io_v2(stat: bytes | None) -> tuple[DeviceIo, ...]:
-    """From io.stat: `8:0 rbytes=1 wbytes=2 rios=3 wios=4 ...`; lines without numbers are left."""
+    """From io.stat: `8:0 rbytes=1 wbytes=2 rios=3 wios=4 ...`.
+
+    A device that had no traffic yet may stand there without numbers; it is left out.
+    """
     found = []
     for line in (stat or b"").splitlines():
-        device, *words = line.split()
+        device, *fields = line.split()
         major, colon, minor = device.partition(b":")
-        values = dict(word.split(b"=", 1) for word in words if b"=" in word)
+        values = dict(field.split(b"=", 1) for field in fields if b"=" in field)
         if colon and b"rbytes" in values:
             numbers = (int(values.get(key, 0)) for key in (b"rbytes", b"wbytes", b"rios", b"wios"))
             found.append(DeviceIo(int(major), int(minor), *numbers))
@@ -247,13 +256,16 @@ def io_v2(stat: bytes | None) -> tuple[DeviceIo, ...]:
 
 
 def io_v1(transferred: bytes | None, serviced: bytes | None) -> tuple[DeviceIo, ...]:
-    """From blkio.throttle.io_service_bytes_recursive and .io_serviced_recursive."""
+    """From blkio.throttle.io_service_bytes_recursive and .io_serviced_recursive.
+
+    The files of the throttle policy count whatever I/O scheduler a device has.
+    """
     counts: dict[bytes, dict[tuple[bytes, str], int]] = {}
     for data, kind in ((transferred, "bytes"), (serviced, "count")):
         for line in (data or b"").splitlines():
-            words = line.split()
-            if len(words) == 3:  # the last line is `Total n`
-                counts.setdefault(words[0], {})[words[1], kind] = int(words[2])
+            fields = line.split()
+            if len(fields) == 3:  # the last line is `Total n`
+                counts.setdefault(fields[0], {})[fields[1], kind] = int(fields[2])
     return tuple(_device_v1(device, values) for device, values in counts.items())
 
 

@@ -1,4 +1,8 @@
-"""Directories of one hierarchy: made, removed, their processes listed and ended."""
+"""Directories of one hierarchy: made, removed, their processes listed and killed.
+
+What rmdir(2) of a group needs, on v1 and v2 alike: no group below it and no living process in it.
+A zombie is still counted to its group (/proc/<pid>/cgroup) but keeps nobody from removing it.
+"""
 
 import errno
 import os
@@ -8,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable
 
 _PAUSE = 0.002
-"""Seconds between two looks at a group whose processes are leaving."""
+"""Seconds between two looks at a group that processes are leaving."""
 
 
 def directory(root: str, path: str) -> str:
@@ -48,13 +52,13 @@ def subtree(top: str) -> list[str]:
             with os.scandir(here) as entries:
                 waiting += [e.path for e in entries if e.is_dir(follow_symlinks=False)]
         except (FileNotFoundError, NotADirectoryError):
-            continue
+            continue  # removed meanwhile, by systemd or the OCI runtime
         found.append(here)
     return found[::-1]
 
 
 def processes(top: str) -> list[int]:
-    """Processes in the group and below; threads' groups (v2 threaded) count with their parent."""
+    """Processes in the group and below."""
     found: dict[int, None] = {}
     for group in subtree(top):
         try:
@@ -63,9 +67,11 @@ def processes(top: str) -> list[int]:
         except FileNotFoundError:
             continue
         except OSError as error:
+            # ENODEV: the group went away while its file was open. EOPNOTSUPP: a threaded group
+            # (v2) has threads only; their processes are listed by a group above.
             if error.errno not in (errno.ENODEV, errno.EOPNOTSUPP):
                 raise
-    found.pop(0, None)  # a process of another PID namespace
+    found.pop(0, None)  # how a process shows that our PID namespace does not contain
     return list(found)
 
 
@@ -79,6 +85,9 @@ def remove(top: str, deadline: float) -> None:
 
 
 def _remove_one(group: str, deadline: float) -> None:
+    # A process leaves the list when it begins to exit, and the group only after it has given its
+    # memory back: in between rmdir says EBUSY of a group that looks empty. No file tells of the
+    # end of that on v1, so it is tried again.
     while True:
         try:
             os.rmdir(group)
@@ -98,21 +107,30 @@ def _busy(error: OSError, group: str) -> OSError:
     return OSError(error.errno, what, group)
 
 
-def kill_until_empty(
-    listing: Callable[[], Iterable[int]], strike: Callable[[], None], deadline: float, name: str
+def kill(
+    path: str,
+    timeout: float,
+    listing: Callable[[str], Iterable[int]],
+    strike: Callable[[str], None],
 ) -> None:
-    """Strike until nobody is left; TimeoutError names the survivors."""
-    while left := list(listing()):
+    """Kill what `listing` finds in the group, by `strike`, until it finds nobody.
+
+    Repeated, for a process may be moved in by others between the two. TimeoutError names the
+    survivors, PermissionError says that this process is in the group.
+    """
+    refuse_root(path)
+    deadline = time.monotonic() + timeout
+    while left := list(listing(path)):
         if os.getpid() in left:
-            raise PermissionError(errno.EPERM, "holds the daemon itself: not killed", name)
+            raise PermissionError(errno.EPERM, "the daemon itself is in it: not killed", path)
         if time.monotonic() >= deadline:
-            raise TimeoutError(f"cgroup {name}: processes {left} do not die")
-        strike()
+            raise TimeoutError(f"cgroup {path}: processes {left} do not die")
+        strike(path)
         time.sleep(_PAUSE)
 
 
 def kill_each(pids: Iterable[int]) -> None:
-    """SIGKILL to each; who is gone is gone."""
+    """Send SIGKILL to each; one that is gone needs none."""
     for pid in pids:
         try:
             os.kill(pid, signal.SIGKILL)
@@ -121,7 +139,7 @@ def kill_each(pids: Iterable[int]) -> None:
 
 
 def refuse_root(path: str) -> None:
-    """ValueError for the root group, which nobody may kill or remove."""
+    """ValueError for the root group: killing it would end the host."""
     if not path.strip("/"):
         raise ValueError("the root cgroup is neither killed nor removed")
 

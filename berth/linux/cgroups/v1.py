@@ -1,7 +1,8 @@
 """cgroup v1: one hierarchy a controller (or several mounted together), and hybrid hosts.
 
-A hybrid host has a v2 hierarchy beside; OCI runtimes may make groups there, so removal looks
-there too.
+A group is the same path in each hierarchy, and a process must be written into each of them. A
+hybrid host has a v2 hierarchy beside, without controllers; systemd and OCI runtimes make groups
+there, so removal looks there too.
 """
 
 import contextlib
@@ -12,13 +13,16 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from berth.linux.cgroups import limits, readings, tree
-from berth.linux.cgroups.hierarchy import PATIENCE, Layout, Resources
+from berth.linux.cgroups.hierarchy import LEAVE_TIMEOUT, Layout, Resources
 from berth.linux.cgroups.readings import Cpu, DeviceIo, HugePages, Memory, Pids, Pressure
 from berth.linux.files import read_bytes, write_once
 
 _HERTZ = os.sysconf("SC_CLK_TCK")
 _MEMBERSHIP = ("freezer", "pids", "devices", "cpu", "memory")
-"""Whose list of processes is taken, first one present: freezer, so that freezing is sure."""
+"""Processes are listed by the hierarchy of the first of these that the host has.
+
+freezer comes first: `kill` freezes there, and must freeze exactly what it then signals.
+"""
 _HUGE = re.compile(r"hugetlb\.(\w+)\.usage_in_bytes\Z")
 
 
@@ -32,6 +36,7 @@ class CgroupsV1:
     def __init__(self, roots: Mapping[str, str], unified: str | None = None) -> None:
         self._roots = dict(roots)
         self._unified = unified
+        # Controllers mounted together (cpu,cpuacct) are one hierarchy: one directory, made once.
         self._hierarchies = list(dict.fromkeys(roots.values()))
         self.layout: Layout = "v1" if unified is None else "hybrid"
         self.controllers = frozenset(name for name in roots if not name.startswith("name="))
@@ -57,35 +62,34 @@ class CgroupsV1:
                 for step in tree.steps(root, path):
                     if tree.make(step):
                         undo.callback(tree.remove, step, 0.0)
+                    # Also where it existed: a kill -9 between the two would leave it empty.
                     if root == self._roots.get("cpuset"):
                         _inherit_cpuset(step)
             undo.pop_all()
 
-    def remove(self, path: str, patience: float = PATIENCE) -> None:
+    def remove(self, path: str, timeout: float = LEAVE_TIMEOUT) -> None:
         tree.refuse_root(path)
-        deadline = time.monotonic() + patience
+        deadline = time.monotonic() + timeout
+        # One deadline for all: the processes leave every hierarchy at about the same time.
         for root in [*self._hierarchies, *([self._unified] if self._unified else [])]:
             tree.remove(tree.directory(root, path), deadline)
 
     def processes(self, path: str) -> list[int]:
         return tree.processes(tree.directory(self._members, path))
 
-    def kill(self, path: str, patience: float = PATIENCE) -> None:
-        tree.refuse_root(path)
-        deadline = time.monotonic() + patience
-        tree.kill_until_empty(
-            lambda: self.processes(path), lambda: self._strike(path), deadline, path
-        )
+    def kill(self, path: str, timeout: float = LEAVE_TIMEOUT) -> None:
+        tree.kill(path, timeout, self.processes, self._strike)
 
     def _strike(self, path: str) -> None:
         """Freeze, so that nobody forks away; signal all; thaw, so that they die.
 
-        Groups below are thawed too: one that was frozen by itself (a paused container) would
-        stay so, and its processes would not die.
+        v1 has no cgroup.kill, and a fork between the listing and the signal would survive. A
+        frozen process takes SIGKILL only once it is thawed (v2 differs there). Groups below are
+        thawed too: one that was frozen by itself (a paused container) would stay so.
         """
         root = self._roots.get("freezer")
         groups = [] if root is None else tree.subtree(tree.directory(root, path))[::-1]
-        for group in groups[:1]:
+        for group in groups[:1]:  # the top, which freezes all below
             _set_state(group, b"FROZEN")
         try:
             tree.kill_each(self.processes(path))
@@ -94,8 +98,10 @@ class CgroupsV1:
                 _set_state(group, b"THAWED")
 
     def apply(self, path: str, resources: Resources) -> None:
+        # Missing without swap accounting (swapaccount=0): 0 then, and the write is left out.
         memsw = readings.number(self._read("memory", path, "memory.memsw.limit_in_bytes"))
         used = readings.number(self._read("memory", path, "memory.usage_in_bytes"))
+        # The kernel would refuse it too (EBUSY), but after it has tried to reclaim for a while.
         limits.refuse_below(resources.memory_limit, used, path)
         limits.execute(
             limits.v1_writes(resources, memsw),
@@ -113,7 +119,7 @@ class CgroupsV1:
         return replace(
             base,
             shares=readings.number(self._read("cpu", path, "cpu.shares")),
-            quota=quota if quota > 0 else None,
+            quota=quota if quota > 0 else None,  # -1 means none
             period=readings.number(self._read("cpu", path, "cpu.cfs_period_us")),
         )
 
@@ -124,7 +130,7 @@ class CgroupsV1:
         base = readings.memory_v1(read("memory.usage_in_bytes"), read("memory.stat"))
         return replace(
             base,
-            kernel=readings.number(read("memory.kmem.usage_in_bytes")),
+            kernel=readings.number(read("memory.kmem.usage_in_bytes")),  # not in memory.stat
             max_usage=readings.number(read("memory.max_usage_in_bytes")),
             failures=readings.number(read("memory.failcnt")),
             reservation=readings.limit(read("memory.soft_limit_in_bytes")),
@@ -170,7 +176,11 @@ class CgroupsV1:
 
 
 def _inherit_cpuset(group: str) -> None:
-    """A new cpuset is empty, and takes no process until it has CPUs and memory nodes."""
+    """Give a new cpuset its parent's CPUs and memory nodes.
+
+    The kernel makes it without any (cgroup.clone_children is off by default), and a write to its
+    cgroup.procs fails with ENOSPC until it has both.
+    """
     for name in ("cpuset.cpus", "cpuset.mems"):
         if not (read_bytes(f"{group}/{name}") or b"").strip():
             parent = group.rpartition("/")[0]
@@ -178,6 +188,6 @@ def _inherit_cpuset(group: str) -> None:
 
 
 def _set_state(group: str, state: bytes) -> None:
-    """Freeze or thaw; a group that went away meanwhile needs neither."""
+    """Freeze or thaw; a group that is gone needs neither."""
     with contextlib.suppress(OSError):
         write_once(f"{group}/freezer.state", state)

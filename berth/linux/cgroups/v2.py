@@ -1,4 +1,4 @@
-"""cgroup v2: one hierarchy for all controllers (kernel: admin-guide/cgroup-v2)."""
+"""cgroup v2: one hierarchy for all controllers (kernel documentation: admin-guide/cgroup-v2)."""
 
 import contextlib
 import errno
@@ -8,7 +8,7 @@ import time
 from dataclasses import replace
 
 from berth.linux.cgroups import limits, readings, tree
-from berth.linux.cgroups.hierarchy import PATIENCE, Layout, Resources
+from berth.linux.cgroups.hierarchy import LEAVE_TIMEOUT, Layout, Resources
 from berth.linux.cgroups.readings import Cpu, DeviceIo, HugePages, Memory, Pids, Pressure
 from berth.linux.files import read_bytes, write_once
 
@@ -21,6 +21,8 @@ class CgroupsV2:
     def __init__(self, root: str) -> None:
         self._root = root
         self.layout: Layout = "v2"
+        # What the root has may be less than the kernel has: a controller in use by a v1 hierarchy
+        # is missing here.
         names = (read_bytes(f"{root}/cgroup.controllers") or b"").decode().split()
         self.controllers = frozenset(names)
 
@@ -38,38 +40,40 @@ class CgroupsV2:
         with contextlib.ExitStack() as undo:
             parent = self._root
             for step in tree.steps(self._root, path):
+                # First, so that a parent that cannot delegate leaves nothing to undo.
                 _delegate(parent)
                 if tree.make(step):
                     undo.callback(tree.remove, step, 0.0)
                 parent = step
             undo.pop_all()
 
-    def remove(self, path: str, patience: float = PATIENCE) -> None:
+    def remove(self, path: str, timeout: float = LEAVE_TIMEOUT) -> None:
         tree.refuse_root(path)
-        tree.remove(tree.directory(self._root, path), time.monotonic() + patience)
+        tree.remove(tree.directory(self._root, path), time.monotonic() + timeout)
 
     def processes(self, path: str) -> list[int]:
         return tree.processes(tree.directory(self._root, path))
 
-    def kill(self, path: str, patience: float = PATIENCE) -> None:
-        tree.refuse_root(path)
-        deadline = time.monotonic() + patience
-        tree.kill_until_empty(
-            lambda: self.processes(path), lambda: self._strike(path), deadline, path
-        )
+    def kill(self, path: str, timeout: float = LEAVE_TIMEOUT) -> None:
+        tree.kill(path, timeout, self.processes, self._strike)
 
     def _strike(self, path: str) -> None:
-        """cgroup.kill came with Linux 5.14; before, one signal each until nobody forks."""
+        """Kill all at once (cgroup.kill, since Linux 5.14), or one by one until nobody forks.
+
+        No freezing: cgroup.kill catches forks itself, and a frozen process of v2 dies by SIGKILL.
+        """
         try:
             write_once(self.file("", path, "cgroup.kill"), b"1")
         except FileNotFoundError:
             tree.kill_each(self.processes(path))
 
     def apply(self, path: str, resources: Resources) -> None:
+        # v2 takes a memory.max below the use, reclaims, and then kills: refused here instead.
         wanted = resources.memory_limit or readings.number(
             resources.unified.get("memory.max", "").encode()
         )
         limits.refuse_below(wanted, readings.number(self._read(path, "memory.current")), path)
+        # cpu.max is `quota period`, and the root group has none.
         quota = (self._read(path, "cpu.max") or b"max").split()[0].decode()
         memory = readings.number(self._read(path, "memory.max"))
         limits.execute(
@@ -100,7 +104,7 @@ class CgroupsV2:
         )
         return replace(
             base,
-            max_usage=readings.number(read("memory.peak")),
+            max_usage=readings.number(read("memory.peak")),  # since Linux 5.19
             failures=readings.flat(read("memory.events")).get(b"max", 0),
             reservation=readings.limit(read("memory.low")) or None,
         )
@@ -138,19 +142,24 @@ class CgroupsV2:
 
 
 def _delegate(group: str) -> None:
-    """Let the group's children have all its controllers."""
+    """Let the groups below have all controllers that this one has.
+
+    A controller's files appear in a group only once its parent names it in subtree_control. The
+    kernel refuses (EBUSY) where processes lie in the group itself, the root excepted: processes
+    may be in leaves only ("no internal process constraint").
+    """
     have = set((read_bytes(f"{group}/cgroup.controllers") or b"").split())
     given = set((read_bytes(f"{group}/cgroup.subtree_control") or b"").split())
     missing = sorted(have - given)
     if not missing:
-        return
+        return  # most often: no write, which would take the kernel's global cgroup lock
     try:
         write_once(f"{group}/cgroup.subtree_control", b" ".join(b"+" + name for name in missing))
     except OSError as error:
         reason = error.strerror
         if error.errno == errno.EBUSY:
-            reason = "processes lie in it, and only groups without may share controllers out"
-        raise OSError(error.errno, f"cannot pass controllers on: {reason}", group) from None
+            reason = "there are processes in it; only a group without may delegate controllers"
+        raise OSError(error.errno, f"cannot delegate controllers: {reason}", group) from None
 
 
 def shares(weight: int) -> int:

@@ -12,6 +12,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from berth.base.errors import BerthError, RuntimeFailure
+from berth.base.findings import Finding
 from berth.linux.tasks import Tasks
 from cri_shim.network import bandwidth, subnets
 from cri_shim.network.bridge import preflight, veth
@@ -22,7 +23,7 @@ from cri_shim.network.bridge.ruleset import elements
 from cri_shim.network.bridge.veth import Pair
 from cri_shim.network.hostports import Claims
 from cri_shim.network.netlink import NetlinkError
-from cri_shim.network.pod import Attachment, Documents, Finding, PodNet
+from cri_shim.network.pod import Attachment, Documents, PodNet
 from cri_shim.network.subnets import Subnet
 from cri_shim.network.threads import Threads
 

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
+from berth.base.findings import Finding
 from cri_shim.network import rtnetlink
 from cri_shim.network.bridge import nfnetlink
 from cri_shim.network.bridge.device import forwards, taken
 from cri_shim.network.bridge.firewall import nft_missing
-from cri_shim.network.pod import Finding, Level
 from cri_shim.network.rtnetlink import Route
 from cri_shim.network.subnets import Subnet
 from cri_shim.network.threads import inside
@@ -23,7 +23,7 @@ def findings(bridge: str, subnets: Sequence[Subnet], netns: str | None) -> list[
     """Blocking: reads the host's routes and settings."""
     found = []
     if why := obstacle():
-        found.append(Finding(Level.ERROR, why, "apt-get install nftables"))
+        found.append(Finding.error(why, "apt-get install nftables"))
     found += inside(netns, lambda: _taken(bridge))
     found += [_not_forwarding(s.version) for s in subnets if not forwards(netns, bridge, s.version)]
     found += inside(netns, lambda: _overlaps(bridge, subnets))
@@ -38,13 +38,12 @@ def _taken(bridge: str) -> list[Finding]:
     finally:
         connection.close()
     remedy = "see the message; pods get a network as soon as it is put right"
-    return [Finding(Level.ERROR, why, remedy) for link in links if (why := taken(link))]
+    return [Finding.error(why, remedy) for link in links if (why := taken(link))]
 
 
 def _not_forwarding(version: int) -> Finding:
     name = "net.ipv4.ip_forward" if version == 4 else "net.ipv6.conf.all.forwarding"
-    return Finding(
-        Level.WARNING,
+    return Finding.warning(
         f"forwarding of IPv{version} is off on this host: packets of pods stay on the node",
         "the native bridge switches it on, for the links that have an address, with the first "
         f"pod; sysctl {name}=1 does it for the whole host",
@@ -59,8 +58,7 @@ def _overlaps(bridge: str, subnets: Sequence[Subnet]) -> list[Finding]:
     finally:
         connection.close()
     return [
-        Finding(
-            Level.WARNING,
+        Finding.warning(
             f"subnet {subnet} overlaps the host's route {route.destination} on "
             f"{names.get(route.link, '?')}: pods or that network will not be reached",
             "give [network] subnet a range that this host has no route to",
@@ -78,8 +76,7 @@ def _dropping() -> list[Finding]:
     finally:
         connection.close()
     return [
-        Finding(
-            Level.WARNING,
+        Finding.warning(
             f"the firewall drops what this host forwards (policy of chain {chain}): pods reach "
             "nothing outside the node unless a rule there lets them",
             f"let the pods' subnet through in chain {chain}, or give the chain the policy accept",

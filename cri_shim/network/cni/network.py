@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from berth.base.errors import BerthError, DeadlineExceeded, FailedPrecondition, RuntimeFailure
+from berth.base.findings import Finding
 from berth.linux import namespaces
 from berth.linux.tasks import Tasks
 from cri_shim.network.cni import capabilities, result
@@ -18,7 +19,7 @@ from cri_shim.network.cni.conflist import ConfDirectory, ConfList
 from cri_shim.network.cni.plugins import Call, Plugins
 from cri_shim.network.cni.record import Record, Stage
 from cri_shim.network.hostports import Claims
-from cri_shim.network.pod import INTERFACE, Attachment, Documents, Finding, Level, PodNet
+from cri_shim.network.pod import INTERFACE, Attachment, Documents, PodNet
 from cri_shim.network.threads import Threads
 
 log = logging.getLogger(__name__)
@@ -156,13 +157,13 @@ class CniNetwork:
         found = []
         remedy = "see the message; pods get a network as soon as it is put right, without a restart"
         if why := self._obstacle():
-            found.append(Finding(Level.ERROR, why, remedy))
+            found.append(Finding.error(why, remedy))
         for problem in self.directory.problems:
             text = f"a file of a CNI network is passed over: {problem}"
-            found.append(Finding(Level.WARNING, text, "correct the file or remove it"))
+            found.append(Finding.warning(text, "correct the file or remove it"))
         for sandbox in self._retries:
             text = f"CNI DEL for pod {self._records[sandbox].pod} has not worked yet"
-            found.append(Finding(Level.WARNING, text, "see the log for the plugin's words"))
+            found.append(Finding.warning(text, "see the log for the plugin's words"))
         return found
 
     async def close(self) -> None:

@@ -12,6 +12,7 @@ from berth.base.quantity import (
     parse_quantity,
     plus,
     render_quantity,
+    render_vector,
     times,
 )
 
@@ -73,6 +74,12 @@ def test_any_text_is_an_amount_or_an_error(text: str) -> None:
         assert parse_quantity("memory", text) >= 0
     except QuantityError as error:
         assert error.accepted
+
+
+def test_amounts_for_people() -> None:
+    assert render_vector({"memory": 1 << 10, "cpu": 2000, "x": 0, "hugepages-2Mi": 3}) == (
+        "cpu 2, hugepages-2Mi 3, memory 1Ki, x 0"
+    )
 
 
 def test_vectors() -> None:

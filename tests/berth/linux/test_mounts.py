@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from berth.linux import mounts, namespaces, overlayfs
+from berth.linux import mounts, namespaces, overlayfs, syscalls
 from berth.linux.mounts import Attribute, Flag
+from berth.linux.syscalls import Config
+from tests.support.mounts import make_shared, make_slave, unmount_all
 
 
 def _names(directory: Path | str) -> list[str]:
@@ -18,7 +20,7 @@ def _names(directory: Path | str) -> list[str]:
 @pytest.fixture(autouse=True)
 def nothing_left(tmp_path: Path) -> Iterator[None]:
     yield
-    mounts.unmount_all(tmp_path)
+    unmount_all(tmp_path)
     assert mounts.mounts_below(tmp_path) == []
 
 
@@ -70,14 +72,14 @@ def test_tmpfs_with_size_and_mode(tmp_path: Path) -> None:
 def test_propagation_is_read_and_set(tmp_path: Path) -> None:
     (peer, shared) = _directories(tmp_path, "peer", "shared")
     mounts.tmpfs(shared, 0)
-    mounts.make_shared(shared)
+    make_shared(shared)
     mounts.bind(shared, peer)
     assert mounts.mount_of(shared).shared
-    mounts.make_slave(peer)
+    make_slave(peer)
     point = mounts.mount_of(peer)
     assert point.slave
     assert not point.shared
-    mounts.make_private(peer, recursive=True)
+    mounts.make_private(peer)
     assert mounts.mount_of(peer).propagation == ()
 
 
@@ -129,7 +131,7 @@ def test_unmount_all_takes_stacked_and_busy_ones(tmp_path: Path) -> None:
         with pytest.raises(OSError) as caught:
             mounts.unmount(target / "inner")
         assert caught.value.errno == errno.EBUSY
-        mounts.unmount_all(target)
+        unmount_all(target)
     assert not mounts.exists_at(target)
 
 
@@ -151,6 +153,26 @@ def test_overlay_of_layers_with_odd_names(tmp_path: Path, old: bool) -> None:
     assert _names(target) == ["from-base\\c", "from-top:a,b"]
     Path(target, "new").touch()
     assert _names(upper) == ["new"]
+
+
+@pytest.mark.parametrize("collects", [True, False])
+def test_overlay_on_a_kernel_without_layers_one_by_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, collects: bool
+) -> None:
+    """Before Linux 6.5 the unknown key is refused at the end only, up to 6.7 at once."""
+    real = syscalls.fsconfig
+
+    def fsconfig(context: int, command: Config, key: str | None, value: str | None) -> None:
+        if command is Config.CMD_CREATE or (key == "lowerdir+" and not collects):
+            raise OSError(errno.EINVAL, "Invalid argument")
+        if not collects:
+            real(context, command, key, value)
+
+    monkeypatch.setattr(syscalls, "fsconfig", fsconfig)
+    lowers = _layers(tmp_path, "one", "two")
+    (target,) = map(str, _directories(tmp_path, "target"))
+    mounts.overlay(lowers, None, None, target)
+    assert _names(target) == ["from-one", "from-two"]
 
 
 def test_overlay_without_upper_is_read_only(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from berth.linux import processes
 from berth.linux.processes import ProcessTimeout, run, spawn
+from tests.support.processes import descendants
 
 
 def _names(directory: Path | str) -> list[str]:
@@ -159,7 +160,7 @@ async def test_descendants_nearest_first() -> None:
     script = f"sh -c 'sleep 60 & echo $! > /dev/fd/{write}; wait' & wait"
     process = spawn(["sh", "-c", script], pass_fds=[write], new_session=True)
     grandchild = int(os.read(read, 99))
-    found = processes.descendants(process.pid)
+    found = descendants(process.pid)
     assert len(found) == 2
     assert found[1] == grandchild
     process.send_group(signal.SIGKILL)

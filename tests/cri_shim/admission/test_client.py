@@ -14,7 +14,6 @@ from berth.pb import admission_v1_pb2 as pb
 from cri_shim.admission import agent as client
 from cri_shim.admission.agent import AgentAdmission, admission_for
 from cri_shim.admission.contract import AdmissionOff, AdmitRequest
-from cri_shim.admission.quantities import rendered
 from cri_shim.model.resources import LinuxResources
 from tests.cri_shim.admission.scripted_agent import ScriptedAgent, serving
 
@@ -220,9 +219,3 @@ async def test_off_asks_nobody(tasks: Tasks) -> None:
     assert isinstance(admission, AdmissionOff) and not admission.enabled
     await admission.admit(POD)
     assert len(tasks) == 0
-
-
-def test_amounts_for_people() -> None:
-    assert rendered({"memory": 1 << 10, "cpu": 2000, "x": 0, "hugepages-2Mi": 3}) == (
-        "cpu 2, hugepages-2Mi 3, memory 1Ki, x 0"
-    )

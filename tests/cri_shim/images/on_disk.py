@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from berth.linux import mounts
 from berth.linux.tasks import Tasks
 from cri_shim.images.registry.download import Retries
 from cri_shim.images.service import Images, Settings
 from cri_shim.store.store import Store
+from tests.support.mounts import unmount_all
 
 HASTY = Retries(in_a_row=2, in_all=6, pause=0.001)
 
@@ -37,7 +37,7 @@ async def opened(
             yield images
             await images.close()
     finally:
-        mounts.unmount_all(root)
+        unmount_all(root)
         store.close()
 
 

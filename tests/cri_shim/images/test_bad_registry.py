@@ -1,6 +1,7 @@
 """Pulls from a registry that breaks, lies and asks: what is tried again and what is refused."""
 
 import asyncio
+import ssl
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from tests.cri_shim.images import on_disk
 from tests.cri_shim.images.scripted_registry import Script, serving
 from tests.support import image as make
 from tests.support.image import directory, member
+from tests.support.registry import self_signed
 
 
 def big() -> make.BuiltImage:
@@ -120,6 +122,30 @@ async def test_busy_registries_are_asked_again(tmp_path: Path) -> None:
         await refused(images, f"{host}/a", RegistryUnavailable, "it says 503: not now")
 
 
+@pytest.mark.parametrize(
+    ("asked_for", "waited"),
+    [("7", 7.0), ("86400", 30.0), ("9" * 400, 30.0), ("²", 0.0), ("-5", 0.0), ("soon", 0.0)],
+)
+async def test_a_registry_cannot_make_us_wait_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked_for: str, waited: float
+) -> None:
+    slept: list[float] = []
+    sleep = asyncio.sleep
+
+    async def at_once(seconds: float, result: object = None) -> None:
+        slept.append(seconds)
+        await sleep(0)
+
+    script = Script(failures=[0, 503, 429], retry_after=asked_for)
+    built = script.add(big())
+    async with serving(script) as host, on_disk.opened(tmp_path / "root") as images:
+        with monkeypatch.context() as patch:
+            patch.setattr(asyncio, "sleep", at_once)
+            assert (await images.pull(f"{host}/a")).id == built.id
+    # The configuration is asked for three times; our own pauses are of milliseconds here.
+    assert [round(seconds) for seconds in slept if seconds] == [waited, waited]
+
+
 async def test_lies_of_a_registry_are_refused_whole(tmp_path: Path) -> None:
     built = big()
     layer = built.layers[1].blob
@@ -222,11 +248,79 @@ async def test_credentials_do_not_follow_a_redirect(tmp_path: Path) -> None:
     built = script.add(big())
     store.blobs = dict(script.blobs)
     async with serving(store) as elsewhere, serving(script) as host:
-        script.redirect = elsewhere
+        script.redirect = f"http://{elsewhere}"
         async with on_disk.opened(tmp_path / "root") as images:
             assert (await images.pull(f"{host}/a", GOOD)).id == built.id
     assert store.seen
     assert not any("Authorization" in headers for _, _, headers in store.seen)
+
+
+@pytest.fixture
+def tls(tmp_path: Path) -> ssl.SSLContext:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(self_signed(tmp_path))
+    return context
+
+
+def trust(tmp_path: Path, *hosts: str) -> Path:
+    """A `certs_dir` that knows the certificate of `tls` for these hosts."""
+    for host in hosts:
+        (tmp_path / "certs" / host).mkdir(parents=True)
+        (tmp_path / "certs" / host / "ca.crt").write_bytes((tmp_path / "cert.pem").read_bytes())
+    return tmp_path / "certs"
+
+
+@pytest.mark.parametrize("name", ["127.0.0.1", "localhost"])
+async def test_a_redirect_from_tls_to_plain_http_is_not_followed(
+    tmp_path: Path, tls: ssl.SSLContext, name: str
+) -> None:
+    """Plain HTTP to either host is allowed otherwise: only the way there makes it wrong."""
+    store, script = Script(), Script()
+    built = script.add(big())
+    store.blobs = dict(script.blobs)
+    async with serving(store) as elsewhere, serving(script, tls) as host:
+        script.redirect = "http://" + elsewhere.replace("127.0.0.1", name)
+        certs = trust(tmp_path, host)
+        async with on_disk.opened(tmp_path / "root", certs_dir=certs) as images:
+            said = f"redirect from TLS to {script.redirect}"
+            await refused(images, f"{host}/a", RegistryUnavailable, said)
+            assert store.seen == []
+            assert images.list() == ()
+            script.redirect = ""
+            assert (await images.pull(f"{host}/a")).id == built.id
+
+
+async def test_a_redirect_from_tls_to_tls_is_followed(tmp_path: Path, tls: ssl.SSLContext) -> None:
+    store, script = Script(), Script(auth="basic")
+    built = script.add(big())
+    store.blobs = dict(script.blobs)
+    async with serving(store, tls) as elsewhere, serving(script, tls) as host:
+        script.redirect = f"https://{elsewhere}"
+        certs = trust(tmp_path, host, elsewhere)
+        async with on_disk.opened(tmp_path / "root", certs_dir=certs) as images:
+            assert (await images.pull(f"{host}/a", GOOD)).id == built.id
+    assert store.seen
+    assert not any("Authorization" in headers for _, _, headers in store.seen)
+
+
+async def test_a_redirect_back_from_tls_to_plain_http_is_not_followed(
+    tmp_path: Path, tls: ssl.SSLContext
+) -> None:
+    """It is each step that counts: http → https → http."""
+    store, middle, script = Script(), Script(), Script()
+    script.add(big())
+    store.blobs = dict(script.blobs)
+    async with (
+        serving(store) as last,
+        serving(middle, tls) as second,
+        serving(script) as host,
+    ):
+        script.redirect, middle.redirect = f"https://{second}", f"http://{last}"
+        certs = trust(tmp_path, second)
+        async with on_disk.opened(tmp_path / "root", certs_dir=certs) as images:
+            await refused(images, f"{host}/a", RegistryUnavailable, "redirect from TLS to http://")
+    assert middle.seen
+    assert store.seen == []
 
 
 async def test_credentials_go_to_no_mirror(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 from berth.linux import mounts, namespaces
 from cri_shim.images.snapshot.idmapped import drop, idmapped, supported
 from cri_shim.model.namespaces import IdMapping
+from tests.support.mounts import filesystem
 
 FIRST_ID = 400000
 
@@ -45,7 +46,7 @@ def test_what_a_crash_left_goes_away(tmp_path: Path) -> None:
 
 def test_a_filesystem_that_cannot(tmp_path: Path) -> None:
     assert supported(tmp_path)
-    mounts.filesystem("none", tmp_path, "ramfs")
+    filesystem("none", tmp_path, "ramfs")
     try:
         assert not supported(tmp_path)
         assert list(tmp_path.iterdir()) == []

@@ -17,6 +17,7 @@ from tests.cri_shim.images import on_disk
 from tests.cri_shim.images.scripted_registry import Script, serving
 from tests.support import image as make
 from tests.support.image import member
+from tests.support.mounts import unmount_all
 
 
 def has_layer(root: Path) -> bool:
@@ -86,7 +87,7 @@ async def test_kill_in_the_middle_of_a_mount(tmp_path: Path, stage: str) -> None
             await images.remove("x:1")
     finally:
         namespaces.unpin(userns)
-        mounts.unmount_all(root)
+        unmount_all(root)
 
 
 async def test_layers_recorded_without_their_image_go_at_the_next_start(tmp_path: Path) -> None:

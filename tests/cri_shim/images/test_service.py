@@ -25,6 +25,7 @@ from cri_shim.images.unpack.stream import Limits
 from tests.cri_shim.images import on_disk
 from tests.support import image as make
 from tests.support.image import directory, member
+from tests.support.mounts import unmount_all
 
 
 def simple(text: bytes = b"hello", top: str = "zstd", **config: object) -> make.BuiltImage:
@@ -424,7 +425,7 @@ async def test_a_full_disk_is_told_and_can_be_emptied(tmp_path: Path) -> None:
             (root / "fill").unlink()
             assert on_disk.remains(root) == set()
     finally:
-        mounts.unmount_all(root)
+        unmount_all(root)
 
 
 async def test_an_unpacking_process_that_dies_is_told(

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from berth.base.errors import InvalidArgument, NotFound, ResourceExhausted, Unavailable
+from berth.base.findings import Level
 from berth.linux.tasks import Tasks
 from cri_shim.network.choice import NetworkConfig, Networks, build, inspect
 from cri_shim.network.dial import dial
-from cri_shim.network.pod import Level
 from tests.cri_shim.network.hosts import FileDocuments, Hosts, ask, echo, port, sh
 
 

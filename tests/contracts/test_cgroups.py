@@ -1,7 +1,9 @@
-"""One suite over every kind of control group that this kernel gives, on real groups.
+"""The contract of `Cgroups`: v1, v2 and hybrid hosts keep it alike.
 
-The host's own layout; the v2 hierarchy mounted apart (with whatever controllers it has here); and
-a v1 hierarchy without controllers, which every kernel mounts.
+First on real groups of every kind that this kernel gives: the host's own layout; the v2 hierarchy
+mounted apart, with whatever controllers it has here; and a v1 hierarchy without controllers, which
+every kernel mounts. Then on directories of plain files, which say the same in the words of either
+version: there readings and limits are compared whatever the host has.
 """
 
 import errno
@@ -10,7 +12,7 @@ import secrets
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,22 +21,12 @@ import pytest
 from berth.linux import mounts
 from berth.linux.cgroups.detection import detect
 from berth.linux.cgroups.hierarchy import Cgroups
+from berth.linux.cgroups.readings import Cpu, DeviceIo, HugePages, Memory, Pids
 from berth.linux.cgroups.v1 import CgroupsV1
 from berth.linux.cgroups.v2 import CgroupsV2
 from berth.linux.files import read_text
-
-
-@dataclass(frozen=True)
-class Wanted:
-    cpu_period: int = 0
-    cpu_quota: int = 0
-    cpu_shares: int = 0
-    memory_limit: int = 0
-    swap_limit: int = 0
-    cpuset_cpus: str = ""
-    cpuset_mems: str = ""
-    hugepages: tuple[tuple[str, int], ...] = ()
-    unified: dict[str, str] = field(default_factory=dict)
+from tests.support.cgroups import Wanted
+from tests.support.mounts import filesystem
 
 
 @dataclass
@@ -76,7 +68,7 @@ def hierarchies(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]
         if not left:
             return
         for name in left:
-            mounts.filesystem(name, directory, "cgroup", data=f"none,name={name}")
+            filesystem(name, directory, "cgroup", data=f"none,name={name}")
             mounts.unmount(directory)
 
 
@@ -89,7 +81,7 @@ def case(request: pytest.FixtureRequest, tmp_path: Path, hierarchies: list[str])
         name = f"berth-test-{secrets.token_hex(4)}"
         data = "" if kind == "cgroup2" else f"none,name={name}"
         hierarchies.append(name)
-        mounts.filesystem(name, tmp_path, kind, data=data)
+        filesystem(name, tmp_path, kind, data=data)
         roots = [str(tmp_path)]
         cgroups = CgroupsV2(roots[0]) if kind == "cgroup2" else CgroupsV1({name: roots[0]})
     made = Case(cgroups, f"/berth-test-{secrets.token_hex(4)}", roots)
@@ -144,7 +136,7 @@ def test_a_process_below_counts_and_holds(case: Case) -> None:
     child = case.start(leaf, "sleep", "60")
     assert _until_inside(case, case.path, 1) == [child.pid]
     with pytest.raises(OSError, match=str(child.pid)) as caught:
-        case.cgroups.remove(case.path, patience=0.01)
+        case.cgroups.remove(case.path, timeout=0.01)
     assert caught.value.errno == errno.EBUSY
 
 
@@ -293,3 +285,150 @@ def test_a_kill_for_want_of_memory_is_counted(host: Case) -> None:
     child = host.start(host.path, sys.executable, "-c", "bytearray(b'x') * (200 << 20)")
     assert child.wait() == -9
     assert host.cgroups.oom_kills(host.path) == 1
+
+
+# What follows runs over both implementations on any host: a group of plain files.
+
+V1_FILES = {
+    "cpu": {
+        "cpu.shares": "2\n",
+        "cpu.cfs_quota_us": "25000\n",
+        "cpu.cfs_period_us": "50000\n",
+        "cpu.stat": "nr_periods 10\nnr_throttled 4\nthrottled_time 77000\n",
+    },
+    "cpuacct": {"cpuacct.usage": "5000000000\n", "cpuacct.stat": "user 300\nsystem 200\n"},
+    "memory": {
+        "memory.usage_in_bytes": "1000000\n",
+        "memory.max_usage_in_bytes": "1500000\n",
+        "memory.failcnt": "9\n",
+        "memory.kmem.usage_in_bytes": "50000\n",
+        "memory.soft_limit_in_bytes": "9223372036854771712\n",
+        "memory.limit_in_bytes": "2000000\n",
+        "memory.memsw.limit_in_bytes": "3000000\n",
+        "memory.oom_control": "oom_kill_disable 0\nunder_oom 0\noom_kill 1\n",
+        "memory.stat": "rss 1\ntotal_rss 1\nhierarchical_memory_limit 2000000\n"
+        "hierarchical_memsw_limit 3000000\ntotal_cache 300000\ntotal_rss 600000\n"
+        "total_mapped_file 1000\ntotal_swap 4096\ntotal_pgfault 33\ntotal_pgmajfault 2\n"
+        "total_inactive_file 100000\n",
+    },
+    "pids": {"pids.current": "5\n", "pids.max": "max\n"},
+    "hugetlb": {
+        "hugetlb.2MB.usage_in_bytes": "4194304\n",
+        "hugetlb.2MB.max_usage_in_bytes": "0\n",
+        "hugetlb.2MB.limit_in_bytes": "9223372036854771712\n",
+    },
+    "blkio": {
+        "blkio.throttle.io_service_bytes_recursive": "8:0 Read 100\n8:0 Write 200\nTotal 300\n",
+        "blkio.throttle.io_serviced_recursive": "8:0 Read 3\n8:0 Write 4\nTotal 7\n",
+    },
+}
+V2_FILES = {
+    "cpu.stat": "usage_usec 5000000\nuser_usec 3000000\nsystem_usec 2000000\nnr_periods 10\n"
+    "nr_throttled 4\nthrottled_usec 77\n",
+    "cpu.max": "25000 50000\n",
+    "cpu.weight": "1\n",
+    "memory.current": "1000000\n",
+    "memory.peak": "1500000\n",
+    "memory.max": "2000000\n",
+    "memory.low": "0\n",
+    "memory.swap.current": "4096\n",
+    "memory.swap.max": "1000000\n",
+    "memory.stat": "anon 600000\nfile 300000\nkernel 50000\nfile_mapped 1000\n"
+    "inactive_file 100000\npgfault 33\npgmajfault 2\n",
+    "memory.events": "low 0\nhigh 0\nmax 9\noom 2\noom_kill 1\n",
+    "pids.current": "5\n",
+    "pids.max": "max\n",
+    "io.stat": "8:0 rbytes=100 wbytes=200 rios=3 wios=4 dbytes=0 dios=0\n254:0 \n",
+    "hugetlb.2MB.current": "4194304\n",
+    "hugetlb.2MB.max": "max\n",
+}
+
+
+@pytest.fixture(params=["v1", "v2"])
+def files(request: pytest.FixtureRequest, tmp_path: Path) -> Cgroups:
+    """A host whose only group is /pod, of plain files."""
+    if request.param == "v1":
+        for controller, contents in V1_FILES.items():
+            _write(tmp_path / controller / "pod", contents)
+        return CgroupsV1({controller: str(tmp_path / controller) for controller in V1_FILES})
+    _write(tmp_path / "pod", V2_FILES)
+    (tmp_path / "cgroup.controllers").write_text("cpu memory pids io hugetlb\n")
+    return CgroupsV2(str(tmp_path))
+
+
+def _write(group: Path, contents: Mapping[str, str]) -> None:
+    group.mkdir(parents=True)
+    for name, text in contents.items():
+        (group / name).write_text(text)
+
+
+def test_readings_mean_the_same(files: Cgroups) -> None:
+    assert files.cpu("/pod") == Cpu(
+        usage=5_000_000_000,
+        user=3_000_000_000,
+        system=2_000_000_000,
+        periods=10,
+        throttled_periods=4,
+        throttled=77_000,
+        shares=2,
+        quota=25_000,
+        period=50_000,
+    )
+    assert files.memory("/pod") == Memory(
+        usage=1_000_000,
+        working_set=900_000,
+        rss=600_000,
+        cache=300_000,
+        mapped_file=1000,
+        kernel=50_000,
+        faults=33,
+        major_faults=2,
+        swap=4096,
+        max_usage=1_500_000,
+        failures=9,
+        limit=2_000_000,
+        swap_limit=1_000_000,
+        reservation=None,
+    )
+    assert files.memory("/pod").available == 1_100_000
+    assert files.pids("/pod") == Pids(5, None)
+    assert files.oom_kills("/pod") == 1
+    assert files.hugetlb("/pod") == (HugePages("2MB", 4 << 20, 0, None),)
+    assert files.io("/pod") == (DeviceIo(8, 0, 100, 200, 3, 4),)
+
+
+def test_limits_mean_the_same(files: Cgroups) -> None:
+    """Written over what is there, as long as the values are: plain files are not cut off."""
+    files.apply(
+        "/pod", Wanted(cpu_shares=2, cpu_quota=50_000, memory_limit=4_000_000, swap_limit=5_000_000)
+    )
+    assert (files.cpu("/pod").quota, files.cpu("/pod").shares) == (50_000, 2)
+    written = {
+        name: Path(path).read_text().strip()
+        for name in ("memory.limit_in_bytes", "memory.max", "memory.memsw.limit_in_bytes")
+        if Path(path := files.file("memory", "/pod", name)).exists()
+    }
+    assert written in (
+        {"memory.limit_in_bytes": "4000000", "memory.memsw.limit_in_bytes": "5000000"},
+        {"memory.max": "4000000"},
+    )
+
+
+@pytest.mark.parametrize(
+    ("wanted", "error"),
+    [
+        (Wanted(cpu_shares=9, memory_limit=999_999), "below the present use of 1000000"),
+        (Wanted(cpu_shares=9, memory_limit=3_000_000, swap_limit=2_999_999), "memory plus swap"),
+        (Wanted(cpu_shares=9, hugepages=(("2MB", 1),), cpuset_cpus="0"), "cpuset"),
+    ],
+)
+def test_what_is_refused_changes_nothing(files: Cgroups, wanted: Wanted, error: str) -> None:
+    before = (files.cpu("/pod"), files.memory("/pod"), files.hugetlb("/pod"))
+    with pytest.raises((OSError, ValueError), match=error):
+        files.apply("/pod", wanted)
+    assert (files.cpu("/pod"), files.memory("/pod"), files.hugetlb("/pod")) == before
+
+
+def test_limits_that_the_host_cannot_hold_are_left_out(files: Cgroups) -> None:
+    files.apply("/pod", Wanted(hugepages=(("1GB", 0),)))
+    assert [pages.size for pages in files.hugetlb("/pod")] == ["2MB"]
