@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 CONNECT_TIMEOUT = 15.0
 READ_TIMEOUT = 60.0
 """Seconds without a byte after which a connection counts as broken."""
+# A blob is usually one redirect away, in the registry's object storage.
 _MAX_REDIRECTS = 5
 _BUFFER = 1 << 19
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -50,6 +51,9 @@ class Transport:
         await asyncio.to_thread(__import__, "aiohttp")
         import aiohttp
 
+        # No limit in all: a large layer over a slow line takes hours. Silence is what counts.
+        # `identity`: digests and ranges are those of the bytes as stored. A proxy that compresses,
+        # or a client that decompresses on its own, would break both.
         self._session = aiohttp.ClientSession(
             timeout=aiohttp.ClientTimeout(
                 total=None, sock_connect=CONNECT_TIMEOUT, sock_read=READ_TIMEOUT
@@ -74,12 +78,14 @@ class Transport:
     ) -> AsyncIterator["aiohttp.ClientResponse"]:
         """Send a request and follow redirects; the answer, whatever its status.
 
-        A redirect to another host does not get the Authorization header, and one from TLS to
-        plain HTTP is not followed. Raises BrokenConnectionError.
+        A redirect to another host does not get the Authorization header; one from TLS to plain
+        HTTP, or of a form, is not followed. Raises BrokenConnectionError.
         """
         import aiohttp
 
         try:
+            # Redirects are followed here and not by aiohttp, for every step has to be looked at,
+            # not only the first and the last.
             async with contextlib.AsyncExitStack() as stack:
                 for _ in range(_MAX_REDIRECTS):
                     context = await self._context(urlsplit(url).netloc)
@@ -87,7 +93,9 @@ class Transport:
                         self._send(method, url, headers, form, context)
                     )
                     location = response.headers.get("Location", "")
-                    if response.status not in _REDIRECTS or not location:
+                    # A form has a refresh token in it: it goes to the realm that was checked, and
+                    # nowhere else.
+                    if response.status not in _REDIRECTS or not location or form is not None:
                         yield response
                         return
                     url, headers = _redirected(url, urljoin(url, location), headers)
@@ -123,10 +131,15 @@ class Transport:
 
 def _redirected(old: str, new: str, headers: Mapping[str, str]) -> tuple[str, Mapping[str, str]]:
     before, after = urlsplit(old), urlsplit(new)
+    # Plain HTTP for one registry, or for a loopback one, is a word about that host. After TLS it
+    # would be a downgrade that somebody on the line could have asked for; and the URL of an object
+    # store is signed, which makes it a credential itself.
     if after.scheme not in ("http", "https") or (before.scheme, after.scheme) == ("https", "http"):
         raise BrokenConnectionError(f"redirect from TLS to {after.scheme}://{after.netloc}")
     if (before.scheme, before.netloc) == (after.scheme, after.netloc):
         return new, headers
+    # Another origin is another party (the object storage): the registry's token is not for it, and
+    # S3 refuses a request that has both a signed URL and an Authorization header.
     return new, {key: value for key, value in headers.items() if key != "Authorization"}
 
 
@@ -140,7 +153,7 @@ def proxy_for(url: str) -> str | None:
 
 
 def explain(error: BaseException) -> str:
-    """What went wrong on a connection, in words."""
+    """What went wrong on a connection, as a part of a message."""
     import aiohttp
 
     match error:

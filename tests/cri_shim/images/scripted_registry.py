@@ -39,6 +39,8 @@ class Script:
     auth: str = ""
     """`basic`, `bearer`, or the token that alone is accepted."""
     realm: str = ""
+    token_redirect: str = ""
+    """Host to which requests for tokens are redirected."""
     password: str = "secret"
     refresh_token: str = "refresh"
     seen: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
@@ -100,6 +102,8 @@ class _Server:
 
     async def _token(self, request: web.Request) -> web.Response:
         script = self.script
+        if script.token_redirect:
+            raise web.HTTPTemporaryRedirect(f"http://{script.token_redirect}/token")
         if request.method == "POST":
             form = parse_qs(await request.text())
             script.forms.append(form)

@@ -323,6 +323,21 @@ async def test_a_redirect_back_from_tls_to_plain_http_is_not_followed(
     assert store.seen == []
 
 
+@pytest.mark.parametrize("shown", [Auth(identity_token="refresh"), GOOD])
+async def test_credentials_do_not_follow_a_redirect_of_the_token_server(
+    tmp_path: Path, shown: Auth
+) -> None:
+    thief, script = Script(), Script(auth="bearer")
+    script.add(big())
+    async with serving(thief) as elsewhere, serving(script) as host:
+        script.token_redirect = elsewhere
+        async with on_disk.opened(tmp_path / "root") as images:
+            with pytest.raises(BerthError):
+                await images.pull(f"{host}/a", shown)
+    assert thief.forms == []
+    assert not any("Authorization" in headers for _, _, headers in thief.seen)
+
+
 async def test_credentials_go_to_no_mirror(tmp_path: Path) -> None:
     mirror, own = Script(auth="basic"), Script(auth="basic")
     mirror.add(big())
