@@ -25,6 +25,8 @@ from cri_shim.images.registry.transport import BrokenConnectionError, Transport
 from cri_shim.model.ids import Digest
 from cri_shim.model.image import Image
 
+# An index of indexes is legal and rare. None can name itself, for it would have to hold its own
+# digest, but a hostile registry has as many as it likes.
 _MAX_DEPTH = 4
 T = TypeVar("T")
 
@@ -152,10 +154,14 @@ class _Sources:
                 self._prefer(registry)
                 return answer
             except (MissingError, DeniedError) as error:
+                # From a mirror that only means that it has not got it. The registry's own word is
+                # final: asked by TLS after plain HTTP it would say the same.
                 said.append(str(error))
                 if registry.endpoint.own:
                     final = error
                     break
+            # A mirror that lies is passed over; the registry itself that does is the end, for the
+            # digest is right or wrong for good.
             except BadImage as error:
                 if registry.endpoint.own:
                     raise

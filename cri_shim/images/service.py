@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import logging
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +18,7 @@ from cri_shim.images.archive.source import Source, open_source
 from cri_shim.images.assemble import Assembler, Names, in_use
 from cri_shim.images.content.blobs import Blobs
 from cri_shim.images.content.catalog import Catalog
-from cri_shim.images.content.records import Documents, StoredImage
+from cri_shim.images.content.records import RecordTable, StoredImage
 from cri_shim.images.document.manifest import Descriptor
 from cri_shim.images.document.platforms import Platform
 from cri_shim.images.document.reference import Reference
@@ -53,7 +54,7 @@ class Settings:
     downloads: int = 3
     retries: Retries = Retries()
     limits: Limits = Limits()
-    platform: Platform = field(default_factory=Platform.host)
+    platform: Platform = field(default_factory=lambda: Platform.of_machine(os.uname().machine))
 
 
 class Images:
@@ -65,8 +66,8 @@ class Images:
     def __init__(
         self,
         root: Path,
-        images: Documents,
-        layers: Documents,
+        images: RecordTable,
+        layers: RecordTable,
         tasks: Tasks,
         used_by: Callable[[], Mapping[str, str]],
         settings: Settings | None = None,

@@ -14,7 +14,9 @@ from cri_shim.images.unpack.beneath import clean
 from cri_shim.images.unpack.stream import compression, decompressed
 from cri_shim.images.unpack.tar_headers import Entry, Kind, read_entries
 
+# docker archives link equal layers to each other; two links that name each other have no end.
 _MAX_LINKS = 8
+# Each costs memory, and an image has some hundred files.
 _MAX_MEMBERS = 200_000
 
 
@@ -51,6 +53,7 @@ class DirectorySource:
 
     def open(self, name: str) -> BinaryIO:
         try:
+            # O_NONBLOCK: a FIFO among the files would wait for its writer for ever.
             return os.fdopen(open_beneath(self._fd, name, os.O_RDONLY | os.O_NONBLOCK), "rb")
         except OSError as error:
             raise BadImage(f"{self._path} has no file {name}: {error.strerror}") from None
@@ -146,6 +149,8 @@ def _plain(path: Path, scratch: Path, limit: int) -> BinaryIO:
 
 
 def _unpacked(file: BinaryIO, scratch: Path, limit: int) -> BinaryIO:
+    # Nameless (O_TMPFILE): it is gone with its descriptor, after kill -9 as well. On the store's
+    # own filesystem, for /tmp may be memory.
     copy: BinaryIO = tempfile.TemporaryFile(dir=scratch)  # noqa: SIM115 - the caller closes it
     try:
         _copy_pieces(decompressed(file), copy, limit)
@@ -200,6 +205,7 @@ class _Slice(io.RawIOBase):
         return True
 
     def readinto(self, buffer: "bytearray | memoryview") -> int:  # type: ignore[override]  # typeshed wants Buffer, which 3.11 has no public name for
+        # pread: several layers are copied at a time, from one descriptor with one position.
         data = os.pread(self._fd, min(len(buffer), self._left), self._offset)
         buffer[: len(data)] = data
         self._offset += len(data)

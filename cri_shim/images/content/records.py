@@ -11,7 +11,7 @@ from cri_shim.model.image import Image, ImageConfig
 _DIRECTORY = "folder"
 
 
-class Documents(Protocol):
+class RecordTable(Protocol):
     """A table of JSON documents by key; the store has one for each kind."""
 
     def put(self, key: str, document: dict[str, Any], durable: bool = False) -> None: ...

@@ -89,6 +89,7 @@ def _digest(digest: str, text: str) -> Digest:
 
 def _split_tag(rest: str, text: str) -> tuple[str, str | None]:
     """A colon after the last slash starts the tag (before it, a port)."""
+    # localhost:5000/app has no tag; and no tag has a slash in it.
     colon = rest.rfind(":")
     if colon <= rest.rfind("/"):
         return rest, None
@@ -104,6 +105,7 @@ def _split_domain(name: str) -> tuple[str, str]:
         "." in first or ":" in first or first == "localhost" or first != first.lower()
     )
     domain, path = (first, rest) if is_domain else (DEFAULT_DOMAIN, name)
+    # Names that docker made ten years ago still come in pod specs; they mean the same image.
     if domain == "index.docker.io":
         domain = DEFAULT_DOMAIN
     if domain == DEFAULT_DOMAIN and path and "/" not in path:
@@ -124,6 +126,7 @@ def _check_name(domain: str, path: str, text: str) -> None:
         )
     if len(f"{domain}/{path}") > _MAX_NAME:
         raise _refuse(text, f"the name is longer than {_MAX_NAME} characters")
+    # kubelet asks for images by id as well: `sha256:` left out, such a name would be both.
     if domain == DEFAULT_DOMAIN and _HEX64.match(path.removeprefix("library/")):
         raise _refuse(text, "64 hex digits are an image id, not a name")
 

@@ -42,6 +42,9 @@ async def download(
 
     Raises BrokenConnectionError when the retries are used up, and what Registry raises.
     """
+    # Two counts. A line that brings some bytes each time gets through in the end, so only failures
+    # in a row are a reason to give up; but a server that sends one byte a connection must not keep
+    # us for ever.
     barren = tries = 0
     while sink.size < wanted.size:
         before = sink.size
@@ -52,6 +55,7 @@ async def download(
             barren = 0 if sink.size > before else barren + 1
             if barren > retries.in_a_row or tries > retries.in_all:
                 raise
+            # The server's wish is a lower bound; it is capped where it is read.
             await asyncio.sleep(max(error.wait, retries.pause * 2**barren))
 
 
@@ -62,9 +66,11 @@ async def _transfer(
     async with registry.blob(wanted, sink.size) as body:
         if body.offset != sink.size:
             sink.start_over()
+        # hashlib lets go of the GIL for more than 2047 bytes, write(2) always.
         async for chunk in body.chunks():
             await in_thread(sink.write, chunk)
             count(sink.size)
+    # Without a Content-Length a connection that is cut looks like a body that is over.
     if sink.size < wanted.size:
         raise BrokenConnectionError("the connection broke")
 
@@ -83,6 +89,7 @@ class Memory:
     def write(self, data: bytes) -> None:
         self._data += data
         self.size = len(self._data)
+        # At once, not at the end: the size is from the manifest, the stream from anybody.
         if self.size > self._wanted.size:
             raise BadImage(f"{self._what} is longer than the {self._wanted.size} bytes promised")
 

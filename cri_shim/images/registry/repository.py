@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import aiohttp
 
 _MAX_ERROR = 1 << 16
+# Seconds. A registry that says `Retry-After: 86400`, or whoever speaks in its name, would hold the
+# pull and its slot for a day; kubelet's own back-off is at most five minutes.
 _MAX_WAIT = 30.0
 _PARTIAL_CONTENT = 206
 
@@ -58,9 +60,11 @@ class Registry:
         self.endpoint = endpoint
         self._transport = transport
         self._repository = f"{endpoint.prefix}{repository}"
+        # The pull secret is for the registry that the image names. A mirror is somebody else.
         self._auth = auth if endpoint.own else ANONYMOUS
         self._tokens = tokens
         self._header = f"Bearer {self._auth.registry_token}" if self._auth.registry_token else ""
+        # The first blobs are asked for at the same time and all get 401: one fetches the token.
         self._login = asyncio.Lock()
 
     def _url(self, kind: str, target: str) -> str:
@@ -76,6 +80,8 @@ class Registry:
         what = f"manifest {target} of {self._repository} at {self.endpoint}"
         if len(raw) > MAX_MANIFEST:
             raise BadImage(f"{what} has more than {MAX_MANIFEST} bytes")
+        # Asked for by digest, nothing that the server says about itself counts. By tag there is no
+        # other word than the server's, and the header only tells of damage on the way.
         promised = target if ":" in target else announced
         digest = await in_thread(digest_of, raw, promised or "sha256:")
         if promised and digest != promised:
@@ -87,8 +93,11 @@ class Registry:
         """A blob from an offset on, if the server can; BadImage where it announces a wrong size."""
         headers = {"Range": f"bytes={offset}-"} if offset else {}
         async with self._get(self._url("blobs", wanted.digest), headers) as response:
+            # A server that has no ranges says 200 and sends everything (RFC 9110, 14.2): to append
+            # that to what is here would give a wrong digest after gigabytes.
             begin = offset if response.status == _PARTIAL_CONTENT else 0
             announced = response.headers.get("Content-Length", "")
+            # Absent with chunked transfer. Where it is there, it refuses before the bytes come.
             if announced.isdecimal() and begin + int(announced) != wanted.size:
                 raise BadImage(
                     f"blob {wanted.digest} has {begin + int(announced)} bytes at {self.endpoint} "
@@ -104,6 +113,7 @@ class Registry:
         shown = self._header
         async with contextlib.AsyncExitStack() as stack:
             response = await self._send(stack, url, headers)
+            # At any request, not only the first: tokens live some minutes, downloads longer.
             if response.status == 401 and await self._log_in(response, shown):
                 response = await self._send(stack, url, headers)
             if response.status not in (200, _PARTIAL_CONTENT):
@@ -124,6 +134,7 @@ class Registry:
             if self._header != shown:  # another request did it meanwhile
                 return True
             if shown:
+                # It was refused though it was not over: revoked, or for another scope.
                 self._tokens.forget(self._auth)
             scope = f"repository:{self._repository}:pull"
             header = await self._tokens.answer(self._transport, challenges, scope, self._auth)
@@ -135,9 +146,12 @@ class Registry:
         match response.status:
             case 401 | 403:
                 raise DeniedError(f"{self.endpoint} says {response.status} to {self._auth}: {said}")
+            # Also what registries say of private images to those who may not know of them.
             case 404:
                 raise MissingError(f"{self.endpoint} says 404: {said}")
             case status:
+                # Seconds, or a date (RFC 9110, 10.2.3), which is left to our own doubling pause.
+                # isdecimal: isdigit() is true for a superscript two, which float() refuses.
                 wait = response.headers.get("Retry-After", "")
                 seconds = min(float(wait), _MAX_WAIT) if wait.isdecimal() else 0.0
                 raise BrokenConnectionError(f"it says {status}: {said}", seconds)

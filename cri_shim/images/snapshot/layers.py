@@ -24,7 +24,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from berth.linux.files import remove_tree
-from cri_shim.images.content.records import Documents, Layer
+from cri_shim.images.content.records import Layer, RecordTable
 from cri_shim.images.locks import Leases, NamedLocks
 from cri_shim.images.snapshot.parents import inherit
 from cri_shim.model.ids import Digest
@@ -35,7 +35,7 @@ GONE = ".gone"
 class Layers:
     """Layers by chain id; `fresh` ones are unpacked and not yet on the disk for sure."""
 
-    def __init__(self, root: Path, table: Documents) -> None:
+    def __init__(self, root: Path, table: RecordTable) -> None:
         self._root = root
         self._table = table
         self.locks = NamedLocks()
@@ -54,10 +54,13 @@ class Layers:
                 self._good[layer.chain] = layer
             else:
                 self._table.delete(key)
+        # Directories without a record (killed before `commit`), and those on their way out.
         directories = {layer.directory for layer in self._good.values()}
         for path in self._root.iterdir():
             if path.name not in directories:
                 remove_tree(path)
+        # Counted on from the highest one in use. The number of a directory just removed may come
+        # again, which is safe only here: nothing runs yet.
         self._last = max((int(name, 36) for name in directories), default=0)
 
     def chains(self) -> Iterable[Digest]:
@@ -89,6 +92,7 @@ class Layers:
     def finish(self, layers: Sequence[Layer]) -> None:
         """Finish the fresh ones of a whole stack (base first) and sync; blocks, for a thread."""
         paths = [self.path(layer) for layer in layers]
+        # From the base up: a directory inherits from one below that may have inherited itself.
         for index, layer in enumerate(layers):
             inherit(paths[index], self._implied.get(layer.chain, ()), paths[:index][::-1])
         self._sync()

@@ -37,6 +37,8 @@ class _Worker:
     def start(cls) -> "_Worker":
         ours, theirs = socket.socketpair()
         try:
+            # On the loop's thread, and never on one of a pool: the worker asks to be killed with
+            # its parent, and for PR_SET_PDEATHSIG that is the thread which started it (prctl(2)).
             fd = theirs.fileno()
             # stderr is the daemon's: a traceback there is a defect and belongs into its log.
             process = spawn((*_ARGV, str(os.getpid())), stdin=fd, stdout=fd, stderr=2)
@@ -48,6 +50,7 @@ class _Worker:
         return cls(process, ours)
 
     async def ask(self, job: dict[str, Any]) -> dict[str, Any]:
+        # The limit is for the reply, one line with all directories that no entry described.
         if self._writer is None:
             self._reader, self._writer = await asyncio.open_connection(
                 sock=self._socket, limit=64 << 20
@@ -101,6 +104,8 @@ class UnpackPool:
             try:
                 answer = await worker.ask({**job, "limits": asdict(self._limits)})
             except BaseException:
+                # It is in the middle of a layer that nobody wants any more, it does not listen,
+                # and the caller removes the directory next.
                 await asyncio.shield(worker.end())
                 raise
             await self._keep(worker, answer)
@@ -116,7 +121,7 @@ class UnpackPool:
 
     async def _keep(self, worker: _Worker, answer: dict[str, Any]) -> None:
         if "failed" in answer:
-            await worker.end()
+            await worker.end()  # it may be dead, or out of memory
             return
         loop = asyncio.get_running_loop()
         worker.idle = loop.call_later(_IDLE, self._retire, worker)

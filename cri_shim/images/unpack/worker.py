@@ -40,13 +40,14 @@ def unpack(blob: str, target: str, diff_id: str, limits: Limits, onto: bool = Fa
 
 
 def answer(job: dict[str, Any]) -> dict[str, Any]:
-    """Do one job; whatever goes wrong is told in words."""
+    """Do one job; whatever goes wrong is a message."""
     try:
         limits = Limits(**job["limits"])
         return asdict(unpack(job["blob"], job["target"], job["diff_id"], limits, job["onto"]))
     except BadImage as error:
         return {"bad": str(error)}
     except (OverflowError, ValueError) as error:
+        # From the os module, for an owner or a time that no system call takes.
         return {"bad": f"a number in the archive is out of range: {error}"}
     except RecursionError:
         return {"bad": "directories are nested too deep"}
@@ -57,10 +58,12 @@ def answer(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def main() -> None:
+    # A daemon killed by -9 says nothing to its children. Without this the worker would go on to
+    # fill a directory that the next daemon removes at its start.
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != int(sys.argv[1]):
         return  # the daemon died before: its successor may be cleaning up already
-    os.umask(0)
+    os.umask(0)  # modes are the image's
     for line in sys.stdin:
         print(json.dumps(answer(json.loads(line))), flush=True)
 
