@@ -123,6 +123,8 @@ class Assembler:
             self._layers.erase(retired)
 
     async def _obtain_all(self, work: _Work) -> list[Layer]:
+        # `slots` is for downloads alone. Unpacking has its own limit, by cores, in the pool: what
+        # waits there does not keep the line idle.
         work.tracker.begin([(layer.digest, layer.size) for layer in work.manifest.layers])
         slots = asyncio.Semaphore(self._downloads)
         try:
@@ -152,6 +154,7 @@ class Assembler:
 
     async def _bring(self, work: _Work, index: int, slots: asyncio.Semaphore) -> None:
         blob = work.manifest.layers[index]
+        # Two layers of one image may be the same blob (empty ones are), and two pulls anyway.
         async with self._blobs.locks.hold(blob.digest):
             if not self._blobs.has(blob):
                 async with slots:
@@ -160,6 +163,7 @@ class Assembler:
         work.tracker.move(index, LayerState.DOWNLOADED)
 
     async def _unpack(self, chain: Digest, diff: Digest, blob: Descriptor) -> Layer:
+        # Known to nobody until it is whole: kill -9 leaves a directory that no record names.
         directory = self._layers.new_directory()
         try:
             unpacked = await self._unpack_pool.unpack(
@@ -200,6 +204,8 @@ def in_use(catalog: Catalog, layers: Layers) -> tuple[set[Digest], set[Digest]]:
     for stored in catalog.stored():
         chains.update(stored.image.layers)
         blobs.update(stored.blobs)
+    # A layer that was here already keeps the blob it came from, which may be packed otherwise than
+    # this image's own: `save` needs it.
     for chain in chains:
         layer = layers.get(chain)
         if layer is not None:

@@ -65,6 +65,7 @@ class Tracker:
         self._tell()
 
     def _tell(self) -> None:
+        # A copy: a listener may leave, or another join, from inside of the call.
         if self._listeners:
             progress = Progress(self._reference, tuple(self._layers))
             for listener in tuple(self._listeners):

@@ -93,6 +93,7 @@ class Puller:
             what = f"blob {wanted.digest} of image {reference}"
             await sources.first(lambda registry: self._blob(registry, wanted, index, tracker), what)
 
+        # The name by digest has the top's digest, an index's too: that is what a pod spec pins.
         names = Names((reference.tagged,) if reference.tagged else (), (reference.at(top.digest),))
         return await self._assembler.assemble(manifest, config, fetch, names, tracker)
 
@@ -166,6 +167,8 @@ class _Sources:
                 if registry.endpoint.own:
                     raise
                 said.append(str(error))
+            # The next one, even after the registry itself: on loopback it is tried without TLS,
+            # then with it.
             except BrokenConnectionError as error:
                 said.append(f"{registry.endpoint}: {error}")
         raise self._error(final, "; ".join(said), what)

@@ -73,6 +73,8 @@ class Images:
         settings: Settings | None = None,
     ) -> None:
         settings = settings or Settings()
+        # Passable, for root file systems of user namespaces are below. The stores in it are 0700: a
+        # process of the host must not run a setuid program out of an image's layer.
         root.mkdir(parents=True, exist_ok=True, mode=0o711)
         self._root = root
         self._scratch = root / "tmp"
@@ -105,6 +107,8 @@ class Images:
 
     def _load(self) -> None:
         """Read the records and remove what a crash left. Blocks; at start."""
+        # In this order: layers tell which images are whole, images tell which layers and blobs are
+        # in use. Nothing else runs yet, so that whatever is not in use is a crash's.
         remove_tree(self._scratch)
         self._scratch.mkdir(mode=0o700)
         self._layers.load()
@@ -142,6 +146,7 @@ class Images:
 
     def usage(self) -> tuple[int, int]:
         """Bytes and inodes of all images: unpacked layers and stored blobs."""
+        # A layer or blob that several images share counts once: kubelet collects garbage by this.
         size, inodes = self._layers.usage()
         blobs = {d: s for stored in self._catalog.stored() for d, s in stored.sizes.items()}
         return size + sum(blobs.values()), inodes + len(blobs)
@@ -203,6 +208,7 @@ class Images:
                 await in_thread(copy)
 
         references = [Reference.parse(text) for text in found.names]
+        # A docker archive has no manifest that a registry would know: no name by digest then.
         names = Names(
             tuple(r.tagged for r in references if r.tagged),
             tuple(r.at(found.top) for r in references) if found.top else (),
@@ -246,6 +252,8 @@ class Images:
         await in_thread(self._blobs.expire)
 
     def _check_unused(self, image_id: ImageId, reference: str) -> None:
+        # Two sources: a container's record comes before its snapshot, and after a crash a snapshot
+        # may outlive its record.
         names = self._used_by()
         users = self._snapshots.users(image_id)
         name = names.get(image_id) or (users[0] if users else None)
@@ -273,6 +281,7 @@ class Images:
 
     async def write(self, container_id: str, tar: Path) -> None:
         """Unpack a plain tar over a container's prepared root; BadImage names a wrong entry."""
+        # The worker checks a digest in any case; here it can only tell of a failing disk.
         digest = await in_thread(_digest, tar)
         await self._unpack_pool.unpack(tar, self.rootfs(_checked(container_id)), digest, onto=True)
 

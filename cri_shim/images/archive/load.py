@@ -49,6 +49,8 @@ class Found:
 
 def find_images(source: Source, platform: Platform, what: str) -> list[Found]:
     """All images of a layout or archive that fit the platform; BadImage where there is none."""
+    # docker writes both since version 25. The OCI part has digests of what is packed, so that the
+    # image keeps the name by digest that it has in its registry.
     if source.has("index.json"):
         found = list(_oci_images(source, platform, what))
     elif source.has("manifest.json"):
@@ -91,6 +93,7 @@ def _blob_file(digest: Digest) -> str:
 def _read_blob(source: Source, wanted: Descriptor, limit: int, what: str) -> bytes:
     """A small blob, checked against its descriptor."""
     raw = _read(source, _blob_file(wanted.digest), limit, what)
+    # Both: of two documents with one digest there are none, but the size bounds what is read.
     if len(raw) != wanted.size or digest_of(raw, wanted.digest) != wanted.digest:
         raise BadImage(f"{what}: blob {wanted.digest} does not have this digest or its size")
     return raw
@@ -189,6 +192,7 @@ def _docker_image(
 
 
 def _describe_layer(source: Source, name: str) -> Descriptor:
+    # The name tells nothing: docker save writes plain tars, others compress them.
     with source.open(name) as file:
         packing = compression(file.read(8))
     content = hashlib.sha256()

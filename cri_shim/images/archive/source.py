@@ -95,6 +95,8 @@ class TarSource:
         for count, entry in enumerate(read_entries(stream)):
             if count > _MAX_MEMBERS:
                 raise BadImage(f"the archive has more than {_MAX_MEMBERS} members: no image")
+            # Cleaned as a layer's names are: `./index.json` and `index.json` are one. Nothing is
+            # unpacked by these names, so that a wrong one is an error here and no danger.
             name = clean(entry.name)
             match entry.kind:
                 case Kind.FILE if entry.regions is None:
@@ -162,6 +164,7 @@ def _unpacked(file: BinaryIO, scratch: Path, limit: int) -> BinaryIO:
 
 
 def _copy_pieces(pieces: Iterator[bytes], target: BinaryIO, limit: int) -> None:
+    # The limit of one layer, for the whole archive: before this no layer is looked at.
     for piece in pieces:
         target.write(piece)
         if target.tell() > limit:
@@ -190,6 +193,8 @@ class _FileStream:
         self.position += count
         if self.position > self._size:
             raise BadImage("the archive ends in the middle of a member: it is truncated")
+        # Past the end seek() says nothing: hence the look at the size, or a truncated archive would
+        # be one with fewer members.
         self._file.seek(self.position)
 
 

@@ -40,6 +40,7 @@ class Writing:
     def __init__(self, path: Path, wanted: Descriptor) -> None:
         self._path = path
         self._wanted = wanted
+        # For appending: wherever the hash has read to, what is written goes to the end.
         self._file = path.open("a+b", buffering=0)
         self._hash = hashlib.new(wanted.digest.partition(":")[0])
         self.size = 0
@@ -50,6 +51,7 @@ class Writing:
         while chunk := self._file.read(_CHUNK):
             self._hash.update(chunk)
             self.size += len(chunk)
+        # Another attempt wrote it, or a bug did. Nothing of it can be trusted more than the rest.
         if self.size > self._wanted.size:
             self.start_over()
         return self.size
@@ -67,6 +69,7 @@ class Writing:
                 "that its manifest promises"
             )
         self._hash.update(data)
+        # write(2) may take a part, on a disk that is nearly full for instance.
         rest = memoryview(data)
         try:
             while rest:

@@ -24,6 +24,8 @@ class Catalog:
 
     def load(self, layers: Iterable[Digest]) -> list[ImageId]:
         """Read the table; images whose layers are gone are dropped and their ids returned."""
+        # An image without all of its layers cannot run. As a missing one it is pulled again, by
+        # kubelet's own rule; as a present one it would fail at each start.
         present = set(layers)
         dropped = []
         for key, document in self._table.all().items():
@@ -47,6 +49,7 @@ class Catalog:
 
     def find(self, text: str) -> StoredImage | None:
         """By id, by name (tag `latest` implied), by name and digest, or by a short id."""
+        # The full id first: kubelet asks by it most, and it needs no grammar.
         full = parse_id(text)
         if full is not None:
             return self._images.get(ImageId(full))
@@ -107,6 +110,8 @@ class Catalog:
             self._table.delete(image_id)
 
     def _refresh(self) -> None:
+        # Made anew each time: images are some hundreds, changes are rare, and readers between two
+        # awaits see the old tuple or the new one, never one that changes under their iteration.
         self._names = {
             name: image_id
             for image_id, stored in self._images.items()

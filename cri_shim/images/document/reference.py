@@ -10,7 +10,7 @@ letter; otherwise the domain is docker.io, and there a single component lies in 
 """
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from berth.base.errors import InvalidArgument
 from cri_shim.model.ids import Digest, parse_digest
@@ -45,6 +45,7 @@ class Reference:
         name, tag = _split_tag(rest, text)
         domain, path = _split_domain(name)
         _check_name(domain, path, text)
+        # Only without a digest: `app@sha256:…` names one image, and no tag has to move for it.
         if tag is None and digest is None:
             tag = "latest"
         return cls(domain, path, tag, digest)
@@ -67,9 +68,6 @@ class Reference:
     def at(self, digest: Digest) -> str:
         """`name@digest`."""
         return f"{self.name}@{digest}"
-
-    def with_digest(self, digest: Digest) -> "Reference":
-        return replace(self, digest=digest)
 
     def __str__(self) -> str:
         tag = f":{self.tag}" if self.tag else ""

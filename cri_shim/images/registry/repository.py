@@ -27,7 +27,7 @@ _PARTIAL_CONTENT = 206
 
 
 class MissingError(Exception):
-    """The endpoint answers that it does not have this."""
+    """The endpoint says that it does not have this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +109,7 @@ class Registry:
     async def _get(
         self, url: str, headers: Mapping[str, str]
     ) -> AsyncIterator["aiohttp.ClientResponse"]:
-        """A successful answer. Raises MissingError, DeniedError, BrokenConnectionError."""
+        """A successful response. Raises MissingError, DeniedError, BrokenConnectionError."""
         shown = self._header
         async with contextlib.AsyncExitStack() as stack:
             response = await self._send(stack, url, headers)
@@ -128,7 +128,7 @@ class Registry:
         return await stack.enter_async_context(request)
 
     async def _log_in(self, response: "aiohttp.ClientResponse", shown: str) -> bool:
-        """Answer the challenge; False where nothing new can be shown."""
+        """Get what the challenge asks for; False where nothing new can be shown."""
         challenges = parse_challenges(response.headers.getall("WWW-Authenticate", []))
         async with self._login:
             if self._header != shown:  # another request did it meanwhile

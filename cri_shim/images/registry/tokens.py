@@ -1,4 +1,4 @@
-"""Answers to challenges: Basic, and bearer tokens from a token server (docker token spec, OAuth2).
+"""What challenges ask for: Basic, or a token of a token server (docker token spec, OAuth2).
 
     us                          registry                     token server (the realm)
      │ GET /v2/…/manifests/… ──────>│                             │

@@ -28,7 +28,7 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
 class BrokenConnectionError(Exception):
-    """No answer, half an answer, or one that says "not now"; another try may do.
+    """No response, half of one, or one that says "not now"; another try may do.
 
     `wait`: seconds that the server asked for.
     """
@@ -76,7 +76,7 @@ class Transport:
         headers: Mapping[str, str],
         form: Mapping[str, str] | None = None,
     ) -> AsyncIterator["aiohttp.ClientResponse"]:
-        """Send a request and follow redirects; the answer, whatever its status.
+        """Send a request and follow redirects; yields the response, whatever its status.
 
         A redirect to another host does not get the Authorization header; one from TLS to plain
         HTTP, or of a form, is not followed. Raises BrokenConnectionError.
@@ -147,6 +147,7 @@ def proxy_for(url: str) -> str | None:
     """The proxy of the environment (HTTPS_PROXY, HTTP_PROXY, NO_PROXY) for a URL."""
     parts = urlsplit(url)
     proxies = urllib.request.getproxies_environment()
+    # Read at each request: no state, and NO_PROXY is a matter of the host that is asked.
     if parts.scheme not in proxies or urllib.request.proxy_bypass(parts.netloc):
         return None
     return proxies[parts.scheme]

@@ -7,7 +7,7 @@
 
 A layer is good when its record is, and the record is written only after syncfs(2): files first,
 then what vouches for them. After a power cut in between there is a directory without a record,
-which is rubbish and goes at the next start. The other order could leave a good record over files of
+which goes at the next start. The other order could leave a good record over files of
 zero bytes, which no later pull would ever repair, since the layer "is here already".
 A record without its directory is dropped at the start, with the images that need it.
 
@@ -48,6 +48,8 @@ class Layers:
 
     def load(self) -> None:
         """Read the records; remove directories that have none."""
+        # Both ways: kill -9 in a removal leaves a record without its directory, and in a pull a
+        # directory without its record.
         for key, document in self._table.all().items():
             layer = Layer.from_document(document)
             if self.path(layer).is_dir():

@@ -64,8 +64,8 @@ class _Worker:
         if not line:
             code = await self._process.wait()
             return {"failed": f"the unpacking process ended with exit code {code}"}
-        answer: dict[str, Any] = json.loads(line)
-        return answer
+        reply: dict[str, Any] = json.loads(line)
+        return reply
 
     async def end(self) -> None:
         """Kill and reap; a layer in work stays half-done."""
@@ -102,14 +102,14 @@ class UnpackPool:
         async with self._slots:
             worker = self._take()
             try:
-                answer = await worker.ask({**job, "limits": asdict(self._limits)})
+                reply = await worker.ask({**job, "limits": asdict(self._limits)})
             except BaseException:
                 # It is in the middle of a layer that nobody wants any more, it does not listen,
                 # and the caller removes the directory next.
                 await asyncio.shield(worker.end())
                 raise
-            await self._keep(worker, answer)
-        return _read(answer, diff_id)
+            await self._keep(worker, reply)
+        return _read(reply, diff_id)
 
     def _take(self) -> _Worker:
         if not self._idle:
@@ -119,8 +119,8 @@ class UnpackPool:
             worker.idle.cancel()
         return worker
 
-    async def _keep(self, worker: _Worker, answer: dict[str, Any]) -> None:
-        if "failed" in answer:
+    async def _keep(self, worker: _Worker, reply: dict[str, Any]) -> None:
+        if "failed" in reply:
             await worker.end()  # it may be dead, or out of memory
             return
         loop = asyncio.get_running_loop()
@@ -137,9 +137,9 @@ class UnpackPool:
             await self._idle.pop().end()
 
 
-def _read(answer: dict[str, Any], diff_id: Digest) -> Unpacked:
-    if "bad" in answer:
-        raise BadImage(f"layer {diff_id}: {answer['bad']}")
-    if "failed" in answer:
-        raise RuntimeFailure(f"layer {diff_id} cannot be unpacked: {answer['failed']}")
-    return Unpacked(answer["size"], answer["inodes"], tuple(answer["implied"]), answer["opaque"])
+def _read(reply: dict[str, Any], diff_id: Digest) -> Unpacked:
+    if "bad" in reply:
+        raise BadImage(f"layer {diff_id}: {reply['bad']}")
+    if "failed" in reply:
+        raise RuntimeFailure(f"layer {diff_id} cannot be unpacked: {reply['failed']}")
+    return Unpacked(reply["size"], reply["inodes"], tuple(reply["implied"]), reply["opaque"])

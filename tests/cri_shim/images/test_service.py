@@ -324,7 +324,7 @@ def _changed(built: make.BuiltImage, **changes: object) -> make.BuiltImage:
 
 
 def bad_layouts() -> dict[str, tuple[dict[str, bytes], str]]:
-    """Files of a layout each, and words of the error."""
+    """Files of a layout each, and a part of the error's message."""
     good = make.layout_files([simple()])
     layer = "blobs/" + make.digest(simple().layers[1].blob).replace(":", "/")
     config = "blobs/" + simple().id.replace(":", "/")
