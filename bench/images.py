@@ -1,7 +1,8 @@
 """Pull and unpack: Berth against `skopeo copy` + `umoci unpack`, the same image, interleaved.
 
 The image has 10,000 files and 150 MB in 4 layers, in a docker-registry on loopback. Beside the
-times: how long the event loop was away during a pull, and how much memory the pulls cost.
+times: how long the event loop was away during a pull, how much memory the pulls cost, and how long
+snapshots take that are mounted for a user namespace.
 
     python -m bench.images [ROUNDS]
 """
@@ -20,8 +21,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from bench.result import Result, ratio, value
+from berth.linux import namespaces
 from berth.linux.tasks import Tasks
 from cri_shim.images.service import Images
+from cri_shim.model.namespaces import IdMapping
 from cri_shim.store.store import Store
 from tests.support import image as make
 from tests.support import registry
@@ -29,7 +33,7 @@ from tests.support import registry
 FILES = 10_000
 BYTES = 150_000_000
 LAYERS = 4
-OUT = Path(__file__).parent / "out"
+SNAPSHOTS = 20
 
 
 def built(seed: int = 1) -> make.BuiltImage:
@@ -65,7 +69,11 @@ def rss() -> int:
 
 
 async def berth(reference: str, directory: Path) -> dict[str, float]:
-    """One pull into an empty store; seconds until it is recorded and on the disk."""
+    """One pull into an empty store; seconds until it is recorded and on the disk.
+
+    Then some snapshots with a user namespace: the median time of one, and how long the loop was
+    away meanwhile at most.
+    """
     store = Store(directory / "store.db")
     lags: list[float] = []
     before = rss()
@@ -75,16 +83,38 @@ async def berth(reference: str, directory: Path) -> dict[str, float]:
         start = time.perf_counter()
         await images.pull(reference)
         seconds = time.perf_counter() - start
+        growth = rss() - before
+        pull_lags = sorted(lags)
+        lags.clear()
+        prepares = await _prepare(images, reference, directory)
         watch.cancel()
         await images.close()
     store.close()
-    lags.sort()
     return {
         "seconds": seconds,
-        "lag_max": lags[-1],
-        "lag_p99": lags[int(len(lags) * 0.99)],
-        "rss_growth": rss() - before,
+        "lag_max": pull_lags[-1],
+        "lag_p99": pull_lags[int(len(pull_lags) * 0.99)],
+        "rss_growth": growth,
+        "prepare": statistics.median(prepares),
+        "prepare_lag": max(lags),
     }
+
+
+async def _prepare(images: Images, reference: str, directory: Path) -> list[float]:
+    """Seconds of each of some snapshots, which are released again."""
+    image = images.get(reference)
+    assert image is not None
+    ids = (IdMapping(container_id=0, host_id=1 << 20, length=1 << 16),)
+    userns = await asyncio.to_thread(namespaces.pin_user, ids, ids, directory)
+    seconds = []
+    for number in range(SNAPSHOTS):
+        start = time.perf_counter()
+        await images.prepare(image.id, f"c{number}", userns)
+        seconds.append(time.perf_counter() - start)
+    for number in range(SNAPSHOTS):
+        await images.release(f"c{number}")
+    await asyncio.to_thread(namespaces.unpin, userns)
+    return seconds
 
 
 def in_child(reference: str, directory: Path) -> dict[str, float]:
@@ -126,11 +156,10 @@ def _in_directory(work: Callable[[Path], Any]) -> Any:
         shutil.rmtree(directory)
 
 
-def measure(rounds: int = 5) -> dict[str, Any]:
-    """The figures; times in seconds, memory in bytes."""
+def run(rounds: int = 5) -> list[Result]:
+    """The figures, each of `rounds` pulls."""
     image = built()
     size = sum(len(layer.tar) for layer in image.layers)
-    packed = sum(len(layer.blob) for layer in image.layers)
     ours: list[dict[str, float]] = []
     bare: list[float] = []
     synced: list[float] = []
@@ -143,30 +172,29 @@ def measure(rounds: int = 5) -> dict[str, Any]:
             ours.append(_in_directory(lambda directory: in_child(reference, directory)))
             bare.append(_in_directory(lambda at: reference_tools(reference, at, sync=False)))
             synced.append(_in_directory(lambda at: reference_tools(reference, at, sync=True)))
-    seconds = statistics.median(run["seconds"] for run in ours)
-    return {
-        "uncompressed_bytes": size,
-        "compressed_bytes": packed,
-        "berth_seconds": sorted(run["seconds"] for run in ours),
-        "skopeo_umoci_seconds": sorted(bare),
-        "skopeo_umoci_synced_seconds": sorted(synced),
-        "berth_mb_per_second": size / seconds / 1e6,
-        "ratio": seconds / statistics.median(bare),
-        "ratio_synced": seconds / statistics.median(synced),
-        "loop_lag_max_seconds": max(run["lag_max"] for run in ours),
-        "loop_lag_p99_seconds": statistics.median(run["lag_p99"] for run in ours),
-        "rss_growth_bytes": max(run["rss_growth"] for run in ours),
-    }
+    seconds = [run["seconds"] for run in ours]
+    return [
+        ratio("images: pull to skopeo and umoci, which do not sync", seconds, bare),
+        ratio("images: pull to skopeo, umoci and sync", seconds, synced, at_most=1.0),
+        value("images: uncompressed bytes", [size / run / 1e6 for run in seconds], "MB/s"),
+        value("images: latest timer during a pull", _all(ours, "lag_max", 1e3), "ms"),
+        value("images: 99th percentile of timers", _all(ours, "lag_p99", 1e3), "ms"),
+        value("images: memory that a pull costs", _all(ours, "rss_growth", 1 / (1 << 20)), "MiB"),
+        value("images: prepare with a user namespace", _all(ours, "prepare", 1e3), "ms"),
+        value("images: the loop away during prepare", _all(ours, "prepare_lag", 1e3), "ms"),
+    ]
+
+
+def _all(runs: list[dict[str, float]], key: str, scale: float) -> list[float]:
+    return [run[key] * scale for run in runs]
 
 
 def main() -> None:
     if sys.argv[1:2] == ["--pull"]:
         print(json.dumps(asyncio.run(berth(sys.argv[2], Path(sys.argv[3])))))
         return
-    found = measure(int(sys.argv[1]) if len(sys.argv) > 1 else 5)
-    OUT.mkdir(exist_ok=True)
-    (OUT / "images.json").write_text(json.dumps(found, indent=2) + "\n")
-    print(json.dumps(found, indent=2))
+    for result in run(int(sys.argv[1]) if len(sys.argv) > 1 else 5):
+        print(json.dumps(result))
 
 
 if __name__ == "__main__":

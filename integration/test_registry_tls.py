@@ -1,6 +1,5 @@
 """A registry behind TLS: the system's authorities refuse an unknown one, `certs_dir` knows it."""
 
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,22 +8,14 @@ import pytest
 
 from berth.pb import runtime_v1_pb2 as cri
 from tests.support import busybox
-from tests.support.registry import Registry, running
+from tests.support.registry import Registry, running, self_signed
 from tests.support.shim import Shim
 from tests.support.shim import running as shim_running
-
-SUBJECT = ("-subj", "/CN=test", "-addext", "subjectAltName=IP:127.0.0.1")
 
 
 @pytest.fixture
 def certificate(tmp_path: Path) -> Path:
-    """A self-signed certificate of 127.0.0.1 and its key in one file."""
-    key, made = tmp_path / "key.pem", tmp_path / "cert.pem"
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *SUBJECT]
-    subprocess.run([*command, "-keyout", key, "-out", made], check=True, capture_output=True)
-    both = tmp_path / "both.pem"
-    both.write_text(made.read_text() + key.read_text())
-    return both
+    return self_signed(tmp_path)
 
 
 @pytest.fixture

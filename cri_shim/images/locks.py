@@ -1,4 +1,4 @@
-"""By name: locks, and holds that keep a thing from being collected."""
+"""By name: locks, and leases that keep what they name from being collected."""
 
 import asyncio
 import contextlib
@@ -30,20 +30,26 @@ class NamedLocks:
                 self._locks[name] = (lock, users - 1)
 
 
-class Holds:
-    """Names that somebody needs just now; several may hold the same."""
+class Leases:
+    """Names of blobs or layers that a running pull or save needs and no record mentions yet.
+
+    In memory only: after kill -9 nothing runs that could need them, and the next start collects
+    whatever no record names.
+    """
 
     def __init__(self) -> None:
-        self._held: Counter[str] = Counter()
+        # A count for each name: two pulls may need the same layer, and the first one to end must
+        # not take it from under the other.
+        self._counts: Counter[str] = Counter()
 
     def __contains__(self, name: str) -> bool:
-        return name in self._held
+        return name in self._counts
 
     @contextlib.contextmanager
     def hold(self, names: Iterable[str]) -> Iterator[None]:
         kept = tuple(names)
-        self._held.update(kept)
+        self._counts.update(kept)
         try:
             yield
         finally:
-            self._held -= Counter(kept)
+            self._counts -= Counter(kept)

@@ -39,7 +39,7 @@ class Progress:
 Listener = Callable[[Progress], None]
 
 
-class Board:
+class Tracker:
     """Keeps the state of each layer and tells the listeners of every change."""
 
     def __init__(self, reference: str, listeners: list[Listener]) -> None:
@@ -54,8 +54,8 @@ class Board:
 
     def move(self, index: int, state: LayerState) -> None:
         layer = self._layers[index]
-        settled = state not in (LayerState.WAITING, LayerState.DOWNLOADING)
-        done = layer.total if settled else layer.done
+        here = state not in (LayerState.WAITING, LayerState.DOWNLOADING)
+        done = layer.total if here else layer.done
         self._layers[index] = replace(layer, state=state, done=done)
         self._tell()
 
@@ -65,6 +65,7 @@ class Board:
         self._tell()
 
     def _tell(self) -> None:
+        # A copy: a listener may leave, or another join, from inside of the call.
         if self._listeners:
             progress = Progress(self._reference, tuple(self._layers))
             for listener in tuple(self._listeners):

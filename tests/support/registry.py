@@ -107,6 +107,16 @@ def running(
             process.wait()
 
 
+def self_signed(directory: Path) -> Path:
+    """A new certificate of 127.0.0.1 and localhost, and its key, in one PEM file."""
+    key, made, both = (directory / name for name in ("key.pem", "cert.pem", "both.pem"))
+    names = ("-subj", "/CN=test", "-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost")
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *names]
+    subprocess.run([*command, "-keyout", key, "-out", made], check=True, capture_output=True)
+    both.write_text(made.read_text() + key.read_text())
+    return both
+
+
 def _await_port(port: int, process: "subprocess.Popen[bytes]") -> None:
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:

@@ -49,6 +49,8 @@ class Found:
 
 def find_images(source: Source, platform: Platform, what: str) -> list[Found]:
     """All images of a layout or archive that fit the platform; BadImage where there is none."""
+    # docker writes both since version 25. The OCI part has digests of what is packed, so that the
+    # image keeps the name by digest that it has in its registry.
     if source.has("index.json"):
         found = list(_oci_images(source, platform, what))
     elif source.has("manifest.json"):
@@ -91,6 +93,7 @@ def _blob_file(digest: Digest) -> str:
 def _read_blob(source: Source, wanted: Descriptor, limit: int, what: str) -> bytes:
     """A small blob, checked against its descriptor."""
     raw = _read(source, _blob_file(wanted.digest), limit, what)
+    # Both: of two documents with one digest there are none, but the size bounds what is read.
     if len(raw) != wanted.size or digest_of(raw, wanted.digest) != wanted.digest:
         raise BadImage(f"{what}: blob {wanted.digest} does not have this digest or its size")
     return raw
@@ -117,6 +120,7 @@ def _of_this_node(
         groups.setdefault(_names(entry), []).append(entry)
     for group in groups.values():
         offers = [entry.platform for entry in group if entry.platform is not None]
+        # Without platforms on all of them nothing says that they are one image for several.
         if len(group) == 1 or len(offers) < len(group):
             yield from group
         elif choose(offers, platform) is not None:
@@ -140,12 +144,15 @@ def _names(entry: Descriptor) -> tuple[str, ...]:
     """Full names by annotation; a bare tag, as many tools write, names nothing."""
     for key in _NAME_KEYS:
         text = str((entry.annotations or {}).get(key, ""))
+        # image-spec calls the second annotation a tag ("v1"); skopeo and buildkit write full names
+        # into it. A bare tag without a repository would become docker.io/library/v1.
         if "/" in text or ":" in text:
             return (text,)
     return ()
 
 
 def _docker_images(source: Source, what: str) -> Iterator[Found]:
+    # The document is a list, and `decode_json` gives objects alone.
     raw = _read(source, "manifest.json", MAX_MANIFEST, what)
     items = decode_json(b'{"items":' + raw + b"}", f"manifest.json of {what}")["items"]
     for item in items if isinstance(items, list) else [None]:
@@ -164,7 +171,10 @@ def _are_texts(value: object) -> TypeGuard[list[str]]:
 def _docker_image(
     source: Source, config_file: str, layer_files: list[str], tags: tuple[str, ...], what: str
 ) -> Found:
-    """Write the manifest that the archive lacks. Blocks: every layer is read for its digest."""
+    """Write the manifest that the archive lacks. Blocks: every layer is read for its digest.
+
+    The image's id is the digest of the configuration, which is there: it stays what docker showed.
+    """
     config = _read(source, config_file, MAX_CONFIG, what)
     described = Descriptor(media.OCI_CONFIG, digest_of(config), len(config))
     layers = [_describe_layer(source, name) for name in layer_files]
@@ -182,6 +192,7 @@ def _docker_image(
 
 
 def _describe_layer(source: Source, name: str) -> Descriptor:
+    # The name tells nothing: docker save writes plain tars, others compress them.
     with source.open(name) as file:
         packing = compression(file.read(8))
     content = hashlib.sha256()

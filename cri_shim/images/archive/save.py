@@ -25,6 +25,7 @@ def save_image(
     if path.exists():
         raise AlreadyExists(f"{path} exists: remove it or choose another name")
     manifest, media_type, sources = _manifest(stored, layers, blobs)
+    # Beside the target, as a rename does not cross filesystems.
     draft = path.with_name(f".{path.name}.partial")
     try:
         with tarfile.open(draft, "w", format=tarfile.PAX_FORMAT) as archive:
@@ -52,6 +53,7 @@ def _manifest(
     present = [
         _source(wanted, layer, blobs) for wanted, layer in zip(manifest.layers, layers, strict=True)
     ]
+    # Unchanged where it can be: then its digest, by which others know it, stays.
     if tuple(present) == manifest.layers:
         return raw, manifest.media_type, [manifest.config, *manifest.layers]
     document = {
@@ -83,6 +85,7 @@ def _add_documents(
     sources: Sequence[Descriptor],
 ) -> None:
     tags = list(stored.image.tags)
+    # One entry of the index for each tag: an annotation has room for one name.
     top = Descriptor(media_type, digest_of(manifest), len(manifest)).to_json()
     entries = [{**top, "annotations": _annotations(tag)} for tag in tags] or [top]
     index = {"schemaVersion": 2, "mediaType": media.OCI_INDEX, "manifests": entries}
@@ -92,6 +95,7 @@ def _add_documents(
         "RepoTags": tags,
         "Layers": [_blob_name(layer) for layer in layers],
     }
+    # The small ones first: who reads a stream finds out what it is before the layers come.
     _add(archive, "oci-layout", _json({"imageLayoutVersion": "1.0.0"}))
     _add(archive, "index.json", _json(index))
     _add(archive, "manifest.json", _json([docker]))

@@ -14,7 +14,9 @@ from cri_shim.images.unpack.beneath import clean
 from cri_shim.images.unpack.stream import compression, decompressed
 from cri_shim.images.unpack.tar_headers import Entry, Kind, read_entries
 
+# docker archives link equal layers to each other; two links that name each other have no end.
 _MAX_LINKS = 8
+# Each costs memory, and an image has some hundred files.
 _MAX_MEMBERS = 200_000
 
 
@@ -51,6 +53,7 @@ class DirectorySource:
 
     def open(self, name: str) -> BinaryIO:
         try:
+            # O_NONBLOCK: a FIFO among the files would wait for its writer for ever.
             return os.fdopen(open_beneath(self._fd, name, os.O_RDONLY | os.O_NONBLOCK), "rb")
         except OSError as error:
             raise BadImage(f"{self._path} has no file {name}: {error.strerror}") from None
@@ -92,6 +95,8 @@ class TarSource:
         for count, entry in enumerate(read_entries(stream)):
             if count > _MAX_MEMBERS:
                 raise BadImage(f"the archive has more than {_MAX_MEMBERS} members: no image")
+            # Cleaned as a layer's names are: `./index.json` and `index.json` are one. Nothing is
+            # unpacked by these names, so that a wrong one is an error here and no danger.
             name = clean(entry.name)
             match entry.kind:
                 case Kind.FILE if entry.regions is None:
@@ -146,6 +151,8 @@ def _plain(path: Path, scratch: Path, limit: int) -> BinaryIO:
 
 
 def _unpacked(file: BinaryIO, scratch: Path, limit: int) -> BinaryIO:
+    # Nameless (O_TMPFILE): it is gone with its descriptor, after kill -9 as well. On the store's
+    # own filesystem, for /tmp may be memory.
     copy: BinaryIO = tempfile.TemporaryFile(dir=scratch)  # noqa: SIM115 - the caller closes it
     try:
         _copy_pieces(decompressed(file), copy, limit)
@@ -157,6 +164,7 @@ def _unpacked(file: BinaryIO, scratch: Path, limit: int) -> BinaryIO:
 
 
 def _copy_pieces(pieces: Iterator[bytes], target: BinaryIO, limit: int) -> None:
+    # The limit of one layer, for the whole archive: before this no layer is looked at.
     for piece in pieces:
         target.write(piece)
         if target.tell() > limit:
@@ -185,6 +193,8 @@ class _FileStream:
         self.position += count
         if self.position > self._size:
             raise BadImage("the archive ends in the middle of a member: it is truncated")
+        # Past the end seek() says nothing: hence the look at the size, or a truncated archive would
+        # be one with fewer members.
         self._file.seek(self.position)
 
 
@@ -200,6 +210,7 @@ class _Slice(io.RawIOBase):
         return True
 
     def readinto(self, buffer: "bytearray | memoryview") -> int:  # type: ignore[override]  # typeshed wants Buffer, which 3.11 has no public name for
+        # pread: several layers are copied at a time, from one descriptor with one position.
         data = os.pread(self._fd, min(len(buffer), self._left), self._offset)
         buffer[: len(data)] = data
         self._offset += len(data)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from berth.base.errors import InvalidArgument
-from cri_shim.images.content.records import Documents, StoredImage
+from cri_shim.images.content.records import RecordTable, StoredImage
 from cri_shim.images.document.reference import Reference, parse_id, short_id
 from cri_shim.model.ids import Digest, ImageId
 from cri_shim.model.image import Image
@@ -16,7 +16,7 @@ class Catalog:
     would hold up every other request.
     """
 
-    def __init__(self, table: Documents) -> None:
+    def __init__(self, table: RecordTable) -> None:
         self._table = table
         self._images: dict[ImageId, StoredImage] = {}
         self._names: dict[str, ImageId] = {}
@@ -24,6 +24,8 @@ class Catalog:
 
     def load(self, layers: Iterable[Digest]) -> list[ImageId]:
         """Read the table; images whose layers are gone are dropped and their ids returned."""
+        # An image without all of its layers cannot run. As a missing one it is pulled again, by
+        # kubelet's own rule; as a present one it would fail at each start.
         present = set(layers)
         dropped = []
         for key, document in self._table.all().items():
@@ -47,6 +49,7 @@ class Catalog:
 
     def find(self, text: str) -> StoredImage | None:
         """By id, by name (tag `latest` implied), by name and digest, or by a short id."""
+        # The full id first: kubelet asks by it most, and it needs no grammar.
         full = parse_id(text)
         if full is not None:
             return self._images.get(ImageId(full))
@@ -66,9 +69,11 @@ class Catalog:
         prefix = short_id(text)
         if prefix is None:
             return None
+        # As with git: a prefix that fits two is no name.
         found = [stored for key, stored in self._images.items() if key.startswith(prefix)]
         return found[0] if len(found) == 1 else None
 
+    # A tag is the name of one image at a time, as a branch in git; digests never move.
     def put(self, new: StoredImage) -> Image:
         """Add an image, or names to one that is there; its tags leave the images that had them."""
         old = self._images.get(new.image.id)
@@ -77,6 +82,8 @@ class Catalog:
                 _joined(old.image.tags, new.image.tags),
                 _joined(old.image.digests, new.image.digests),
             )
+        # The others' records first: after kill -9 in between a tag is missing, which the next pull
+        # mends. The other order could leave it on two images, and nothing tells which is right.
         for other in list(self._images.values()):
             if other.image.id != new.image.id:
                 self._take_tags(other, set(new.image.tags))
@@ -103,6 +110,8 @@ class Catalog:
             self._table.delete(image_id)
 
     def _refresh(self) -> None:
+        # Made anew each time: images are some hundreds, changes are rare, and readers between two
+        # awaits see the old tuple or the new one, never one that changes under their iteration.
         self._names = {
             name: image_id
             for image_id, stored in self._images.items()

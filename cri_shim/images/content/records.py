@@ -11,7 +11,8 @@ from cri_shim.model.image import Image, ImageConfig
 _DIRECTORY = "folder"
 
 
-class Documents(Protocol):
+# A Protocol, since the store is no layer below this one: the daemon passes tables of it in.
+class RecordTable(Protocol):
     """A table of JSON documents by key; the store has one for each kind."""
 
     def put(self, key: str, document: dict[str, Any], durable: bool = False) -> None: ...
@@ -67,6 +68,8 @@ class StoredImage:
         return replace(self, image=replace(self.image, tags=tags, digests=digests))
 
     def to_document(self) -> dict[str, Any]:
+        # By name and not by asdict(): a field that is added for the running daemon alone must not
+        # change what is on disk by itself.
         image = {
             field: _plain(getattr(self.image, field))
             for field in ("id", "tags", "digests", "size", "layers", "manifest", "pinned")

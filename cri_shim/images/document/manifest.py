@@ -13,6 +13,7 @@ from cri_shim.images.errors import BadImage
 from cri_shim.model.ids import Digest, parse_digest
 from cri_shim.model.image import ImageConfig
 
+# What distribution-spec asks registries to take at least, and docker's takes at most.
 MAX_MANIFEST = 4 << 20
 MAX_CONFIG = 8 << 20
 MAX_LAYERS = 500
@@ -43,6 +44,7 @@ def _get(source: Mapping[str, Any], key: str, kind: type[T], default: T, what: s
     value = source.get(key)
     if value is None:
         return default
+    # bool is a subclass of int: `true` would be a size of one byte.
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise BadImage(f"{what}: {key} is not of type {kind.__name__}")
     return value
@@ -171,6 +173,9 @@ def parse(raw: bytes, media_type: str, what: str) -> Manifest | Index:
 
 def _kind(source: Mapping[str, Any], media_type: str, what: str) -> str:
     """The type by the document itself, else by who sent it, else by its shape."""
+    # The document's own word comes before the server's, for its digest covers only the one: the
+    # same bytes must not be an index from one registry and a manifest from the next
+    # (CVE-2021-41190). OCI documents may leave it out, and old tools' layouts do.
     own = _get(source, "mediaType", str, "", what)
     named = own or media_type.partition(";")[0].strip()
     if _get(source, "schemaVersion", int, 2, what) == 1 or named in media.SCHEMA1:
@@ -188,6 +193,8 @@ def _kind(source: Mapping[str, Any], media_type: str, what: str) -> str:
 
 
 def _check_types(manifest: Manifest, what: str) -> None:
+    # The manifest of a Helm chart, a signature or a WASM module is a valid one, too; what tells
+    # them apart is the type of the configuration.
     if manifest.config.media_type not in media.CONFIGS:
         raise BadImage(
             f"{what} has a configuration of media type {manifest.config.media_type!r}: "
@@ -203,6 +210,8 @@ def _check_types(manifest: Manifest, what: str) -> None:
 
 def select(index: Index, wanted: Platform, what: str) -> Descriptor:
     """The entry of an index for a platform; entries without one fit only if alone."""
+    # buildkit puts attestations beside the images, for the platform unknown/unknown: they fit no
+    # node, and are not named in the error either.
     offers = [entry for entry in index.manifests if entry.platform is not None]
     chosen = choose([entry.platform for entry in offers if entry.platform], wanted)
     if chosen is not None:
@@ -235,10 +244,14 @@ class Configuration:
 
     def check(self, layers: Sequence[Descriptor], wanted: Platform, what: str) -> None:
         """The configuration must belong to the manifest and run on this node."""
+        # Matched by position: with one more or less, layers would be checked against the digests of
+        # others.
         if len(self.diff_ids) != len(layers):
             raise BadImage(
                 f"{what} names {len(self.diff_ids)} layers and the manifest {len(layers)}"
             )
+        # An image with a single manifest has its platform only here. To refuse it at the pull is
+        # kinder than "exec format error" from the container.
         if self.platform.architecture and rank(self.platform, wanted) is None:
             raise BadImage(
                 f"{what} is for {self.platform} and this node is {wanted}: "
@@ -262,6 +275,8 @@ def _image_config(source: Mapping[str, Any], what: str) -> ImageConfig:
 
 def chain_ids(diff_ids: Sequence[Digest]) -> tuple[Digest, ...]:
     """Identity of each layer on top of those below it (image-spec config.md, "Layer ChainID")."""
+    # An unpacked layer is shared by its chain, not by its own digest, since `finish` gives it the
+    # metadata of directories below it: over another base it may come out otherwise.
     chains: list[Digest] = []
     for diff in diff_ids:
         below = chains[-1] if chains else None

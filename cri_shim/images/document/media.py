@@ -1,4 +1,9 @@
-"""Media types of registries and archives, as closed sets."""
+"""Media types of registries and archives, as closed sets.
+
+docker's and OCI's formats are the same documents under two names. A third kind, image-spec's
+"non-distributable" layers, is missing on purpose: those name URLs of their own to fetch from, and
+runtimes that followed them sent the pull secret there (CVE-2020-15157).
+"""
 
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"

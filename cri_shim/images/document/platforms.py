@@ -1,6 +1,5 @@
 """Which entry of an index runs on this node: OS, architecture, variant."""
 
-import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,6 +13,7 @@ _MACHINES = {
     "riscv64": ("riscv64", ""),
     "i686": ("386", ""),
 }
+# What `uname -m` says, where tools that build images by hand put it into a configuration.
 _ALIASES = {"x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64", "armhf": "arm"}
 
 
@@ -26,8 +26,8 @@ class Platform:
     variant: str = ""
 
     @classmethod
-    def host(cls) -> "Platform":
-        machine = platform.machine()
+    def of_machine(cls, machine: str) -> "Platform":
+        """The platform of a Linux host by the name that uname(2) gives its hardware."""
         architecture, variant = _MACHINES.get(machine, (machine, ""))
         return cls("linux", architecture, variant)
 
@@ -39,9 +39,12 @@ def preference(wanted: Platform) -> list[str]:
     """Variants that run on `wanted`, best first. ARM runs older variants of its own width."""
     match wanted.architecture, wanted.variant:
         case "arm", ("v8" | "v7" | "v6" | "v5") as variant:
+            # 32-bit code runs on every newer core, and code for a newer one ends in SIGILL.
             newest = int(variant[1:])
             return [*(f"v{n}" for n in range(newest, 4, -1)), ""]
         case "arm64", ("" | "v8"):
+            # v8 is the only variant there is, and half of all builders leave it out: both are equal
+            # (containerd's `platforms` normalises them, too).
             return ["v8", ""]
         case _, variant:
             return [variant, ""] if variant else [""]

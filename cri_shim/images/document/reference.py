@@ -10,7 +10,7 @@ letter; otherwise the domain is docker.io, and there a single component lies in 
 """
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from berth.base.errors import InvalidArgument
 from cri_shim.model.ids import Digest, parse_digest
@@ -45,6 +45,7 @@ class Reference:
         name, tag = _split_tag(rest, text)
         domain, path = _split_domain(name)
         _check_name(domain, path, text)
+        # Only without a digest: `app@sha256:…` names one image, and no tag has to move for it.
         if tag is None and digest is None:
             tag = "latest"
         return cls(domain, path, tag, digest)
@@ -68,9 +69,6 @@ class Reference:
         """`name@digest`."""
         return f"{self.name}@{digest}"
 
-    def with_digest(self, digest: Digest) -> "Reference":
-        return replace(self, digest=digest)
-
     def __str__(self) -> str:
         tag = f":{self.tag}" if self.tag else ""
         return f"{self.name}{tag}" + (f"@{self.digest}" if self.digest else "")
@@ -89,6 +87,7 @@ def _digest(digest: str, text: str) -> Digest:
 
 def _split_tag(rest: str, text: str) -> tuple[str, str | None]:
     """A colon after the last slash starts the tag (before it, a port)."""
+    # localhost:5000/app has no tag; and no tag has a slash in it.
     colon = rest.rfind(":")
     if colon <= rest.rfind("/"):
         return rest, None
@@ -104,6 +103,7 @@ def _split_domain(name: str) -> tuple[str, str]:
         "." in first or ":" in first or first == "localhost" or first != first.lower()
     )
     domain, path = (first, rest) if is_domain else (DEFAULT_DOMAIN, name)
+    # Names that docker made ten years ago still come in pod specs; they mean the same image.
     if domain == "index.docker.io":
         domain = DEFAULT_DOMAIN
     if domain == DEFAULT_DOMAIN and path and "/" not in path:
@@ -124,6 +124,7 @@ def _check_name(domain: str, path: str, text: str) -> None:
         )
     if len(f"{domain}/{path}") > _MAX_NAME:
         raise _refuse(text, f"the name is longer than {_MAX_NAME} characters")
+    # kubelet asks for images by id as well: `sha256:` left out, such a name would be both.
     if domain == DEFAULT_DOMAIN and _HEX64.match(path.removeprefix("library/")):
         raise _refuse(text, "64 hex digits are an image id, not a name")
 

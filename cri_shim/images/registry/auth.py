@@ -10,6 +10,8 @@ from berth.base.errors import InvalidArgument
 from berth.pb import runtime_v1_pb2 as cri
 from cri_shim.images.document.reference import DEFAULT_DOMAIN
 
+# docker login keeps the credentials of Docker Hub under the address of its first registry, and
+# kubelet passes on what is in that file.
 _HUB = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io"})
 
 
@@ -44,6 +46,7 @@ class Auth:
     def __bool__(self) -> bool:
         return bool(self.username or self.password or self.identity_token or self.registry_token)
 
+    # Both texts are our own: a dataclass would print its secrets into the first traceback.
     def __repr__(self) -> str:
         return f"<{self}>"
 
@@ -72,6 +75,7 @@ ANONYMOUS = Auth()
 
 def _decode(text: str) -> tuple[str, str]:
     try:
+        # docker pads the text with NULs before it encodes it, and trims them when it reads.
         raw = base64.b64decode(text.strip(), validate=True).rstrip(b"\0").decode()
     except (binascii.Error, ValueError):
         raise InvalidArgument("auth.auth is not base64 of user:password") from None
@@ -96,6 +100,9 @@ class Challenge:
     scope: str
 
 
+# Commas separate the parameters of a challenge and the challenges of a header alike. What tells
+# them apart is the `=`: a word without one begins a challenge. A comma in quotes is neither, hence
+# no split(). No quantifier stands inside another, so that a hostile header takes linear time.
 _TOKEN = r"[A-Za-z0-9!#$%&'*+.^_`|~-]+"
 _SCHEME = re.compile(rf"\s*,?\s*({_TOKEN})(?:\s+|\Z|,)")
 _PARAMETER = re.compile(rf"\s*,?\s*({_TOKEN})\s*=\s*(?:\"((?:[^\"\\]|\\.)*)\"|({_TOKEN}))")

@@ -24,6 +24,8 @@ class Certificates:
         directory = self._directory / host if self._directory is not None else None
         if directory is None or not directory.is_dir():
             return None
+        # Own authorities come beside the system's, not instead of them, as docker has it. Host
+        # names are checked in any case.
         context = ssl.create_default_context()
         certificate, key = directory / "client.cert", directory / "client.key"
         using = directory

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from berth.linux.threads import in_thread
 from cri_shim.images.document.manifest import Descriptor, digest_of
 from cri_shim.images.errors import BadImage
 from cri_shim.images.registry.repository import Registry
@@ -22,7 +23,7 @@ class Sink(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class Retries:
     """How often to try again: in a row without a byte, and in all; `pause` seconds, doubling."""
 
     in_a_row: int = 4
@@ -34,13 +35,16 @@ async def download(
     registry: Registry,
     wanted: Descriptor,
     sink: Sink,
-    patience: Patience,
+    retries: Retries,
     count: Callable[[int], None],
 ) -> None:
     """Fill the sink up to the size wanted; it verifies. `count` hears how much is there.
 
-    Raises BrokenConnectionError when patience ends, and what Registry raises.
+    Raises BrokenConnectionError when the retries are used up, and what Registry raises.
     """
+    # Two counts. A line that brings some bytes each time gets through in the end, so only failures
+    # in a row are a reason to give up; but a server that sends one byte a connection must not keep
+    # us for ever.
     barren = tries = 0
     while sink.size < wanted.size:
         before = sink.size
@@ -49,9 +53,10 @@ async def download(
         except BrokenConnectionError as error:
             tries += 1
             barren = 0 if sink.size > before else barren + 1
-            if barren > patience.in_a_row or tries > patience.in_all:
+            if barren > retries.in_a_row or tries > retries.in_all:
                 raise
-            await asyncio.sleep(max(error.wait, patience.pause * 2**barren))
+            # The server's wish is a lower bound; it is capped where it is read.
+            await asyncio.sleep(max(error.wait, retries.pause * 2**barren))
 
 
 async def _transfer(
@@ -61,9 +66,11 @@ async def _transfer(
     async with registry.blob(wanted, sink.size) as body:
         if body.offset != sink.size:
             sink.start_over()
+        # hashlib lets go of the GIL for more than 2047 bytes, write(2) always.
         async for chunk in body.chunks():
-            await asyncio.to_thread(sink.write, chunk)
+            await in_thread(sink.write, chunk)
             count(sink.size)
+    # Without a Content-Length a connection that is cut looks like a body that is over.
     if sink.size < wanted.size:
         raise BrokenConnectionError("the connection broke")
 
@@ -82,6 +89,7 @@ class Memory:
     def write(self, data: bytes) -> None:
         self._data += data
         self.size = len(self._data)
+        # At once, not at the end: the size is from the manifest, the stream from anybody.
         if self.size > self._wanted.size:
             raise BadImage(f"{self._what} is longer than the {self._wanted.size} bytes promised")
 

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from berth.base.errors import InvalidArgument
 
+# docker.io is a name, not a server: what answers there is a web site.
 _HOSTS = {"docker.io": "registry-1.docker.io"}
 
 
@@ -40,6 +41,8 @@ class Resolver:
 
     def endpoints(self, domain: str) -> tuple[Endpoint, ...]:
         """Mirrors first; a loopback registry by plain HTTP, then by TLS."""
+        # The registry itself is last and always there: a mirror that lacks an image, or is down,
+        # costs a request and not the pull.
         host = _HOSTS.get(domain, domain)
         own = tuple(Endpoint(f"{scheme}://{host}", "", True) for scheme in self._schemes(host))
         return (*self._mirrors.get(domain, ()), *own)
@@ -51,6 +54,8 @@ class Resolver:
     def _schemes(self, host: str) -> tuple[str, ...]:
         if host in self._plain_http:
             return ("http",)
+        # As docker and containerd have it: nobody listens in on loopback, and registries for tests
+        # are there. Everywhere else plain HTTP wants the operator's word.
         return ("http", "https") if is_loopback(host) else ("https",)
 
     def _parse(self, text: str) -> list[Endpoint]:

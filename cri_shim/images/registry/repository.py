@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from berth.linux.threads import in_thread
 from cri_shim.images.document import media
 from cri_shim.images.document.manifest import MAX_MANIFEST, Descriptor, digest_of
 from cri_shim.images.errors import BadImage
@@ -19,16 +20,18 @@ if TYPE_CHECKING:
     import aiohttp
 
 _MAX_ERROR = 1 << 16
+# Seconds. A registry that says `Retry-After: 86400`, or whoever speaks in its name, would hold the
+# pull and its slot for a day; kubelet's own back-off is at most five minutes.
 _MAX_WAIT = 30.0
 _PARTIAL_CONTENT = 206
 
 
 class MissingError(Exception):
-    """The endpoint answers that it does not have this."""
+    """The endpoint says that it does not have this."""
 
 
 @dataclass(frozen=True, slots=True)
-class Document:
+class Served:
     """A manifest or an index as served."""
 
     raw: bytes
@@ -57,15 +60,17 @@ class Registry:
         self.endpoint = endpoint
         self._transport = transport
         self._repository = f"{endpoint.prefix}{repository}"
+        # The pull secret is for the registry that the image names. A mirror is somebody else.
         self._auth = auth if endpoint.own else ANONYMOUS
         self._tokens = tokens
         self._header = f"Bearer {self._auth.registry_token}" if self._auth.registry_token else ""
+        # The first blobs are asked for at the same time and all get 401: one fetches the token.
         self._login = asyncio.Lock()
 
     def _url(self, kind: str, target: str) -> str:
         return f"{self.endpoint.url}/v2/{self._repository}/{kind}/{target}"
 
-    async def manifest(self, target: str) -> Document:
+    async def manifest(self, target: str) -> Served:
         """By tag or digest, checked against the digest asked for or announced."""
         url = self._url("manifests", target)
         async with self._get(url, {"Accept": media.ACCEPT}) as response:
@@ -75,20 +80,25 @@ class Registry:
         what = f"manifest {target} of {self._repository} at {self.endpoint}"
         if len(raw) > MAX_MANIFEST:
             raise BadImage(f"{what} has more than {MAX_MANIFEST} bytes")
+        # Asked for by digest, nothing that the server says about itself counts. By tag there is no
+        # other word than the server's, and the header only tells of damage on the way.
         promised = target if ":" in target else announced
-        digest = digest_of(raw, promised or "sha256:")
+        digest = await in_thread(digest_of, raw, promised or "sha256:")
         if promised and digest != promised:
             raise BadImage(f"{what} has the digest {digest}, not {promised}")
-        return Document(raw, media_type, digest)
+        return Served(raw, media_type, digest)
 
     @contextlib.asynccontextmanager
     async def blob(self, wanted: Descriptor, offset: int) -> AsyncIterator[Body]:
         """A blob from an offset on, if the server can; BadImage where it announces a wrong size."""
         headers = {"Range": f"bytes={offset}-"} if offset else {}
         async with self._get(self._url("blobs", wanted.digest), headers) as response:
+            # A server that has no ranges says 200 and sends everything (RFC 9110, 14.2): to append
+            # that to what is here would give a wrong digest after gigabytes.
             begin = offset if response.status == _PARTIAL_CONTENT else 0
             announced = response.headers.get("Content-Length", "")
-            if announced.isdigit() and begin + int(announced) != wanted.size:
+            # Absent with chunked transfer. Where it is there, it refuses before the bytes come.
+            if announced.isdecimal() and begin + int(announced) != wanted.size:
                 raise BadImage(
                     f"blob {wanted.digest} has {begin + int(announced)} bytes at {self.endpoint} "
                     f"and its manifest promises {wanted.size}"
@@ -99,10 +109,11 @@ class Registry:
     async def _get(
         self, url: str, headers: Mapping[str, str]
     ) -> AsyncIterator["aiohttp.ClientResponse"]:
-        """A successful answer. Raises MissingError, DeniedError, BrokenConnectionError."""
+        """A successful response. Raises MissingError, DeniedError, BrokenConnectionError."""
         shown = self._header
         async with contextlib.AsyncExitStack() as stack:
             response = await self._send(stack, url, headers)
+            # At any request, not only the first: tokens live some minutes, downloads longer.
             if response.status == 401 and await self._log_in(response, shown):
                 response = await self._send(stack, url, headers)
             if response.status not in (200, _PARTIAL_CONTENT):
@@ -117,12 +128,13 @@ class Registry:
         return await stack.enter_async_context(request)
 
     async def _log_in(self, response: "aiohttp.ClientResponse", shown: str) -> bool:
-        """Answer the challenge; False where nothing new can be shown."""
+        """Get what the challenge asks for; False where nothing new can be shown."""
         challenges = parse_challenges(response.headers.getall("WWW-Authenticate", []))
         async with self._login:
             if self._header != shown:  # another request did it meanwhile
                 return True
             if shown:
+                # It was refused though it was not over: revoked, or for another scope.
                 self._tokens.forget(self._auth)
             scope = f"repository:{self._repository}:pull"
             header = await self._tokens.answer(self._transport, challenges, scope, self._auth)
@@ -134,9 +146,12 @@ class Registry:
         match response.status:
             case 401 | 403:
                 raise DeniedError(f"{self.endpoint} says {response.status} to {self._auth}: {said}")
+            # Also what registries say of private images to those who may not know of them.
             case 404:
                 raise MissingError(f"{self.endpoint} says 404: {said}")
             case status:
+                # Seconds, or a date (RFC 9110, 10.2.3), which is left to our own doubling pause.
+                # isdecimal: isdigit() is true for a superscript two, which float() refuses.
                 wait = response.headers.get("Retry-After", "")
-                seconds = min(float(wait), _MAX_WAIT) if wait.isdigit() else 0.0
+                seconds = min(float(wait), _MAX_WAIT) if wait.isdecimal() else 0.0
                 raise BrokenConnectionError(f"it says {status}: {said}", seconds)

@@ -1,6 +1,16 @@
-"""Answers to challenges: Basic, and bearer tokens from a token server (docker token spec, OAuth2).
+"""What challenges ask for: Basic, or a token of a token server (docker token spec, OAuth2).
 
-A token is kept for its scope and credentials until shortly before it expires.
+    us                          registry                     token server (the realm)
+     │ GET /v2/…/manifests/… ──────>│                             │
+     │<── 401 WWW-Authenticate: Bearer realm=…,service=…,scope=…  │
+     │ GET realm?service=…&scope=…, Authorization: Basic ────────>│   or, with an identity token,
+     │<── {"token": …, "expires_in": 300} ────────────────────────│   POST of an OAuth2 refresh
+     │ GET /v2/…/manifests/…, Authorization: Bearer ──>│          │
+     │<── 200                                          │          │
+
+A token is kept for its scope and credentials until shortly before it expires. Credentials go to
+the realm alone, never to the registry where it asks for a bearer token: so the realm, which any
+registry may choose at will, has to be one that can be trusted with them (`_check_realm`).
 """
 
 import json
@@ -15,6 +25,8 @@ from cri_shim.images.registry.transport import BrokenConnectionError, Transport
 if TYPE_CHECKING:
     import aiohttp
 
+# A token that ends while its request is under way would cost one more round trip; and the server's
+# clock is not ours, but the life it tells counts from now, so that no clock is compared.
 _MARGIN = 10.0
 _DEFAULT_LIFE = 60.0
 """Seconds that a token lives where its server does not say (docker token spec)."""
@@ -46,8 +58,10 @@ class Tokens:
         self, transport: Transport, challenges: list[Challenge], scope: str, auth: Auth
     ) -> str | None:
         """The header's value for the first challenge that can be answered, else None."""
+        # In the server's order, which is its preference (RFC 9110, 11.6.1).
         for challenge in challenges:
             if challenge.scheme == "bearer" and challenge.realm:
+                # Some servers leave the scope out. A token without one would be refused again.
                 key = _Key(challenge.realm, challenge.service, challenge.scope or scope, auth)
                 return "Bearer " + await self._token(transport, key)
             if challenge.scheme == "basic" and auth.username:
@@ -60,6 +74,7 @@ class Tokens:
 
     async def _token(self, transport: Transport, key: _Key) -> str:
         now = self._clock()
+        # Here, for want of a better moment: a node pulls from few repositories, but for years.
         self._kept = {k: kept for k, kept in self._kept.items() if kept[1] > now}
         if key not in self._kept:
             token, life = await self._fetch(transport, key)
@@ -78,7 +93,7 @@ class Tokens:
         if scheme == "https" or (scheme == "http" and self._may_be_plain(key.realm)):
             return
         if key.auth == ANONYMOUS and scheme == "http":
-            return
+            return  # nothing to steal; that the blobs are right, their digests tell
         raise DeniedError(
             f"credentials are wanted at {key.realm}, without TLS: refused; "
             "name its host in images.plain_http if that is meant"
@@ -88,6 +103,7 @@ class Tokens:
         self, transport: Transport, method: str, key: _Key, form: Mapping[str, str] | None
     ) -> tuple[str, float]:
         headers, url = {}, key.realm
+        # The realm may have a query of its own (`…/token?account=x`), to which ours is added.
         if form is None:
             query = {"service": key.service, "scope": key.scope, "client_id": _CLIENT}
             joint = "&" if urlsplit(url).query else "?"
@@ -98,7 +114,10 @@ class Tokens:
 
 
 def _refresh_form(key: _Key) -> dict[str, str]:
-    """OAuth2 refresh (RFC 6749, 6), as docker's token servers take it."""
+    """OAuth2 refresh (RFC 6749, 6), as docker's token servers take it.
+
+    As a form in the body: a query would put the refresh token into the server's access log.
+    """
     return {
         "grant_type": "refresh_token",
         "refresh_token": key.auth.identity_token,
@@ -110,12 +129,14 @@ def _refresh_form(key: _Key) -> dict[str, str]:
 
 async def _read_token(response: "aiohttp.ClientResponse", realm: str) -> tuple[str, float]:
     raw = await read_limited(response, _MAX_ANSWER)
+    # 400 is what OAuth2 says to a refresh token that is wrong or spent (RFC 6749, 5.2).
     if response.status in (400, 401, 403):
         raise DeniedError(f"token server {realm} says {response.status}: {message_of(raw)}")
     if response.status != 200:
         raise BrokenConnectionError(f"token server {realm} says {response.status}")
     try:
         answer: dict[str, Any] = json.loads(raw)
+        # `token` is docker's name and `access_token` OAuth2's: a server may give either or both.
         token = str(answer.get("token") or answer["access_token"])
         return token, float(answer.get("expires_in") or _DEFAULT_LIFE)
     except (ValueError, KeyError, TypeError, AttributeError):
@@ -133,7 +154,10 @@ async def read_limited(response: "aiohttp.ClientResponse", limit: int) -> bytes:
 
 
 def message_of(raw: bytes) -> str:
-    """The words of a registry's error document, short and printable."""
+    """The message in a registry's error document, short and printable.
+
+    It goes into a gRPC error and a log: no newline, no escape sequence, no page of HTML.
+    """
     try:
         first = json.loads(raw)["errors"][0]
         text = f"{first.get('code', '')} {first.get('message', '')}"

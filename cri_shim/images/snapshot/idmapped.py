@@ -2,6 +2,10 @@
 
 A layer's files belong to root on disk; through the copy they belong to the namespace's root
 (mount_setattr(2)). Nothing is copied or changed on disk, so all pods share the layers.
+
+Idmapped mounts came with Linux 5.12; overlayfs takes them as layers since 5.19. An idmapped mount
+of the overlay itself it does not support, so each layer is mapped alone.
+The upper directory is not mapped: what the container writes has the ids of the host's side.
 """
 
 import contextlib
@@ -39,6 +43,8 @@ def idmapped(paths: Sequence[str], userns: Path, directory: Path) -> Iterator[li
 
 def _copy(path: str, userns_fd: int, target: Path) -> str:
     target.mkdir()
+    # A mount gets its mapping once, while it is detached and nobody can have a file open through it
+    # (mount_setattr(2), EPERM and EBUSY otherwise): clone, map, then attach.
     tree = mounts.clone_tree(path, recursive=False)
     try:
         mounts.set_attr(tree, on=Attribute.IDMAP, userns_fd=userns_fd)
@@ -50,6 +56,8 @@ def _copy(path: str, userns_fd: int, target: Path) -> str:
 
 def drop(directory: Path) -> None:
     """Take away the copies below `directory`/lower, also those a crash left; missing is fine."""
+    # overlayfs made private clones of these mounts when it was mounted: to unmount ours takes
+    # nothing from it. They are only needed as paths for its options.
     below = directory / DIRECTORY
     if not below.is_dir():
         return
@@ -62,6 +70,7 @@ def drop(directory: Path) -> None:
 def supported(directory: Path) -> bool:
     """Whether the filesystem of the directory can map ids, found by trying. Blocks for some ms."""
     with tempfile.TemporaryDirectory(prefix="idmap-", dir=directory) as scratch:
+        # There is no flag to ask for: each filesystem says it by FS_ALLOW_IDMAP in the kernel.
         try:
             userns = namespaces.pin_user(_ROOT, _ROOT, Path(scratch))
         except OSError:

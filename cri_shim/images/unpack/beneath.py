@@ -14,6 +14,8 @@ from pathlib import Path
 from berth.linux.files import open_beneath, safe_join
 from cri_shim.images.errors import BadImage
 
+# Archives list a directory's files one after the other: few are used again soon. RLIMIT_NOFILE is
+# 1024 in the worker.
 _MAX_OPEN = 64
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 OPAQUE = "trusted.overlay.opaque"
@@ -50,7 +52,10 @@ def is_whiteout(status: os.stat_result) -> bool:
 
 
 class Root:
-    """The directory being filled; knows which of its directories no entry has described yet."""
+    """The directory being filled; knows which of its directories no entry has described yet.
+
+    `real` paths have no links in them: two names of one directory are one there.
+    """
 
     def __init__(self, path: str) -> None:
         self._path = Path(path)
@@ -84,6 +89,8 @@ class Root:
         return found
 
     def _open(self, path: str) -> tuple[int, str]:
+        # The text is resolved for the records of this class alone. What is opened, the kernel keeps
+        # beneath the root (openat2, Linux 5.6), whatever this resolution would get wrong.
         real = self._resolve(path)
         try:
             return open_beneath(self.fd, real or ".", _DIRECTORY), real
@@ -133,6 +140,8 @@ class Root:
 
     def hide_below(self, path: str) -> None:
         """Make a directory opaque: nothing of lower layers shows in it."""
+        # trusted.*, which wants CAP_SYS_ADMIN: the mounts are made by the host's root without
+        # `userxattr`, so a container cannot set or see it.
         fd = open_beneath(self.fd, path or ".", _DIRECTORY | os.O_NOFOLLOW)
         try:
             os.setxattr(fd, OPAQUE, b"y")
@@ -153,7 +162,10 @@ class Root:
         self._directories.clear()
 
     def set_times(self) -> None:
-        """Give the directories their times, now that nothing more is put into them."""
+        """Give the directories their times, now that nothing more is put into them.
+
+        Each entry that is made in a directory sets its time to now.
+        """
         for path, mtime in self.times.items():
             fd = open_beneath(self.fd, path or ".", _DIRECTORY | os.O_NOFOLLOW, in_root=False)
             try:

@@ -7,6 +7,23 @@ The rules (image-spec layer.md, and what overlayfs wants on disk):
     `.wh..wh..opq`    the directory gets trusted.overlay.opaque=y
     a later entry     replaces an earlier one of its name; a directory only changes its metadata
 
+overlayfs does not know `.wh.`: a whiteout is for it a character device 0:0, or a directory with
+trusted.overlay.opaque. Layers are unpacked without the ones below, so a whiteout is made for
+whatever the layer names, also for what no lower layer has.
+
+What a hostile layer tries, and what stops it:
+
+    `../../etc/passwd`, `/etc/passwd`          names are cleaned first, opened beneath the root
+    a link `a -> /`, then a file `a/etc/x`     openat2(RESOLVE_IN_ROOT): `/` is the root filled here
+    a link `x -> /etc/x`, then a file `x`      O_CREAT | O_EXCL | O_NOFOLLOW: it replaces the link
+    a hard link to a file of the host          its target is resolved in the same way, and linkat(2)
+                                               does not follow a link at its end
+    trusted.overlay.redirect, .metacopy        such attributes are left out: with them a layer could
+                                               show other layers' files, or the host's, as its own
+    bombs of bytes, entries, header records    the limits of `stream` and `tar_headers`
+    setuid programs, device nodes              allowed, they belong to images: the directory above
+                                               the layers is 0700, and devices are denied by cgroup
+
 Owners are set before modes and capabilities, because chown(2) takes those away.
 """
 
@@ -84,6 +101,8 @@ class _Extraction:
             self._apply(entry)
         except OSError as error:
             where = f"entry {entry.name!r}: {error.strerror}"
+            # These are the host's, and a retry may help. Anything else (ELOOP, ENAMETOOLONG,
+            # EINVAL) comes from what the entry says.
             if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS):
                 raise OSError(error.errno, where) from None
             raise BadImage(where) from None
@@ -116,6 +135,8 @@ class _Extraction:
         self.root.times[""] = entry.mtime
 
     def _whiteout(self, directory: int, real: str, name: str, entry: Entry) -> None:
+        # An opaque mark may come after entries of its directory: it hides lower layers, never this
+        # one (image-spec layer.md, "Opaque Whiteout").
         if name == _OPAQUE_MARK:
             self.root.hide_below(real)
             self._opaque = self._opaque or not real
@@ -129,11 +150,17 @@ class _Extraction:
             os.mknod(hidden, stat.S_IFCHR, 0, dir_fd=directory)
             self._inodes += 1
         except FileExistsError:
+            # The layer has both, `.wh.x` and `x`. Overlay merges directories: for one of this layer
+            # to hide the lower one it has to be opaque. A file hides the lower one by itself.
             if stat.S_ISDIR(os.stat(hidden, dir_fd=directory, follow_symlinks=False).st_mode):
                 self.root.hide_below(f"{real}/{hidden}" if real else hidden)
 
     def _replacing(self, make: Callable[[], None], directory: int, name: str, whole: str) -> None:
-        """Make something; what lies there already goes away first."""
+        """Make something; what lies there already goes away first.
+
+        Nothing is opened or written in place: that would go through a link, or change a file under
+        its other hard links.
+        """
         try:
             make()
         except FileExistsError:
@@ -146,6 +173,7 @@ class _Extraction:
             shutil.rmtree(name, dir_fd=directory)
         else:
             os.unlink(name, dir_fd=directory)
+        # Paths that were resolved through it are wrong from here on.
         if stat.S_ISDIR(mode) or stat.S_ISLNK(mode):
             self.root.forget(whole)
 
@@ -182,15 +210,18 @@ class _Extraction:
             raise BadImage(f"hard link {entry.name!r} leads to the root of the image")
         there, real, base = self.root.parent(target)
         if (f"{real}/{base}" if real else base) == whole:
-            return
+            return  # a link to itself: to replace it would remove the file
         try:
             mode = os.stat(base, dir_fd=there, follow_symlinks=False).st_mode
         except FileNotFoundError:
+            # Between layers there are no hard links: they would be two inodes in overlay, and
+            # builders write the whole file again.
             raise BadImage(
                 f"hard link {entry.name!r} leads to {entry.link!r}, which is not in its layer"
             ) from None
         if stat.S_ISDIR(mode):
             raise BadImage(f"hard link {entry.name!r} leads to {entry.link!r}, a directory")
+        # Again, both: to resolve the target may have made a directory, or closed one of the cache.
         there, _, _ = self.root.parent(target)
         directory, _, _ = self.root.parent(whole)
 
@@ -214,6 +245,7 @@ class _Extraction:
         self._size += entry.size
 
     def _sparse(self, entry: Entry, fd: int) -> None:
+        # A hole costs no blocks, so its size is not counted against the limits; usage counts it.
         os.ftruncate(fd, entry.size)
         for offset, length in entry.regions or ():
             os.lseek(fd, offset, os.SEEK_SET)
@@ -229,6 +261,7 @@ class _Extraction:
 
     def _node(self, entry: Entry, directory: int, name: str) -> None:
         kinds = {Kind.CHARACTER: stat.S_IFCHR, Kind.BLOCK: stat.S_IFBLK, Kind.FIFO: stat.S_IFIFO}
+        # A device 0:0 is a whiteout for overlay, wherever it comes from: that hides, and harms not.
         device = os.makedev(entry.major, entry.minor) if entry.kind is not Kind.FIFO else 0
         os.mknod(name, kinds[entry.kind] | (entry.mode & 0o777), device, dir_fd=directory)
         if entry.uid or entry.gid:
@@ -239,6 +272,7 @@ class _Extraction:
         os.utime(name, ns=(entry.mtime, entry.mtime), dir_fd=directory, follow_symlinks=False)
 
     def _named_xattrs(self, entry: Entry, directory: int, name: str) -> None:
+        # There is no setxattrat(2) before Linux 6.13, and a link or a device cannot be opened.
         if entry.xattrs:
             self._xattrs(entry, f"/proc/self/fd/{directory}/{name}", follow=False)
 

@@ -2,6 +2,16 @@
 
 A reader of headers only: what an entry does to a disk is in `extract`. Names are text with
 surrogates for bytes that are not UTF-8, as the os module takes them.
+
+A header is one block of 512 bytes (POSIX pax, "ustar Interchange Format"):
+
+      0 name[100]   100 mode[8]   108 uid[8]   116 gid[8]   124 size[12]   136 mtime[12]
+    148 checksum[8]   156 type[1]   157 linkname[100]   257 magic[6]   263 version[2]
+    265 uname[32]   297 gname[32]   329 major[8]   337 minor[8]   345 prefix[155]
+
+GNU's own format has another magic and its own fields from 345 on: times, and the regions of a
+sparse file at 386. What does not fit into a header comes before it in an entry of type `x` (PAX
+records), or `L` and `K` (GNU: a long name, a long link).
 """
 
 from collections.abc import Iterator
@@ -44,6 +54,7 @@ class Kind(Enum):
 
 
 _KINDS = {kind.value.encode(): kind for kind in Kind} | {
+    # A NUL is what tar wrote in 1979, `7` a contiguous file (as any other today), `S` GNU's sparse.
     b"\0": Kind.FILE,
     b"7": Kind.FILE,
     b"S": Kind.FILE,
@@ -77,6 +88,8 @@ def read_entries(stream: ByteStream) -> Iterator[Entry]:
     local: dict[str, bytes] = {}
     while True:
         block = stream.take_block()
+        # Two blocks of zeros end an archive. Many have one, or none: the first one is enough. What
+        # comes after it is padding, which the layer's digest covers all the same.
         if not block or block == _ZEROS:
             return
         kind = block[156:157]
@@ -85,6 +98,9 @@ def read_entries(stream: ByteStream) -> Iterator[Entry]:
             continue
         entry = _entry(stream, block, {**shared, **local} if shared else local)
         local = {}
+        # `stored` is the size by PAX where there is one. A reader that skips by the header's own
+        # field, which is then often 0, takes the file's content for the next headers, and a scanner
+        # and a runtime see different files (CVE-2025-62518).
         end = stream.position + entry.stored
         padding = -entry.stored % BLOCK
         yield entry
@@ -101,6 +117,7 @@ def _extension(
     """A header that only tells about the next one (`g`: about all that follow)."""
     _check_sum(block)
     size = _number(block[124:136])
+    # It is read into memory as a whole, before anything of it is checked.
     if not 0 <= size <= MAX_EXTENSION:
         raise BadImage(f"a tar header extension has {size} bytes, more than {MAX_EXTENSION}")
     data = stream.take(size)
@@ -121,6 +138,7 @@ def parse_pax(data: bytes) -> dict[str, bytes]:
     records: dict[str, bytes] = {}
     sparse: list[bytes] = []
     at = 0
+    # By length, not by line: a value may have newlines and NULs in it (an extended attribute has).
     while at < len(data) and data[at]:
         space = data.find(b" ", at, at + 20)
         length = data[at:space] if space > 0 else b""
@@ -130,6 +148,7 @@ def parse_pax(data: bytes) -> dict[str, bytes]:
         if not found:
             raise BadImage("a PAX record of the tar archive has no '='")
         at += int(length)
+        # The one case in which a key comes several times and each one counts (PAX sparse 0.0).
         if key in (b"GNU.sparse.offset", b"GNU.sparse.numbytes"):
             sparse.append(value)
         else:
@@ -149,7 +168,10 @@ def _field(raw: bytes) -> bytes:
 
 
 def _number(raw: bytes) -> int:
-    """Octal digits, or base 256 where the first bit is set (GNU)."""
+    """Octal digits, or base 256 where the first bit is set (GNU).
+
+    Eleven octal digits end at 8 GiB, and they have no sign: files before 1970 are written so, too.
+    """
     if raw[0] & 0x80:
         value = int.from_bytes(raw, "big") & ((1 << (len(raw) * 8 - 1)) - 1)
         return value - (1 << (len(raw) * 8 - 1)) if raw[0] == 0xFF else value
@@ -164,6 +186,7 @@ def _check_sum(block: bytes) -> None:
     stored = _number(block[148:156])
     total = sum(block) - sum(block[148:156]) + 8 * 32
     if stored != total:
+        # Some old tars summed the bytes up as signed ones; GNU tar and libarchive take either.
         signed = total - 256 * sum(byte > 127 for byte in block[:148] + block[156:])
         if stored != signed:
             raise BadImage("a tar header's checksum is wrong: the archive is damaged or no tar")
@@ -184,6 +207,7 @@ def _pax_time(pax: dict[str, bytes], default: int) -> int:
     raw = pax.get("mtime")
     if raw is None:
         return default * 1_000_000_000
+    # No float: 53 bits do not hold nanoseconds since 1970, and the layer would differ by some.
     whole, _, fraction = raw.partition(b".")
     try:
         nanoseconds = int((fraction + b"000000000")[:9])
@@ -203,11 +227,14 @@ def _entry(stream: ByteStream, block: bytes, pax: dict[str, bytes]) -> Entry:
     name = pax.get("path") or _header_name(block)
     if kind is None:
         raise BadImage(f"tar entry {_text(name)!r} has unknown type {type_flag!r}")
+    # Before there was a type for directories, a slash at the end of the name was it.
     if kind is Kind.FILE and name.endswith(b"/") and type_flag in (b"\0", b"0"):
         kind = Kind.DIRECTORY
     stored = _pax_int(pax, "size", _number(block[124:136]))
     if stored < 0:
         raise BadImage(f"tar entry {_text(name)!r} has a negative size")
+    # A size without data: some tars write the length of a link's target there. But POSIX lets a
+    # hard link carry the file's data, which then has to be skipped.
     if kind is not Kind.FILE:
         stored = 0 if kind is not Kind.HARD_LINK else stored
     entry = Entry(
@@ -230,6 +257,7 @@ def _entry(stream: ByteStream, block: bytes, pax: dict[str, bytes]) -> Entry:
 
 
 def _header_name(block: bytes) -> bytes:
+    # Only with POSIX's magic (`ustar` and a NUL): GNU's (`ustar` and a blank) has times there.
     name = _field(block[:100])
     prefix = _field(block[345:500]) if block[257:263] == b"ustar\0" else b""
     return prefix + b"/" + name if prefix else name
@@ -254,6 +282,8 @@ def _read_sparse(
 
 
 def _check_regions(entry: Entry) -> None:
+    # In order, apart and inside of the file: one that overlaps or lies beyond the end would make
+    # another file than the header says, and two readers would see two files.
     at = total = 0
     for offset, length in entry.regions or ():
         if offset < at or length < 0 or offset + length > entry.size:

@@ -1,4 +1,13 @@
-"""Maps of sparse files in tar archives (GNU tar manual, "Storing Sparse Files")."""
+"""Maps of sparse files in tar archives (GNU tar manual, "Storing Sparse Files").
+
+    old GNU   type `S`: 4 regions in the header, 21 in each block that follows, real size at 483
+    PAX 0.0   records GNU.sparse.offset and .numbytes by turns, once for each region
+    PAX 0.1   one record GNU.sparse.map: offset,length,offset,length,…
+    PAX 1.0   the map lies before the data and counts as data; name and size are records
+
+All of them store only the regions, one after the other. docker and buildkit write none of them,
+but `tar --sparse` does, and layers are made with that.
+"""
 
 from collections.abc import Callable, Mapping
 from typing import Protocol
@@ -7,6 +16,7 @@ from cri_shim.images.errors import BadImage
 
 Region = tuple[int, int]
 """Offset and length in the file of a run of stored bytes."""
+# A map is held in memory; a file of a terabyte with a region for each megabyte has so many.
 MAX_REGIONS = 1 << 20
 _BLOCK = 512
 
@@ -52,6 +62,7 @@ def _data_map(stream: _Source, stored: int) -> tuple[Region, ...]:
     """Decimal numbers, one a line: the count, then offsets and lengths; padded to a block."""
     data = b""
     wanted = 1
+    # Nothing tells how long the map is but its first line, and that may lie.
     while data.count(b"\n") < wanted:
         if len(data) + _BLOCK > stored or len(data) > MAX_REGIONS * 24:
             raise BadImage("a sparse map of the tar archive does not end")

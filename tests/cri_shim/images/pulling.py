@@ -4,11 +4,11 @@ import asyncio
 import sys
 from pathlib import Path
 
-from tests.cri_shim.images import room
+from tests.cri_shim.images import on_disk
 
 
 async def main() -> None:
-    async with room.opened(Path(sys.argv[1])) as images:
+    async with on_disk.opened(Path(sys.argv[1])) as images:
         await images.pull(sys.argv[2])
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import contextlib
+import ssl
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,13 +30,17 @@ class Script:
     ranges: bool = True
     failures: list[int] = field(default_factory=list)
     """Statuses of the coming requests, before any is served."""
+    retry_after: str = "0"
+    """Header of the failures."""
     sizes: dict[str, int] = field(default_factory=dict)
     """Content-Length told for a blob instead of the true one."""
     redirect: str = ""
-    """Host to which blobs are redirected."""
+    """Scheme and host to which blobs are redirected."""
     auth: str = ""
     """`basic`, `bearer`, or the token that alone is accepted."""
     realm: str = ""
+    token_redirect: str = ""
+    """Host to which requests for tokens are redirected."""
     password: str = "secret"
     refresh_token: str = "refresh"
     seen: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
@@ -64,7 +69,8 @@ class _Server:
         script = self.script
         script.seen.append((request.method, request.path_qs, dict(request.headers)))
         if script.failures and (status := script.failures.pop(0)):
-            return web.Response(status=status, headers={"Retry-After": "0"}, text="not now")
+            headers = {"Retry-After": script.retry_after}
+            return web.Response(status=status, headers=headers, text="not now")
         if request.path == "/token":
             return await self._token(request)
         if (refusal := self._refusal(request)) is not None:
@@ -96,6 +102,8 @@ class _Server:
 
     async def _token(self, request: web.Request) -> web.Response:
         script = self.script
+        if script.token_redirect:
+            raise web.HTTPTemporaryRedirect(f"http://{script.token_redirect}/token")
         if request.method == "POST":
             form = parse_qs(await request.text())
             script.forms.append(form)
@@ -126,7 +134,7 @@ class _Server:
     async def _blob(self, request: web.Request, target: str) -> web.StreamResponse:
         script = self.script
         if script.redirect:
-            raise web.HTTPTemporaryRedirect(f"http://{script.redirect}{request.path}")
+            raise web.HTTPTemporaryRedirect(f"{script.redirect}{request.path}")
         if script.gate is not None:
             await script.gate.wait()
         if target not in script.blobs:
@@ -155,14 +163,14 @@ class _Server:
 
 
 @contextlib.asynccontextmanager
-async def serving(script: Script) -> AsyncIterator[str]:
-    """Serve on a free loopback port; gives `127.0.0.1:<port>`."""
+async def serving(script: Script, tls: ssl.SSLContext | None = None) -> AsyncIterator[str]:
+    """Serve on a free loopback port, with `tls` by TLS alone; gives `127.0.0.1:<port>`."""
     application = web.Application()
     application.router.add_route("*", "/{rest:.*}", _Server(script).handle)
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, "127.0.0.1", 0)
+        site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls)
         await site.start()
         assert runner.addresses
         yield f"127.0.0.1:{runner.addresses[0][1]}"

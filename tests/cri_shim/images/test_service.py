@@ -22,7 +22,7 @@ from cri_shim.images.errors import BadImage
 from cri_shim.images.progress import LayerState, Progress
 from cri_shim.images.service import Images
 from cri_shim.images.unpack.stream import Limits
-from tests.cri_shim.images import room
+from tests.cri_shim.images import on_disk
 from tests.support import image as make
 from tests.support.image import directory, member
 from tests.support.mounts import unmount_all
@@ -45,7 +45,7 @@ async def loaded(images: Images, tmp_path: Path, built: make.BuiltImage, name: s
 
 async def test_an_image_is_found_by_every_form_of_its_name(tmp_path: Path) -> None:
     built = simple(Env=["A=1"], User="me:us", StopSignal="SIGUSR1", WorkingDir="/w")
-    async with room.opened(tmp_path / "root") as images:
+    async with on_disk.opened(tmp_path / "root") as images:
         image_id = await loaded(images, tmp_path, built, "busybox:1")
         image = images.get("busybox:1")
         assert image is not None
@@ -72,13 +72,13 @@ async def test_everything_is_there_after_a_restart(tmp_path: Path) -> None:
     built = simple(Env=["A=\udcff"], Labels={"a": "b"}, Volumes={"/data": {}})
     built.raw_config = built.raw_config.replace(b"\\udcff", b"\xff")
     built.use_config(built.raw_config)
-    async with room.opened(root) as images:
+    async with on_disk.opened(root) as images:
         await loaded(images, tmp_path, built, "x:1")
         before = images.list()
         assert before[0].config.env == ("A=\udcff",)
         await images.prepare(before[0].id, "c1")
         usage = images.usage()
-    async with room.opened(root) as images:
+    async with on_disk.opened(root) as images:
         assert images.list() == before
         assert images.usage() == usage
         assert images.snapshots() == ("c1",)
@@ -86,14 +86,14 @@ async def test_everything_is_there_after_a_restart(tmp_path: Path) -> None:
             await images.remove("x:1")
         await images.release("c1")
         await images.remove("x:1")
-    assert room.remains(root) == set()
+    assert on_disk.remains(root) == set()
 
 
 async def test_a_start_removes_what_a_crash_left(tmp_path: Path) -> None:
     root = tmp_path / "root"
-    async with room.opened(root) as images:
+    async with on_disk.opened(root) as images:
         await loaded(images, tmp_path, simple(), "x:1")
-    whole = room.remains(root)
+    whole = on_disk.remains(root)
     (root / "layers/zz/etc").mkdir(parents=True)
     (root / "blobs/sha256" / ("0" * 64)).write_bytes(b"nobody's")
     old = root / "blobs/sha256" / ("1" * 64 + ".partial")
@@ -102,25 +102,25 @@ async def test_a_start_removes_what_a_crash_left(tmp_path: Path) -> None:
     new = root / "blobs/sha256" / ("2" * 64 + ".partial")
     new.write_bytes(b"part")
     (root / "tmp/archive").write_bytes(b"x")
-    async with room.opened(root) as images:
+    async with on_disk.opened(root) as images:
         assert images.get("x:1") is not None
-    assert room.remains(root) == whole | {str(new.relative_to(root))}
+    assert on_disk.remains(root) == whole | {str(new.relative_to(root))}
 
 
 async def test_an_image_that_lost_a_layer_is_dropped_at_start(tmp_path: Path) -> None:
     root = tmp_path / "root"
-    async with room.opened(root) as images:
+    async with on_disk.opened(root) as images:
         await loaded(images, tmp_path, simple(), "x:1")
     layer = next((root / "layers").iterdir())
     layer.rename(layer.with_name(layer.name + ".gone"))
-    async with room.opened(root) as images:
+    async with on_disk.opened(root) as images:
         assert images.list() == ()
-    assert room.remains(root) == set()
+    assert on_disk.remains(root) == set()
 
 
 async def test_containers_write_into_snapshots_of_their_own(tmp_path: Path) -> None:
     root = tmp_path / "root"
-    async with room.opened(root) as images:
+    async with on_disk.opened(root) as images:
         image_id = await loaded(images, tmp_path, simple(), "x:1")
         one, two = await images.prepare(image_id, "one"), await images.prepare(image_id, "two")
         (one / "etc/greeting").write_bytes(b"changed")
@@ -147,7 +147,7 @@ async def test_containers_write_into_snapshots_of_their_own(tmp_path: Path) -> N
 
 async def test_images_with_one_layer_none_and_very_many(tmp_path: Path) -> None:
     many = [make.Layer.of(member(f"f{n}", b"%d" % n), packing="") for n in range(120)]
-    async with room.opened(tmp_path / "root") as images:
+    async with on_disk.opened(tmp_path / "root") as images:
         for count in (0, 1, 120):
             built = make.BuiltImage(many[:count])
             image_id = await loaded(images, tmp_path, built, f"x:{count}")
@@ -159,7 +159,7 @@ async def test_images_with_one_layer_none_and_very_many(tmp_path: Path) -> None:
 
 
 async def test_mounts_of_images_are_read_only_shared_and_keep_the_image(tmp_path: Path) -> None:
-    async with room.opened(tmp_path / "root") as images:
+    async with on_disk.opened(tmp_path / "root") as images:
         image_id = await loaded(images, tmp_path, simple(), "x:1")
         mounted = await images.mount_image(image_id, "pod1")
         assert await images.mount_image(image_id, "pod1") == mounted
@@ -171,16 +171,16 @@ async def test_mounts_of_images_are_read_only_shared_and_keep_the_image(tmp_path
         for key in ("pod1", "pod1", "pod2"):
             await images.unmount_image(image_id, key)
         await images.remove("x:1")
-    assert room.remains(tmp_path / "root") == set()
+    assert on_disk.remains(tmp_path / "root") == set()
 
 
 async def test_removal_takes_all_names_and_what_no_other_image_needs(tmp_path: Path) -> None:
     root = tmp_path / "root"
     used: dict[str, str] = {}
-    async with room.opened(root, lambda: used) as images:
+    async with on_disk.opened(root, lambda: used) as images:
         base = simple()
         image_id = await loaded(images, tmp_path, base, "x:1")
-        alone = room.remains(root)
+        alone = on_disk.remains(root)
         await loaded(images, tmp_path, base, "x:2")
         bigger = make.BuiltImage([*base.layers, make.Layer.of(member("z", b"z"))])
         await loaded(images, tmp_path, bigger, "y:1")
@@ -191,16 +191,16 @@ async def test_removal_takes_all_names_and_what_no_other_image_needs(tmp_path: P
             await images.remove("x:2")
         used.clear()
         await images.remove("y:1")
-        assert room.remains(root) == alone
+        assert on_disk.remains(root) == alone
         await asyncio.gather(*(images.remove("x:2") for _ in range(4)))
         assert images.get("x:1") is None
         await images.remove("x:1")
         await images.remove(image_id)
-    assert room.remains(root) == set()
+    assert on_disk.remains(root) == set()
 
 
 async def test_a_tag_moves_to_the_newer_image(tmp_path: Path) -> None:
-    async with room.opened(tmp_path / "root") as images:
+    async with on_disk.opened(tmp_path / "root") as images:
         old = await loaded(images, tmp_path, simple(b"old"), "x:1")
         new = await loaded(images, tmp_path, simple(b"new"), "x:1")
         found = images.get("x:1")
@@ -231,7 +231,7 @@ async def test_archives_of_every_kind_give_the_same_image(tmp_path: Path) -> Non
     await asyncio.to_thread(subprocess.run, copy, check=True, capture_output=True)
     for number, source in enumerate(sources):
         root = tmp_path / f"root{number}"
-        async with room.opened(root) as images:
+        async with on_disk.opened(root) as images:
             [image] = await images.load(
                 source, "quay.io/a/b:1" if "skopeo" in source.name else None
             )
@@ -244,7 +244,7 @@ async def test_archives_of_every_kind_give_the_same_image(tmp_path: Path) -> Non
 async def test_a_docker_archive_with_several_images(tmp_path: Path) -> None:
     one, two = simple(b"one"), simple(b"two")
     archive = make.write_archive(tmp_path / "d.tar", make.docker_files({"a:1": one, "b:2": two}))
-    async with room.opened(tmp_path / "root") as images:
+    async with on_disk.opened(tmp_path / "root") as images:
         with pytest.raises(InvalidArgument, match="holds 2 images"):
             await images.load(archive, "c:3")
         found = await images.load(archive)
@@ -258,23 +258,23 @@ async def test_a_layout_for_several_platforms(tmp_path: Path) -> None:
     arm = make.BuiltImage(simple().layers, architecture="arm64", variant="v8")
     files = make.layout_files([arm, simple()])
     layout = make.write_directory(tmp_path / "layout", files)
-    async with room.opened(tmp_path / "root") as images:
+    async with on_disk.opened(tmp_path / "root") as images:
         [image] = await images.load(layout, "x:1")
         assert image.id == simple().id
     other = Platform("linux", "arm64", "v8")
-    async with room.opened(tmp_path / "arm", platform=other) as images:
+    async with on_disk.opened(tmp_path / "arm", platform=other) as images:
         [image] = await images.load(layout, "x:1")
         assert image.id == arm.id
-    async with room.opened(tmp_path / "s390x", platform=Platform("linux", "s390x")) as images:
+    async with on_disk.opened(tmp_path / "s390x", platform=Platform("linux", "s390x")) as images:
         with pytest.raises(BadImage, match="holds no image"):
             await images.load(layout, "x:1")
-    assert room.remains(tmp_path / "s390x") == set()
+    assert on_disk.remains(tmp_path / "s390x") == set()
 
 
 async def test_saved_archives_are_read_by_others_and_by_us(tmp_path: Path) -> None:
     built = simple()
     archive = tmp_path / "saved.tar"
-    async with room.opened(tmp_path / "root") as images:
+    async with on_disk.opened(tmp_path / "root") as images:
         await loaded(images, tmp_path, built, "quay.io/a/b:1")
         await images.save("quay.io/a/b:1", archive)
         with pytest.raises(AlreadyExists, match=r"saved\.tar"):
@@ -285,7 +285,7 @@ async def test_saved_archives_are_read_by_others_and_by_us(tmp_path: Path) -> No
         argv = ["skopeo", "inspect", "--config", "--raw", f"{kind}:{archive}"]
         done = await asyncio.to_thread(subprocess.run, argv, check=True, capture_output=True)
         assert make.digest(done.stdout) == built.id, kind
-    async with room.opened(tmp_path / "again") as images:
+    async with on_disk.opened(tmp_path / "again") as images:
         [image] = await images.load(archive)
         assert (image.id, image.manifest) == (built.id, built.digest)
         assert image.tags == ("quay.io/a/b:1",)
@@ -295,7 +295,7 @@ async def test_save_finds_another_blob_for_a_layer_that_was_here(tmp_path: Path)
     zstd = make.BuiltImage([make.Layer.of(member("a", b"a"), packing="zstd")])
     gzip = make.BuiltImage([make.Layer.of(member("a", b"a"), packing="gzip")], config={"User": "x"})
     archive = tmp_path / "saved.tar"
-    async with room.opened(tmp_path / "root") as images:
+    async with on_disk.opened(tmp_path / "root") as images:
         await loaded(images, tmp_path, zstd, "x:zstd")
         await loaded(images, tmp_path, gzip, "x:gzip")
         await images.remove("x:zstd")
@@ -308,7 +308,7 @@ async def test_save_finds_another_blob_for_a_layer_that_was_here(tmp_path: Path)
 async def test_progress_ends_with_every_layer_done(tmp_path: Path) -> None:
     seen: list[Progress] = []
     layout = make.write_directory(tmp_path / "layout", make.layout_files([simple()]))
-    async with room.opened(tmp_path / "root") as images:
+    async with on_disk.opened(tmp_path / "root") as images:
         await images.load(layout, "x:1", seen.append)
         assert {layer.state for layer in seen[0].layers} == {LayerState.WAITING}
         assert {layer.state for layer in seen[-1].layers} == {LayerState.DONE}
@@ -324,7 +324,7 @@ def _changed(built: make.BuiltImage, **changes: object) -> make.BuiltImage:
 
 
 def bad_layouts() -> dict[str, tuple[dict[str, bytes], str]]:
-    """Files of a layout each, and words of the error."""
+    """Files of a layout each, and a part of the error's message."""
     good = make.layout_files([simple()])
     layer = "blobs/" + make.digest(simple().layers[1].blob).replace(":", "/")
     config = "blobs/" + simple().id.replace(":", "/")
@@ -370,7 +370,7 @@ def bad_layouts() -> dict[str, tuple[dict[str, bytes], str]]:
 @pytest.mark.parametrize("kind", ["directory", "archive"])
 async def test_bad_layouts_are_refused_whole(tmp_path: Path, kind: str) -> None:
     root = tmp_path / "root"
-    async with room.opened(root, limits=Limits(size=2 << 20)) as images:
+    async with on_disk.opened(root, limits=Limits(size=2 << 20)) as images:
         for number, (name, (files, text)) in enumerate(bad_layouts().items()):
             path = tmp_path / str(number)
             path.mkdir() if kind == "directory" else None
@@ -378,7 +378,7 @@ async def test_bad_layouts_are_refused_whole(tmp_path: Path, kind: str) -> None:
             with pytest.raises(BadImage) as caught:
                 await images.load(write(path, files), "x:1")
             assert text in str(caught.value), name
-            assert room.remains(root) == set(), name
+            assert on_disk.remains(root) == set(), name
             assert images.list() == (), name
         assert images.usage() == (0, 0)
 
@@ -389,7 +389,7 @@ async def test_truncated_archives_and_other_files_are_refused(tmp_path: Path) ->
     packed = make.compress(whole, "gzip")
     cases = [whole[:at] for at in range(0, len(whole.rstrip(b"\0")), 700)]
     cases += [packed[: len(packed) // 2], b"no archive at all", os.urandom(4000)]
-    async with room.opened(root) as images:
+    async with on_disk.opened(root) as images:
         for number, data in enumerate(cases):
             path = tmp_path / f"cut{number}"
             path.write_bytes(data)
@@ -400,7 +400,7 @@ async def test_truncated_archives_and_other_files_are_refused(tmp_path: Path) ->
         with pytest.raises(BerthError, match="neither file nor directory"):
             await images.load(Path("/dev/null"), None)
         assert images.list() == ()
-    assert room.remains(root) == set()
+    assert on_disk.remains(root) == set()
 
 
 async def test_a_full_disk_is_told_and_can_be_emptied(tmp_path: Path) -> None:
@@ -410,12 +410,12 @@ async def test_a_full_disk_is_told_and_can_be_emptied(tmp_path: Path) -> None:
     layout = make.write_directory(tmp_path / "large", make.layout_files([large]))
     mounts.tmpfs(root, 16 << 20)
     try:
-        async with room.opened(root) as images:
+        async with on_disk.opened(root) as images:
             small = await loaded(images, tmp_path, simple(), "x:1")
-            before = room.remains(root)
+            before = on_disk.remains(root)
             with pytest.raises(RuntimeFailure, match="No space left on device"):
                 await images.load(layout, "large:1")
-            assert room.remains(root) == before
+            assert on_disk.remains(root) == before
             rootfs = await images.prepare(small, "c1")
             with pytest.raises(OSError, match="No space left"):
                 (rootfs / "fill").write_bytes(bytes(40 << 20))
@@ -423,7 +423,7 @@ async def test_a_full_disk_is_told_and_can_be_emptied(tmp_path: Path) -> None:
             (root / "fill").write_bytes(bytes(os.statvfs(root).f_bavail * 4096))
             await images.remove("x:1")
             (root / "fill").unlink()
-            assert room.remains(root) == set()
+            assert on_disk.remains(root) == set()
     finally:
         unmount_all(root)
 
@@ -433,12 +433,12 @@ async def test_an_unpacking_process_that_dies_is_told(
 ) -> None:
     root = tmp_path / "root"
     layout = make.write_directory(tmp_path / "layout", make.layout_files([simple()]))
-    async with room.opened(root) as images:
+    async with on_disk.opened(root) as images:
         with monkeypatch.context() as patch:
-            patch.setattr("cri_shim.images.unpack.workers._ARGV", ("/bin/false",))
+            patch.setattr("cri_shim.images.unpack.pool._ARGV", ("/bin/false",))
             with pytest.raises(RuntimeFailure, match="unpacking process ended with exit code 1"):
                 await images.load(layout, "x:1")
-            assert room.remains(root) == set()
+            assert on_disk.remains(root) == set()
         assert await images.load(layout, "x:1")
 
 
@@ -446,26 +446,26 @@ async def test_numbers_out_of_range_are_the_image_s_fault(tmp_path: Path) -> Non
     for number, bad in enumerate((member("a", uid=1 << 40), member("a", mtime=1 << 70))):
         built = make.BuiltImage([make.Layer.of(bad)])
         layout = make.write_directory(tmp_path / f"l{number}", make.layout_files([built]))
-        async with room.opened(tmp_path / f"r{number}") as images:
+        async with on_disk.opened(tmp_path / f"r{number}") as images:
             with pytest.raises(BadImage, match="out of range"):
                 await images.load(layout, "x:1")
 
 
 async def test_remains_of_downloads_expire(tmp_path: Path) -> None:
     root = tmp_path / "root"
-    async with room.opened(root) as images:
+    async with on_disk.opened(root) as images:
         await loaded(images, tmp_path, simple(), "x:1")
         old = root / "blobs/sha256" / ("1" * 64 + ".partial")
         old.write_bytes(b"part")
         os.utime(old, (1, 1))
         await images.remove("x:1")
-    assert room.remains(root) == set()
+    assert on_disk.remains(root) == set()
 
 
 async def test_a_compressed_archive_that_is_a_bomb(tmp_path: Path) -> None:
     root = tmp_path / "root"
     (tmp_path / "bomb.tar.gz").write_bytes(make.compress(bytes(8 << 20), "gzip"))
-    async with room.opened(root, limits=Limits(size=2 << 20)) as images:
+    async with on_disk.opened(root, limits=Limits(size=2 << 20)) as images:
         with pytest.raises(BadImage, match="refused as a bomb"):
             await images.load(tmp_path / "bomb.tar.gz")
-    assert room.remains(root) == set()
+    assert on_disk.remains(root) == set()

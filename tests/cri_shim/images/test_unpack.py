@@ -12,7 +12,7 @@ import pytest
 from cri_shim.images.errors import BadImage
 from cri_shim.images.unpack.extract import Unpacked, extract
 from cri_shim.images.unpack.stream import LayerStream, Limits
-from tests.cri_shim.images import room
+from tests.cri_shim.images import on_disk
 from tests.support import image as make
 from tests.support.image import directory, hard_link, member, symlink, tar
 
@@ -103,10 +103,10 @@ async def test_a_nasty_image_unpacks_as_umoci_unpacks_it(tmp_path: Path) -> None
     bundle = tmp_path / "bundle"
     umoci = ["umoci", "unpack", "--image", f"{layout}:latest", str(bundle)]
     await asyncio.to_thread(subprocess.run, umoci, check=True, capture_output=True)
-    async with room.opened(tmp_path / "root") as images:
+    async with on_disk.opened(tmp_path / "root") as images:
         [loaded] = await images.load(layout, "nasty:1")
         rootfs = await images.prepare(loaded.id, "c1")
-        ours, theirs = room.described(rootfs), room.described(bundle / "rootfs")
+        ours, theirs = on_disk.described(rootfs), on_disk.described(bundle / "rootfs")
         await images.release("c1")
     # The root of a merged overlay is its upper directory, new with each container.
     ours["."] = theirs["."] = ()
@@ -153,7 +153,7 @@ async def test_an_opaque_root_hides_all_lower_layers(tmp_path: Path) -> None:
         ]
     )
     layout = make.write_directory(tmp_path / "layout", make.layout_files([image]))
-    async with room.opened(tmp_path / "root") as images:
+    async with on_disk.opened(tmp_path / "root") as images:
         [loaded] = await images.load(layout, "opaque:1")
         rootfs = await images.prepare(loaded.id, "c1")
         assert [path.name for path in rootfs.iterdir()] == ["above"]
@@ -168,7 +168,7 @@ async def test_directories_that_a_layer_does_not_describe_look_as_below(tmp_path
         ]
     )
     layout = make.write_directory(tmp_path / "layout", make.layout_files([image]))
-    async with room.opened(tmp_path / "root") as images:
+    async with on_disk.opened(tmp_path / "root") as images:
         [loaded] = await images.load(layout, "implied:1")
         rootfs = await images.prepare(loaded.id, "c1")
         status = (rootfs / "tmp").stat()
@@ -195,7 +195,7 @@ def test_archives_of_gnu_tar_with_holes_and_long_names(tmp_path: Path, form: str
     argv = ["tar", f"--format={form}", *holes, "-C", str(source), "-cf", str(tmp_path / "t"), "."]
     subprocess.run(argv, check=True)
     unpack(tmp_path, (tmp_path / "t").read_bytes())
-    ours, theirs = room.described(tmp_path / "layer"), room.described(source)
+    ours, theirs = on_disk.described(tmp_path / "layer"), on_disk.described(source)
     drop_fractions = [(k, v[:3], v[3] // 10**9, v[4:]) for k, v in ours.items()]
     assert drop_fractions == [(k, v[:3], v[3] // 10**9, v[4:]) for k, v in theirs.items()]
     if holes:

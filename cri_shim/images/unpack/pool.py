@@ -37,6 +37,8 @@ class _Worker:
     def start(cls) -> "_Worker":
         ours, theirs = socket.socketpair()
         try:
+            # On the loop's thread, and never on one of a pool: the worker asks to be killed with
+            # its parent, and for PR_SET_PDEATHSIG that is the thread which started it (prctl(2)).
             fd = theirs.fileno()
             # stderr is the daemon's: a traceback there is a defect and belongs into its log.
             process = spawn((*_ARGV, str(os.getpid())), stdin=fd, stdout=fd, stderr=2)
@@ -48,6 +50,7 @@ class _Worker:
         return cls(process, ours)
 
     async def ask(self, job: dict[str, Any]) -> dict[str, Any]:
+        # The limit is for the reply, one line with all directories that no entry described.
         if self._writer is None:
             self._reader, self._writer = await asyncio.open_connection(
                 sock=self._socket, limit=64 << 20
@@ -61,8 +64,8 @@ class _Worker:
         if not line:
             code = await self._process.wait()
             return {"failed": f"the unpacking process ended with exit code {code}"}
-        answer: dict[str, Any] = json.loads(line)
-        return answer
+        reply: dict[str, Any] = json.loads(line)
+        return reply
 
     async def end(self) -> None:
         """Kill and reap; a layer in work stays half-done."""
@@ -77,7 +80,7 @@ class _Worker:
         self._process.close()
 
 
-class Unpackers:
+class UnpackPool:
     """At most `count` layers are unpacked at a time, each in a process of its own."""
 
     def __init__(self, tasks: Tasks, limits: Limits, count: int | None = None) -> None:
@@ -99,12 +102,14 @@ class Unpackers:
         async with self._slots:
             worker = self._take()
             try:
-                answer = await worker.ask({**job, "limits": asdict(self._limits)})
+                reply = await worker.ask({**job, "limits": asdict(self._limits)})
             except BaseException:
+                # It is in the middle of a layer that nobody wants any more, it does not listen,
+                # and the caller removes the directory next.
                 await asyncio.shield(worker.end())
                 raise
-            await self._give_back(worker, answer)
-        return _read(answer, diff_id)
+            await self._keep(worker, reply)
+        return _read(reply, diff_id)
 
     def _take(self) -> _Worker:
         if not self._idle:
@@ -114,9 +119,9 @@ class Unpackers:
             worker.idle.cancel()
         return worker
 
-    async def _give_back(self, worker: _Worker, answer: dict[str, Any]) -> None:
-        if "failed" in answer:
-            await worker.end()
+    async def _keep(self, worker: _Worker, reply: dict[str, Any]) -> None:
+        if "failed" in reply:
+            await worker.end()  # it may be dead, or out of memory
             return
         loop = asyncio.get_running_loop()
         worker.idle = loop.call_later(_IDLE, self._retire, worker)
@@ -132,9 +137,9 @@ class Unpackers:
             await self._idle.pop().end()
 
 
-def _read(answer: dict[str, Any], diff_id: Digest) -> Unpacked:
-    if "bad" in answer:
-        raise BadImage(f"layer {diff_id}: {answer['bad']}")
-    if "failed" in answer:
-        raise RuntimeFailure(f"layer {diff_id} cannot be unpacked: {answer['failed']}")
-    return Unpacked(answer["size"], answer["inodes"], tuple(answer["implied"]), answer["opaque"])
+def _read(reply: dict[str, Any], diff_id: Digest) -> Unpacked:
+    if "bad" in reply:
+        raise BadImage(f"layer {diff_id}: {reply['bad']}")
+    if "failed" in reply:
+        raise RuntimeFailure(f"layer {diff_id} cannot be unpacked: {reply['failed']}")
+    return Unpacked(reply["size"], reply["inodes"], tuple(reply["implied"]), reply["opaque"])

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from berth.linux.tasks import Tasks
-from cri_shim.images.registry.download import Patience
+from cri_shim.images.registry.download import Retries
 from cri_shim.images.service import Images, Settings
 from cri_shim.store.store import Store
 from tests.support.mounts import unmount_all
 
-HASTY = Patience(in_a_row=2, in_all=6, pause=0.001)
+HASTY = Retries(in_a_row=2, in_all=6, pause=0.001)
 
 
 @contextlib.asynccontextmanager
@@ -32,7 +32,7 @@ async def opened(
                 store.documents("layer"),
                 tasks,
                 used_by,
-                Settings(**{"patience": HASTY, **settings}),
+                Settings(**{"retries": HASTY, **settings}),
             )
             yield images
             await images.close()
