@@ -43,6 +43,8 @@ async def start(sessions: LocalSessions) -> AsyncIterator[Start]:
         await server.close()
     for session in sessions.execs:
         assert session.closed, "a session outlived the server"
+        # Killed by its close, but reaped by the loop: which must get to it before it ends itself.
+        await session.process.wait()
 
 
 @pytest.fixture
