@@ -43,6 +43,8 @@ async def start(opener: LocalOpener) -> AsyncIterator[Start]:
         await server.close()
     for command in opener.execs:
         assert command.closed, "a command outlived the server"
+        # Killed by its close, but reaped by the loop: which must get to it before it ends itself.
+        await command.process.wait()
 
 
 @pytest.fixture
