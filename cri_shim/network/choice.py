@@ -5,16 +5,19 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from berth.base.errors import InvalidArgument, RuntimeFailure
 from berth.linux.tasks import Tasks
 from cri_shim.network import subnets
-from cri_shim.network.bridge.bridge import BridgeSettings, NativeBridge
+from cri_shim.network.bridge.settings import BridgeSettings
 from cri_shim.network.cni.network import CniNetwork, CniSettings
 from cri_shim.network.hostports import Claims
 from cri_shim.network.none import NoNetwork
 from cri_shim.network.pod import Attachment, Documents, Finding, PodNet, PodNetwork
+
+if TYPE_CHECKING:
+    from cri_shim.network.bridge.bridge import NativeBridge
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +78,7 @@ class Networks:
         self,
         mode: Mode,
         cni: CniNetwork,
-        bridge: NativeBridge | None,
+        bridge: "NativeBridge | None",
         none: NoNetwork,
         cluster: Documents | None,
     ) -> None:
@@ -165,6 +168,9 @@ def build(
     claims = Claims()
     bridge = None
     if mode in (Mode.AUTO, Mode.BRIDGE) or leases.all():
+        # pyroute2 takes 8.5 MB and a tenth of a second: only a daemon with a bridge has it.
+        from cri_shim.network.bridge.bridge import NativeBridge
+
         try:
             bridge = NativeBridge(bridge_settings, leases, claims, tasks)
         except OSError as error:

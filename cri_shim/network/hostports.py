@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from berth.base.errors import InvalidArgument, ResourceExhausted
+from berth.linux.netlink import Address
 from cri_shim.model.sandbox import PortMapping, Protocol
-from cri_shim.network.rtnetlink import Address
 
 _EVERY = {"", "0.0.0.0", "::"}
 

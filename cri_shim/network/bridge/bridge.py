@@ -9,9 +9,9 @@ import asyncio
 import errno
 import logging
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 
 from berth.base.errors import BerthError, RuntimeFailure
+from berth.linux.netlink.connection import NetlinkError
 from berth.linux.tasks import Tasks
 from cri_shim.network import bandwidth, subnets
 from cri_shim.network.bridge import preflight, veth
@@ -19,24 +19,13 @@ from cri_shim.network.bridge.device import Bridge, Device
 from cri_shim.network.bridge.firewall import Firewall
 from cri_shim.network.bridge.leases import LINK_PREFIX, Leases, link_name
 from cri_shim.network.bridge.ruleset import elements
+from cri_shim.network.bridge.settings import BridgeSettings
 from cri_shim.network.bridge.veth import Pair
 from cri_shim.network.hostports import Claims
-from cri_shim.network.netlink import NetlinkError
 from cri_shim.network.pod import Attachment, Documents, Finding, PodNet
-from cri_shim.network.subnets import Subnet
 from cri_shim.network.threads import Threads
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class BridgeSettings:
-    """`netns` None: the host is the namespace we run in. `mtu` 0: that of the uplink."""
-
-    subnets: tuple[Subnet, ...]
-    name: str = "berth0"
-    mtu: int = 0
-    netns: str | None = None
 
 
 class NativeBridge:

@@ -10,12 +10,11 @@ from functools import partial
 
 from berth.base.errors import RuntimeFailure
 from berth.linux import processes
+from berth.linux.netlink.connection import NetlinkError, received
 from berth.linux.tasks import Tasks
 from cri_shim.model.sandbox import Protocol
-from cri_shim.network import netlink
-from cri_shim.network.bridge import nfnetlink, ruleset
+from cri_shim.network.bridge import conntrack, nfnetlink, ruleset
 from cri_shim.network.bridge.ruleset import Element
-from cri_shim.network.netlink import NetlinkError
 from cri_shim.network.subnets import Subnet
 from cri_shim.network.threads import Threads, entering, inside
 
@@ -110,7 +109,8 @@ class Firewall:
                 before = dict(self._published)
                 await self._lay_down([entry for held in before.values() for entry in held])
                 await self._catch_up(before)
-                self._drain()
+                while self._hear() is not None:
+                    pass
                 self._rules = await self._threads.call(self._count)
                 if self._rules:
                     return
@@ -169,32 +169,34 @@ class Firewall:
         while self._stale:
             ports = frozenset(self._stale)
             self._stale.clear()
-            await self._threads.call(partial(nfnetlink.forget_flows, self._flows, ports))
+            await self._threads.call(partial(conntrack.forget_flows, self._flows, ports))
 
     def _count(self) -> int:
         return nfnetlink.rules(self._kernel, TABLE)
 
-    def _drain(self) -> bool:
-        """Read what the monitor heard; whether somebody else took something of ours away."""
+    def _hear(self) -> bool | None:
+        """Read one datagram of the monitor, None when there is none; whether it says that somebody
+        else took something of ours away."""
         ours = self._kernel.port_id
-        taken = False
-        while True:
-            try:
-                data = self._monitor.socket.recv(1 << 18)
-            except BlockingIOError:
-                return taken
-            except OSError as error:
-                if error.errno != errno.ENOBUFS:
-                    raise
-                taken = True  # it heard more than it could keep
-                continue
-            for _, answer in netlink.read(data):
-                if answer.sender != ours and nfnetlink.is_deletion(answer, TABLE):
-                    taken = True
+        try:
+            data = self._monitor.socket.recv(1 << 18)
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            if error.errno != errno.ENOBUFS:
+                raise
+            return True  # changes came faster than they were read: what was lost may be ours
+        return any(
+            change.sender != ours and nfnetlink.is_deletion(change, TABLE)
+            for change in received(data)
+        )
 
     def _changed(self) -> None:
-        """What is heard while the table is laid down is mostly that itself: the count tells."""
-        taken = self._drain() and not self._restoring.locked()
+        """What is heard while the table is laid down is mostly that itself: the count tells.
+
+        One datagram a call, so that a reload of a large firewall does not keep the event loop.
+        """
+        taken = self._hear() and not self._restoring.locked()
         if taken and (self._guard is None or self._guard.done()):
             self._guard = self._tasks.start(self._restore_soon(), "nftables guard")
 

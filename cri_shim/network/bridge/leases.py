@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from berth.base.errors import FailedPrecondition, ResourceExhausted
+from berth.linux.netlink import Address
 from cri_shim.network.hostports import HostPort
 from cri_shim.network.pod import Documents, PodNet
-from cri_shim.network.rtnetlink import Address
 from cri_shim.network.subnets import Subnet
 
 

@@ -7,9 +7,9 @@ to a port of the host meets, in this order, the map of single addresses and that
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from berth.linux.netlink import Address
 from cri_shim.model.sandbox import Protocol
 from cri_shim.network.hostports import HostPort
-from cri_shim.network.rtnetlink import Address
 from cri_shim.network.subnets import Subnet
 
 _NUMBER = {Protocol.TCP: 6, Protocol.UDP: 17, Protocol.SCTP: 132}
