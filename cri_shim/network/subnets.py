@@ -62,6 +62,7 @@ def parse(texts: Sequence[str], what: str = "[network] subnet") -> tuple[Subnet,
 def mac_of(addresses: Sequence[Address]) -> str:
     """A locally administered MAC that follows from the address, so that neighbours who remember
     an address from a pod before keep reaching it."""
+    # 0a: unicast and locally administered. The prefix 0a:58 is known from the CNI plugins.
     first = addresses[0].packed
     tail = first if len(first) == 4 else hashlib.sha256(first).digest()[:4]
     return (b"\x0a\x58" + tail).hex(":")
@@ -75,7 +76,7 @@ def _subnet(text: str, what: str) -> Subnet:
             f"{what} {text!r} is not a subnet such as 10.208.0.0/16: {error}"
         ) from None
     if network.prefixlen > _SMALLEST[network.version]:
-        raise InvalidArgument(f"{what} {text} has no room for a gateway and a pod")
+        raise InvalidArgument(f"{what} {text} is too small for a gateway and a pod")
     if network.is_multicast or network.is_loopback or network.is_link_local:
         raise InvalidArgument(f"{what} {text} is not one that pods can use")
     return Subnet(network)

@@ -29,8 +29,9 @@ _ATTRIBUTE = struct.Struct("=HH")
 _KIND = 0x3FFF
 """An attribute's type without the flags NLA_F_NESTED and NLA_F_NET_BYTEORDER."""
 _TIMEOUT_S = 30
-# A dump arrives in datagrams of at most 32 KiB, or of what the last recv had room for if that was
-# more (netlink_dump in net/netlink/af_netlink.c): a large buffer saves round trips.
+# The kernel fills the datagrams of a dump up to the buffer that the last one was read with, 32 KiB
+# at most (netlink_dump in net/netlink/af_netlink.c): a large buffer saves round trips. What does
+# not fit into the buffer is lost.
 _BUFFER = 1 << 18
 
 
@@ -121,7 +122,7 @@ class Netlink:
             self.socket.bind((0, 0))
             for group in groups:
                 self.socket.setsockopt(SOL_NETLINK, _ADD_MEMBERSHIP, group)
-            # The kernel replies while it works on a request, but it may wait for its network lock.
+            # A request waits for the kernel's network lock (RTNL), which others may hold for long.
             self.socket.settimeout(_TIMEOUT_S)
         except OSError:
             self.socket.close()

@@ -8,7 +8,7 @@ from pyroute2.netlink.rtnl.tcmsg.sched_tbf import options
 from berth.linux.netlink.connection import Request
 
 _ETHERNET = 1
-"""TC_LINKLAYER_ETHERNET: the kernel makes its table of transmission times itself (Linux 3.8)."""
+"""TC_LINKLAYER_ETHERNET: with it the kernel wants no table of transmission times from us."""
 _U32 = 0xFFFFFFFF
 
 

@@ -20,11 +20,12 @@ from cri_shim.network.threads import inside
 log = logging.getLogger(__name__)
 
 TO_DELETE = 0x62657274
-"""The link group of pairs that are cut off and wait for their deletion."""
+"""The link group of pairs that are cut off and wait for their deletion ("bert" in ASCII, so that
+no other program has it). It is in the kernel: after kill -9 the next run finds them there."""
 _MTU = 1500
 _BRIDGE = "bridge"
 _SETTINGS: Mapping[str, str] = {
-    # An answer of a pod to 127.0.0.1 comes back over the bridge.
+    # The reply of a pod to 127.0.0.1 comes back over the bridge.
     "net/ipv4/conf/{0}/route_localnet": "1",
     "net/ipv4/conf/{0}/forwarding": "1",
     # A pod must not become the host's router.
@@ -55,11 +56,12 @@ class Device:
     ) -> None:
         self.name = name
         self.subnets = tuple(subnets)
-        """Those whose gateway the bridge is; a change takes effect with `ensure`."""
+        """The bridge is the gateway of these; a change takes effect with `ensure`."""
         self._served = self.subnets
         self._netns = netns
         self._mtu = mtu
         self.links = inside(netns, Netlink)
+        # Of its own: the kernel holds the socket for the tens of milliseconds of a deletion.
         self._reaper = inside(netns, Netlink)
 
     def close(self) -> None:
@@ -92,6 +94,7 @@ class Device:
             for name in pods
             if name in links and links[name].master != bridge.index
         ]
+        # A bridge that somebody deleted and we made again has none of its ports.
         if changes:
             self.links.send(changes)
         self._served = self.subnets
@@ -118,6 +121,8 @@ class Device:
 
     def _make(self) -> Link:
         mtu = self._mtu or uplink_mtu(self.links)
+        # A MAC that is set stays. Without it a bridge takes the lowest one of its ports and changes
+        # it as pods come and go, while pods remember the old one.
         mac = mac_of([subnet.gateway for subnet in self.subnets])
         self.links.send([link.add_bridge(self.name, mac, mtu)])
         inside(self._netns, lambda: _write({_NO_DAD.format(self.name): "0"}))
@@ -125,7 +130,7 @@ class Device:
         return link.get(self.links, self.name)
 
     def _set(self) -> None:
-        """Settings that differ are written, and said."""
+        """Settings that differ are written, and logged."""
         wanted = {name.format(self.name): value for name, value in _SETTINGS.items()}
         if changed := _write(wanted | self._forwarding()):
             log.info("bridge %s: set %s", self.name, changed)
@@ -154,7 +159,7 @@ class Device:
 
 
 def taken(other: Link) -> str | None:
-    """Why the bridge cannot have this link's name, in words."""
+    """Why the bridge cannot have this link's name."""
     if other.kind == _BRIDGE:
         return None
     return (
@@ -183,7 +188,7 @@ def forwards(netns: str | None, bridge: str, version: int) -> bool:
 
 
 def _write(wanted: Mapping[str, str]) -> str:
-    """Set what differs; returns it in words. What this kernel does not have is left out."""
+    """Set what differs; returns that as text. What this kernel does not have is left out."""
     changed = {name: value for name, value in wanted.items() if _read(name) not in (value, "")}
     namespaces.write_sysctls(changed)
     return ", ".join(f"{name}={value}" for name, value in changed.items())

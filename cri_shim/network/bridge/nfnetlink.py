@@ -1,6 +1,6 @@
 """Elements of nftables maps, and what the kernel's tables look like, by nfnetlink.
 
-An element is added or removed in 0.3 ms, 0.25 ms of it pyroute2's encoding (p50 of 300 on Linux
+An element is added or removed in 0.3 ms, most of it pyroute2's encoding (p50 of 300 on Linux
 6.18); to start `nft` for it takes longer than all the rest of an attach.
 """
 

@@ -1,4 +1,4 @@
-"""What would keep the native bridge from working on this host, in words."""
+"""What would keep the native bridge from working on this host, with remedies."""
 
 from collections.abc import Sequence
 
@@ -67,6 +67,7 @@ def _overlaps(bridge: str, subnets: Sequence[Subnet]) -> list[Finding]:
             "give [network] subnet a range that this host has no route to",
         )
         for subnet in subnets
+        # Routes of our own bridge are those of its subnets.
         for there in routes
         if names.get(there.link) != bridge and _meets(there, subnet)
     ]

@@ -17,6 +17,7 @@ from cri_shim.network.subnets import mac_of
 
 _UP_S = 1.0
 _LOOK_S = 0.001
+# The index is fixed in the kernel (LOOPBACK_IFINDEX).
 _LOOPBACK = 1
 """The index of `lo` in every network namespace."""
 _SETTINGS = {
@@ -79,6 +80,7 @@ def wait_until_up(connection: Netlink, *names: str) -> None:
 
 
 def _set_up_here(bridge: Bridge, pair: Pair) -> None:
+    # No such files: a kernel started with ipv6.disable=1.
     with contextlib.suppress(FileNotFoundError):
         namespaces.write_sysctls(_SETTINGS)
     index = socket.if_nametoindex(INTERFACE)
@@ -99,6 +101,7 @@ def _addressing(index: int, bridge: Bridge, pair: Pair) -> list[Request]:
         if own.version == subnet.version
     ]
     requests = [address.add(index, subnet.interface(own)) for subnet, own in pairs]
+    # After the addresses: the kernel refuses a gateway that no link reaches.
     requests += [route.add_default(index, subnet.gateway) for subnet, _ in pairs]
     if pair.rates.egress:
         requests.append(qdisc.limit_rate(index, pair.rates.egress, bridge.mtu))

@@ -33,7 +33,7 @@ STEPS: dict[str, tuple[Any, str, bool]] = {
     "before the ports close": (nfnetlink, "remove", False),
     "after the ports close": (nfnetlink, "remove", True),
     "after the cut": (device.Device, "cut_off", True),
-    "after the lease is back": (leases.Leases, "give_back", True),
+    "after the lease is released": (leases.Leases, "release", True),
     "before the pair is deleted": (device.Device, "reap", False),
 }
 """What dies in which function, and whether after it did its work."""
