@@ -1,6 +1,6 @@
 """Attach and detach a pod: the native bridge against the CNI plugins bridge, host-local, portmap.
 
-Both on one host made for it (a network namespace), each pod with one host port, turn by turn in
+Both on one host made for it (a network namespace), each pod with one host port, alternately in
 one run, records in the real store. Medians; the spread is the 90th percentile.
 
     python -m bench.network [ROUNDS]
@@ -97,7 +97,7 @@ async def _timed(step: Awaitable[Any]) -> float:
 
 
 async def _one_by_one(node: Node, rounds: int) -> dict[str, list[float]]:
-    """Milliseconds, turn by turn."""
+    """Milliseconds, alternately."""
     found: dict[str, list[float]] = {}
     for _ in range(rounds):
         for name, network in (("native", node.native), ("plugins", node.plugins)):
@@ -109,10 +109,10 @@ async def _one_by_one(node: Node, rounds: int) -> dict[str, list[float]]:
 
 async def _many(pods: Sequence[PodNet], do: Callable[[PodNet], Awaitable[Any]]) -> float:
     """Pods a second, WAYS at a time."""
-    turn = asyncio.Semaphore(WAYS)
+    limit = asyncio.Semaphore(WAYS)
 
     async def one(pod: PodNet) -> None:
-        async with turn:
+        async with limit:
             await do(pod)
 
     start = time.perf_counter()

@@ -1,5 +1,5 @@
 """Pods with a network through the socket: the native bridge against the CNI plugins bridge,
-host-local and portmap under the same daemon, turn by turn.
+host-local and portmap under the same daemon, alternately.
 
 Each has a node in a network namespace of its own; each pod publishes one port. What a runtime
 takes for everything but the network is in both.
@@ -52,7 +52,7 @@ def _config(pid: "cri.NamespaceMode") -> cri.PodSandboxConfig:
 
 
 def _timed(work: Callable[[], Any]) -> tuple[float, Any]:
-    """Milliseconds, and what it answered."""
+    """Milliseconds, and what it returned."""
     began = time.perf_counter()
     result = work()
     return (time.perf_counter() - began) * 1e3, result

@@ -5,17 +5,20 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from berth.base.errors import InvalidArgument, RuntimeFailure
 from berth.base.findings import Finding
 from berth.linux.tasks import Tasks
 from cri_shim.network import subnets
-from cri_shim.network.bridge.bridge import BridgeSettings, NativeBridge
+from cri_shim.network.bridge.settings import BridgeSettings
 from cri_shim.network.cni.network import CniNetwork, CniSettings
 from cri_shim.network.hostports import Claims
 from cri_shim.network.none import NoNetwork
-from cri_shim.network.pod import Attachment, Documents, PodNet, PodNetwork
+from cri_shim.network.pod import Attachment, PodNet, PodNetwork, RecordTable
+
+if TYPE_CHECKING:
+    from cri_shim.network.bridge.bridge import NativeBridge
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +50,7 @@ class NetworkConfig:
 
     @classmethod
     def of(cls, table: Mapping[str, Any]) -> "NetworkConfig":
-        """From the table of the configuration, whose keys and types were looked at."""
+        """From the table of the configuration, after the reader has checked its keys and types."""
         bin_dirs = tuple(map(Path, table["bin_dirs"]))
         return cls(**{**table, "conf_dir": Path(table["conf_dir"]), "bin_dirs": bin_dirs})
 
@@ -76,9 +79,9 @@ class Networks:
         self,
         mode: Mode,
         cni: CniNetwork,
-        bridge: NativeBridge | None,
+        bridge: "NativeBridge | None",
         none: NoNetwork,
-        cluster: Documents | None,
+        cluster: RecordTable | None,
     ) -> None:
         """`cluster` keeps the pod CIDR; None where the configuration has a subnet of its own."""
         self._cluster = cluster
@@ -92,7 +95,11 @@ class Networks:
 
     @property
     def chosen(self) -> PodNetwork:
-        """What the next pod gets. A broken network list is not passed over for the bridge."""
+        """The network of the next pod.
+
+        In mode auto a broken network list still counts as CNI: a node that fell back to the bridge
+        because of a typing mistake would give its pods addresses that no other node can reach.
+        """
         match self._mode:
             case Mode.NONE:
                 return self._none
@@ -107,8 +114,10 @@ class Networks:
         return await self.chosen.attach(pod)
 
     async def detach(self, pod: PodNet, attachment: Mapping[str, object]) -> None:
-        """Without a record (an attach was cut short) each takes back what it knows of."""
+        """Without a record (an attach was cut short) every implementation removes what it has."""
         name = attachment.get("implementation")
+        # The one that attached the pod, whatever `mode` is today: after a change of mode, or when
+        # the first network list appears, older pods are still on their old network.
         network = self._by_name.get(name) if isinstance(name, str) else None
         for one in [network] if network is not None else self._by_name.values():
             await one.detach(pod, attachment)
@@ -125,9 +134,10 @@ class Networks:
             await network.check()
 
     async def use_pod_cidr(self, cidr: str) -> None:
-        """Kept over a restart: a kubelet says it (UpdateRuntimeConfig) when it starts, not when we
+        """Kept over a restart: a kubelet sends it (UpdateRuntimeConfig) when it starts, not when we
         do."""
         subnets.parse(cidr.split(","), "pod CIDR")
+        # The bridge first: a range that it refuses must not come back from disk at the next start.
         if self._cluster is not None and self._bridge is not None:
             await self._bridge.use_pod_cidr(cidr)
             self._cluster.put(_CIDR, {"subnets": cidr.split(",")}, durable=True)
@@ -136,6 +146,7 @@ class Networks:
         return await self.chosen.findings()
 
     async def close(self) -> None:
+        """Close all implementations."""
         for network in self._by_name.values():
             await network.close()
 
@@ -146,14 +157,14 @@ _CIDR = "pod CIDR"
 
 def build(
     config: NetworkConfig,
-    leases: Documents,
-    attachments: Documents,
+    leases: RecordTable,
+    attachments: RecordTable,
     tasks: Tasks,
-    cluster: Documents | None = None,
+    cluster: RecordTable | None = None,
 ) -> Networks:
     """The networks as configured; call it inside the event loop, then `recover`.
 
-    `cluster` keeps what the cluster says about this node's network. Its range for pods counts
+    `cluster` keeps what the cluster told us of this node's network. Its range for pods counts
     where the configuration has no subnet but the default one.
 
     The bridge is there too when it is not configured but pods of before have leases of it.
@@ -166,9 +177,13 @@ def build(
     claims = Claims()
     bridge = None
     if mode in (Mode.AUTO, Mode.BRIDGE) or leases.all():
+        # pyroute2 takes 8.5 MB and a tenth of a second: only a daemon with a bridge has it.
+        from cri_shim.network.bridge.bridge import NativeBridge
+
         try:
             bridge = NativeBridge(bridge_settings, leases, claims, tasks)
         except OSError as error:
+            # A kernel without nf_tables refuses its socket. In mode auto CNI may still work.
             if mode is Mode.BRIDGE:
                 raise RuntimeFailure(f"the native bridge cannot work here: {error}") from error
             log.warning("no native bridge on this host: %s", error)
@@ -187,7 +202,7 @@ async def inspect(config: NetworkConfig) -> list[Finding]:
 
 
 class _Nothing:
-    """`Documents` of a node without pods."""
+    """`RecordTable` of a node without pods."""
 
     def put(self, key: str, document: dict[str, Any], durable: bool = False) -> None:
         raise AssertionError("an inspection attaches no pod")

@@ -24,7 +24,7 @@ async def dial(netns: str | None, port: int) -> socket.socket:
             raise NotFound(f"the pod's network namespace is gone: {error.filename}") from error
         except OSError as error:
             reasons.append(f"{address}: {os.strerror(error.errno or errno.EIO)}")
-    raise Unavailable(f"nothing answers on port {port} in the pod ({', '.join(reasons)})")
+    raise Unavailable(f"nothing listens on port {port} in the pod ({', '.join(reasons)})")
 
 
 async def _connected(netns: str | None, family: int, address: tuple[str, int]) -> socket.socket:

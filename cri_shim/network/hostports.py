@@ -1,4 +1,4 @@
-"""Who holds which port of the host: one pod a port, address and protocol."""
+"""Which pod publishes which port of the host: one pod for each port, address and protocol."""
 
 import ipaddress
 from collections.abc import Iterable, Mapping
@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from berth.base.errors import InvalidArgument, ResourceExhausted
+from berth.linux.netlink import Address
 from cri_shim.model.sandbox import PortMapping, Protocol
-from cri_shim.network.rtnetlink import Address
 
 _EVERY = {"", "0.0.0.0", "::"}
 
@@ -33,6 +33,7 @@ class HostPort:
                 raise InvalidArgument(f"port_mappings: {name} {value} is not in 1 to 65535")
         host = _address(mapping.host_ip)
         versions = frozenset({4, 6} if host is None else {host.version})
+        # "" is every address of both families, "0.0.0.0" and "::" every address of one.
         if mapping.host_ip in _EVERY:
             host = None
         return cls(mapping.protocol, mapping.host_port, mapping.container_port, host, versions)
@@ -94,11 +95,12 @@ class Claims:
         return ports
 
     def put(self, sandbox: str, pod: str, ports: tuple[HostPort, ...]) -> None:
-        """Enter what a record says, without asking."""
+        """Enter the claim of a record, without looking whether another pod has the port."""
         self.drop(sandbox)
         if not ports:
             return
         claim = self._claims[sandbox] = _Claim(sandbox, pod, ports)
+        # By protocol and port, so that a node with many pods compares a new port with a few claims.
         for port in ports:
             self._by_port.setdefault((port.protocol, port.port), []).append((port, claim))
 

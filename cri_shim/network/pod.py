@@ -8,7 +8,7 @@ from berth.base.findings import Finding
 from cri_shim.model.sandbox import DnsConfig, PortMapping
 
 INTERFACE = "eth0"
-"""The pod's interface, whose addresses are the pod's (CRI fixes the name)."""
+"""The pod's interface, its addresses are the pod's (CRI fixes the name)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +40,13 @@ class PodNet:
 @dataclass(frozen=True, slots=True)
 class Attachment:
     """`ips`: the pod's addresses, the first is the one CRI reports first. `record`: JSON-able,
-    kept with the sandbox and handed back to `detach`."""
+    kept with the sandbox and passed to `detach`."""
 
     ips: tuple[str, ...]
     record: Mapping[str, object]
 
 
-class Documents(Protocol):
+class RecordTable(Protocol):
     """Durable documents by key, of one kind; called from the event loop's thread only."""
 
     def put(self, key: str, document: dict[str, Any], durable: bool = False) -> None: ...
@@ -71,19 +71,20 @@ class PodNetwork(Protocol):
         """Take the pod off. Idempotent; works with a missing namespace and an empty record."""
 
     async def recover(self, known: Collection[str]) -> None:
-        """After a restart: take back what belongs to no sandbox in `known`, restore the rest."""
+        """After a restart: remove what belongs to no sandbox in `known`, restore the rest."""
 
     def ready(self) -> str | None:
-        """None when pods can be attached, else why not, in words. Cheap."""
+        """None when pods can be attached, else why not. Cheap."""
 
     async def check(self) -> None:
         """Look at the host and at slow things (plugins) and put right what somebody undid; `ready`
-        and `findings` answer from what it saw. Meant to run every few seconds."""
+        and `findings` report what it saw. Meant to run every few seconds."""
 
     async def use_pod_cidr(self, cidr: str) -> None:
-        """The cluster says which range this node's pods have: one CIDR, or an IPv4 and an IPv6 one
-        with a comma between. InvalidArgument when it is none; FailedPrecondition when pods have
-        addresses that make it impossible. Who has ranges of his own pays no heed."""
+        """Use the range that the cluster gave this node for its pods: one CIDR, or an IPv4 and an
+        IPv6 one with a comma between. InvalidArgument when it is none; FailedPrecondition when
+        pods have addresses that make it impossible. A network with ranges of its own ignores
+        it."""
 
     async def findings(self) -> list[Finding]:
         """What is wrong with this host's network: an error where pods get none, else a warning."""

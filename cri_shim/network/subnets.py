@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from berth.base.errors import InvalidArgument
-from cri_shim.network.rtnetlink import Address, Interface, Network
+from berth.linux.netlink import Address, Interface, Network
 
 DEFAULT = ("10.208.0.0/16",)
 _SMALLEST = {4: 30, 6: 126}
@@ -59,12 +59,13 @@ def parse(texts: Sequence[str], what: str = "[network] subnet") -> tuple[Subnet,
     return subnets
 
 
-def mac_of(addresses: Sequence[Address]) -> bytes:
+def mac_of(addresses: Sequence[Address]) -> str:
     """A locally administered MAC that follows from the address, so that neighbours who remember
     an address from a pod before keep reaching it."""
+    # 0a: unicast and locally administered. The prefix 0a:58 is known from the CNI plugins.
     first = addresses[0].packed
     tail = first if len(first) == 4 else hashlib.sha256(first).digest()[:4]
-    return b"\x0a\x58" + tail
+    return (b"\x0a\x58" + tail).hex(":")
 
 
 def _subnet(text: str, what: str) -> Subnet:
@@ -75,7 +76,7 @@ def _subnet(text: str, what: str) -> Subnet:
             f"{what} {text!r} is not a subnet such as 10.208.0.0/16: {error}"
         ) from None
     if network.prefixlen > _SMALLEST[network.version]:
-        raise InvalidArgument(f"{what} {text} has no room for a gateway and a pod")
+        raise InvalidArgument(f"{what} {text} is too small for a gateway and a pod")
     if network.is_multicast or network.is_loopback or network.is_link_local:
         raise InvalidArgument(f"{what} {text} is not one that pods can use")
     return Subnet(network)

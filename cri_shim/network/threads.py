@@ -33,7 +33,9 @@ class Threads:
 
 
 def inside(netns: str | None, fn: Callable[[], T]) -> T:
-    """Call in the namespace at this path; None: in the one we are in."""
+    """Call in the namespace at this path; None: in the one we are in.
+
+    What `fn` opens (a netlink socket) stays in that namespace afterwards."""
     return fn() if netns is None else namespaces.run_inside(netns, fn)
 
 

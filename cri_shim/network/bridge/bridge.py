@@ -9,10 +9,10 @@ import asyncio
 import errno
 import logging
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 
 from berth.base.errors import BerthError, RuntimeFailure
 from berth.base.findings import Finding
+from berth.linux.netlink.connection import NetlinkError
 from berth.linux.tasks import Tasks
 from cri_shim.network import bandwidth, subnets
 from cri_shim.network.bridge import preflight, veth
@@ -20,24 +20,13 @@ from cri_shim.network.bridge.device import Bridge, Device
 from cri_shim.network.bridge.firewall import Firewall
 from cri_shim.network.bridge.leases import LINK_PREFIX, Leases, link_name
 from cri_shim.network.bridge.ruleset import elements
+from cri_shim.network.bridge.settings import BridgeSettings
 from cri_shim.network.bridge.veth import Pair
 from cri_shim.network.hostports import Claims
-from cri_shim.network.netlink import NetlinkError
-from cri_shim.network.pod import Attachment, Documents, PodNet
-from cri_shim.network.subnets import Subnet
+from cri_shim.network.pod import Attachment, PodNet, RecordTable
 from cri_shim.network.threads import Threads
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class BridgeSettings:
-    """`netns` None: the host is the namespace we run in. `mtu` 0: that of the uplink."""
-
-    subnets: tuple[Subnet, ...]
-    name: str = "berth0"
-    mtu: int = 0
-    netns: str | None = None
 
 
 class NativeBridge:
@@ -46,7 +35,7 @@ class NativeBridge:
     name = "bridge"
 
     def __init__(
-        self, settings: BridgeSettings, documents: Documents, claims: Claims, tasks: Tasks
+        self, settings: BridgeSettings, documents: RecordTable, claims: Claims, tasks: Tasks
     ) -> None:
         self._settings = settings
         self._claims = claims
@@ -60,7 +49,7 @@ class NativeBridge:
         self._preparing = asyncio.Lock()
         self._problem: str | None = None
         self._reaping: asyncio.Task[None] | None = None
-        self._doomed = False
+        self._cut_off = False
 
     async def attach(self, pod: PodNet) -> Attachment:
         if self._leases.get(pod.sandbox_id):
@@ -75,7 +64,7 @@ class NativeBridge:
         except OSError as error:
             await self._undo(pod)
             raise _failed(pod, "attach", error) from error
-        except BaseException:
+        except BaseException:  # a cancelled attach as well
             await self._undo(pod)
             raise
         ips = tuple(str(address) for address in lease.addresses)
@@ -83,16 +72,18 @@ class NativeBridge:
         return Attachment(ips, record)
 
     async def detach(self, pod: PodNet, attachment: Mapping[str, object]) -> None:
-        """Needs neither the namespace nor the record: the lease and the id say it all."""
+        """Needs neither the namespace nor the record: the lease and the sandbox id suffice."""
         name = link_name(pod.sandbox_id)
+        # The lease goes after the link is cut off: its address must not reach two pods. The host
+        # ports go before both, so that no new connection is led to an address without a pod.
         try:
             await self._firewall.withdraw(pod.sandbox_id)
-            doomed = await self._threads.call(lambda: self._device.cut_off([name]))
+            found = await self._threads.call(lambda: self._device.cut_off([name]))
         except OSError as error:
             raise _failed(pod, "detach", error) from error
-        self._leases.give_back(pod.sandbox_id)
+        self._leases.release(pod.sandbox_id)
         self._claims.drop(pod.sandbox_id)
-        if doomed:
+        if found:
             self._reap_soon()
 
     async def _undo(self, pod: PodNet) -> None:
@@ -103,9 +94,10 @@ class NativeBridge:
             log.error("undoing an attach: %s", error)
 
     async def recover(self, known: Collection[str]) -> None:
+        # Unknown leases first: then their links count as leftovers below.
         for lease in self._leases:
             if lease.sandbox not in known:
-                self._leases.give_back(lease.sandbox)
+                self._leases.release(lease.sandbox)
         for lease in self._leases:
             self._claims.put(lease.sandbox, lease.pod, lease.ports)
             self._firewall.expect(lease.sandbox, elements(lease.addresses, lease.ports))
@@ -115,7 +107,7 @@ class NativeBridge:
             if not len(self._leases):
                 await self._firewall.clear()
         except (BerthError, OSError) as error:
-            self._problem = f"what an earlier run left cannot be taken back: {error}"
+            self._problem = f"what an earlier run left cannot be removed: {error}"
             log.error("%s", self._problem)
         self._reap_soon()
 
@@ -177,6 +169,8 @@ class NativeBridge:
         try:
             await self._threads.call(lambda: self._wire_now(bridge, pair))
         except NetlinkError as error:
+            # ENODEV, EINVAL: the index of the bridge is gone, or another link has it now. EEXIST: a
+            # link of this name, of a run before or still waiting for its deletion.
             if error.errno not in (errno.ENODEV, errno.EINVAL, errno.EEXIST):
                 raise
             await self._threads.call(lambda: self._device.cut_off([pair.name]))
@@ -195,14 +189,14 @@ class NativeBridge:
 
     def _reap_soon(self) -> None:
         """One deletion at a time: those that come meanwhile share the next."""
-        self._doomed = True
+        self._cut_off = True
         if self._reaping is None or self._reaping.done():
             self._reaping = self._tasks.start(self._reap(), "deletion of cut off links")
 
     async def _reap(self) -> None:
         """What cannot be deleted now is cut off already, and goes with the next."""
-        while self._doomed:
-            self._doomed = False
+        while self._cut_off:
+            self._cut_off = False
             try:
                 await self._threads.call(self._device.reap)
             except OSError as error:

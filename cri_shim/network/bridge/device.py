@@ -11,20 +11,21 @@ from pathlib import Path
 
 from berth.base.errors import FailedPrecondition
 from berth.linux import namespaces
-from cri_shim.network import rtnetlink
-from cri_shim.network.netlink import Message, Netlink, NetlinkError
-from cri_shim.network.rtnetlink import Link
+from berth.linux.netlink import address, link, route
+from berth.linux.netlink.connection import Netlink, unless
+from berth.linux.netlink.link import Link
 from cri_shim.network.subnets import Subnet, mac_of
 from cri_shim.network.threads import inside
 
 log = logging.getLogger(__name__)
 
-DOOMED = 0x62657274
-"""The link group of pairs that are cut off and wait for their deletion."""
+TO_DELETE = 0x62657274
+"""The link group of pairs that are cut off and wait for their deletion ("bert" in ASCII, so that
+no other program has it). It is in the kernel: after kill -9 the next run finds them there."""
 _MTU = 1500
 _BRIDGE = "bridge"
 _SETTINGS: Mapping[str, str] = {
-    # An answer of a pod to 127.0.0.1 comes back over the bridge.
+    # The reply of a pod to 127.0.0.1 comes back over the bridge.
     "net/ipv4/conf/{0}/route_localnet": "1",
     "net/ipv4/conf/{0}/forwarding": "1",
     # A pod must not become the host's router.
@@ -55,12 +56,13 @@ class Device:
     ) -> None:
         self.name = name
         self.subnets = tuple(subnets)
-        """Those whose gateway the bridge is; a change takes effect with `ensure`."""
+        """The bridge is the gateway of these; a change takes effect with `ensure`."""
         self._served = self.subnets
         self._netns = netns
         self._mtu = mtu
-        self.links = inside(netns, rtnetlink.connect)
-        self._reaper = inside(netns, rtnetlink.connect)
+        self.links = inside(netns, Netlink)
+        # Of its own: the kernel holds the socket for the tens of milliseconds of a deletion.
+        self._reaper = inside(netns, Netlink)
 
     def close(self) -> None:
         self.links.close()
@@ -69,29 +71,30 @@ class Device:
     def ensure(self, pods: Iterable[str] = ()) -> Bridge:
         """The bridge, with its addresses and settings, and the links named `pods` in it.
         FailedPrecondition where something else has its name."""
-        links = {link.name: link for link in rtnetlink.links(self.links)}
+        links = {one.name: one for one in link.dump(self.links)}
         if self.name not in links:
             links[self.name] = self._make()
         bridge = links[self.name]
         if why := taken(bridge):
             raise FailedPrecondition(why)
-        changes = [rtnetlink.set_up(bridge.index)] if not bridge.up else []
-        there = rtnetlink.addresses(self.links).get(bridge.index, [])
+        changes = [link.set_up(bridge.index)] if not bridge.up else []
+        there = address.dump(self.links).get(bridge.index, [])
         changes += [
-            rtnetlink.add_address(bridge.index, subnet.gateway_interface)
+            address.add(bridge.index, subnet.gateway_interface)
             for subnet in self.subnets
             if subnet.gateway_interface not in there
         ]
         changes += [
-            rtnetlink.remove_address(bridge.index, subnet.gateway_interface)
+            address.remove(bridge.index, subnet.gateway_interface)
             for subnet in self._served
             if subnet not in self.subnets and subnet.gateway_interface in there
         ]
         changes += [
-            rtnetlink.set_master(links[name].index, bridge.index)
+            link.set_master(links[name].index, bridge.index)
             for name in pods
             if name in links and links[name].master != bridge.index
         ]
+        # A bridge that somebody deleted and we made again has none of its ports.
         if changes:
             self.links.send(changes)
         self._served = self.subnets
@@ -101,28 +104,33 @@ class Device:
     def leftovers(self, prefix: str, known: Iterable[str]) -> list[str]:
         """Names of links with this prefix that are not in `known`."""
         keep = frozenset(known)
-        names = (link.name for link in rtnetlink.links(self.links))
+        names = (one.name for one in link.dump(self.links))
         return [name for name in names if name.startswith(prefix) and name not in keep]
 
     def cut_off(self, names: Sequence[str]) -> bool:
         """From now on nothing passes these links; False when all of them were gone already."""
-        found = [_unless_gone(self.links, rtnetlink.condemn(name, DOOMED)) for name in names]
+        found = [
+            unless(errno.ENODEV, self.links, link.mark_for_deletion(name, TO_DELETE))
+            for name in names
+        ]
         return any(found)
 
     def reap(self) -> None:
         """Delete what was cut off. Takes tens of milliseconds, on a socket of its own."""
-        _unless_gone(self._reaper, rtnetlink.delete_group(DOOMED))
+        unless(errno.ENODEV, self._reaper, link.delete_group(TO_DELETE))
 
     def _make(self) -> Link:
         mtu = self._mtu or uplink_mtu(self.links)
+        # A MAC that is set stays. Without it a bridge takes the lowest one of its ports and changes
+        # it as pods come and go, while pods remember the old one.
         mac = mac_of([subnet.gateway for subnet in self.subnets])
-        self.links.send([rtnetlink.add_bridge(self.name, mac, mtu)])
+        self.links.send([link.add_bridge(self.name, mac, mtu)])
         inside(self._netns, lambda: _write({_NO_DAD.format(self.name): "0"}))
         log.info("made bridge %s, mtu %d", self.name, mtu)
-        return next(link for link in rtnetlink.links(self.links) if link.name == self.name)
+        return link.get(self.links, self.name)
 
     def _set(self) -> None:
-        """Settings that differ are written, and said."""
+        """Settings that differ are written, and logged."""
         wanted = {name.format(self.name): value for name, value in _SETTINGS.items()}
         if changed := _write(wanted | self._forwarding()):
             log.info("bridge %s: set %s", self.name, changed)
@@ -131,12 +139,12 @@ class Device:
         """Forwarding on the links that have an address (it counts where a packet comes in), not
         on the whole host. IPv6 has that since Linux 6.17; before, all links forward, and those
         that learn their routes from advertisements must be told to go on with it."""
-        links = {link.index: link.name for link in rtnetlink.links(self.links)}
+        links = {one.index: one.name for one in link.dump(self.links)}
         outer: dict[int, set[str]] = {4: set(), 6: {self.name}}
-        for index, addresses in rtnetlink.addresses(self.links).items():
-            for address in addresses:
-                if not address.is_loopback and not address.is_link_local and index in links:
-                    outer[address.version].add(links[index])
+        for index, interfaces in address.dump(self.links).items():
+            for own in interfaces:
+                if not own.is_loopback and not own.is_link_local and index in links:
+                    outer[own.version].add(links[index])
         versions = {subnet.version for subnet in self.subnets}
         wanted: dict[str, str] = {}
         if 4 in versions:
@@ -150,22 +158,22 @@ class Device:
         return wanted
 
 
-def taken(link: Link) -> str | None:
-    """Why the bridge cannot have this link's name, in words."""
-    if link.kind == _BRIDGE:
+def taken(other: Link) -> str | None:
+    """Why the bridge cannot have this link's name."""
+    if other.kind == _BRIDGE:
         return None
     return (
-        f"the host has a link {link.name} that is no bridge but {link.kind or 'a device'}: remove "
-        "it or give [network] bridge another name"
+        f"the host has a link {other.name} that is no bridge but {other.kind or 'a device'}: "
+        "remove it or give [network] bridge another name"
     )
 
 
 def uplink_mtu(connection: Netlink) -> int:
     """Of the link that the default route takes; 1500 without one."""
-    default = [r.link for r in rtnetlink.routes(connection) if r.destination.prefixlen == 0]
-    for link in rtnetlink.links(connection):
-        if link.index in default[:1]:
-            return link.mtu
+    default = [r.link for r in route.dump(connection) if r.destination.prefixlen == 0]
+    for one in link.dump(connection):
+        if one.index in default[:1]:
+            return one.mtu
     return _MTU
 
 
@@ -180,7 +188,7 @@ def forwards(netns: str | None, bridge: str, version: int) -> bool:
 
 
 def _write(wanted: Mapping[str, str]) -> str:
-    """Set what differs; returns it in words. What this kernel does not have is left out."""
+    """Set what differs; returns that as text. What this kernel does not have is left out."""
     changed = {name: value for name, value in wanted.items() if _read(name) not in (value, "")}
     namespaces.write_sysctls(changed)
     return ", ".join(f"{name}={value}" for name, value in changed.items())
@@ -192,13 +200,3 @@ def _read(name: str) -> str:
         return Path("/proc/sys", name).read_text().strip()
     except OSError:
         return ""
-
-
-def _unless_gone(connection: Netlink, message: Message) -> bool:
-    try:
-        connection.send([message])
-    except NetlinkError as error:
-        if error.errno != errno.ENODEV:
-            raise
-        return False
-    return True

@@ -10,12 +10,11 @@ from functools import partial
 
 from berth.base.errors import RuntimeFailure
 from berth.linux import processes
+from berth.linux.netlink.connection import NetlinkError, received
 from berth.linux.tasks import Tasks
 from cri_shim.model.sandbox import Protocol
-from cri_shim.network import netlink
-from cri_shim.network.bridge import nfnetlink, ruleset
+from cri_shim.network.bridge import conntrack, nfnetlink, ruleset
 from cri_shim.network.bridge.ruleset import Element
-from cri_shim.network.netlink import NetlinkError
 from cri_shim.network.subnets import Subnet
 from cri_shim.network.threads import Threads, entering, inside
 
@@ -51,6 +50,7 @@ class Firewall:
         self._stale: set[int] = set()
         self._sweeping: asyncio.Task[None] | None = None
         self._kernel = inside(netns, nfnetlink.connect)
+        # Of its own: a walk of the connection table would keep an attach waiting for the socket.
         self._flows = inside(netns, nfnetlink.connect)
         self._monitor = inside(netns, nfnetlink.monitor)
         asyncio.get_running_loop().add_reader(self._monitor.socket.fileno(), self._changed)
@@ -65,7 +65,7 @@ class Firewall:
         self._monitor.close()
 
     def expect(self, sandbox: str, entries: Sequence[Element]) -> None:
-        """Say what belongs in the table, without putting it there; `restore` will."""
+        """Note what belongs in the table, without putting it there; `restore` does."""
         if entries:
             self._published[sandbox] = tuple(entries)
 
@@ -84,6 +84,7 @@ class Firewall:
 
     async def withdraw(self, sandbox: str) -> None:
         """Close a pod's host ports and end its UDP flows."""
+        # From memory first: a restore at this moment must not publish them again.
         entries = self._published.pop(sandbox, ())
         if entries:
             await self._threads.call(lambda: nfnetlink.remove(self._kernel, TABLE, entries))
@@ -106,11 +107,13 @@ class Firewall:
         if why:
             log.warning("nftables table inet %s %s: laying it down again", TABLE, why)
         async with self._restoring:
+            # Pods come and go while nft runs, and a firewall may be reloaded again meanwhile.
             for _ in range(_ROUNDS):
                 before = dict(self._published)
-                await self._lay_down([entry for held in before.values() for entry in held])
+                await self._lay_down([entry for entries in before.values() for entry in entries])
                 await self._catch_up(before)
-                self._drain()
+                while self._hear() is not None:
+                    pass
                 self._rules = await self._threads.call(self._count)
                 if self._rules:
                     return
@@ -123,10 +126,10 @@ class Firewall:
         """What changed while the table was laid down may have gone into the one it replaced; what
         changes from now on goes into the new one."""
         now = dict(self._published)
-        late = {sandbox: held for sandbox, held in now.items() if before.get(sandbox) != held}
-        gone = [held for sandbox, held in before.items() if now.get(sandbox) != held]
+        late = {sandbox: own for sandbox, own in now.items() if before.get(sandbox) != own}
+        gone = [own for sandbox, own in before.items() if now.get(sandbox) != own]
         await self._threads.call(partial(self._change, gone, list(late.values())))
-        left = [held for sandbox, held in late.items() if sandbox not in self._published]
+        left = [own for sandbox, own in late.items() if sandbox not in self._published]
         await self._threads.call(partial(self._change, left, ()))
 
     def _change(self, gone: Iterable[Sequence[Element]], late: Iterable[Sequence[Element]]) -> None:
@@ -153,8 +156,8 @@ class Firewall:
         except TimeoutError as error:
             raise RuntimeFailure(f"cannot lay down the nftables table: {error}") from error
         if result.code:
-            said = result.stderr.decode(errors="replace").strip()
-            raise RuntimeFailure(f"cannot lay down the nftables table inet {TABLE}: nft: {said}")
+            message = result.stderr.decode(errors="replace").strip()
+            raise RuntimeFailure(f"cannot lay down the nftables table inet {TABLE}: nft: {message}")
         self._laid = laid
 
     def _forget_flows(self, entries: Sequence[Element]) -> None:
@@ -169,32 +172,35 @@ class Firewall:
         while self._stale:
             ports = frozenset(self._stale)
             self._stale.clear()
-            await self._threads.call(partial(nfnetlink.forget_flows, self._flows, ports))
+            await self._threads.call(partial(conntrack.forget_flows, self._flows, ports))
 
     def _count(self) -> int:
         return nfnetlink.rules(self._kernel, TABLE)
 
-    def _drain(self) -> bool:
-        """Read what the monitor heard; whether somebody else took something of ours away."""
+    def _hear(self) -> bool | None:
+        """Read one datagram of the monitor, None when there is none; whether by it somebody else
+        took something of ours away."""
         ours = self._kernel.port_id
-        taken = False
-        while True:
-            try:
-                data = self._monitor.socket.recv(1 << 18)
-            except BlockingIOError:
-                return taken
-            except OSError as error:
-                if error.errno != errno.ENOBUFS:
-                    raise
-                taken = True  # it heard more than it could keep
-                continue
-            for _, answer in netlink.read(data):
-                if answer.sender != ours and nfnetlink.is_deletion(answer, TABLE):
-                    taken = True
+        try:
+            data = self._monitor.socket.recv(1 << 18)
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            if error.errno != errno.ENOBUFS:
+                raise
+            return True  # changes came faster than they were read: what was lost may be ours
+        return any(
+            change.sender != ours and nfnetlink.is_deletion(change, TABLE)
+            for change in received(data)
+        )
 
     def _changed(self) -> None:
-        """What is heard while the table is laid down is mostly that itself: the count tells."""
-        taken = self._drain() and not self._restoring.locked()
+        """Changes heard while the table is laid down are mostly our own (`nft` is a process with a
+        port id of its own): there the count of rules decides.
+
+        One datagram a call, so that a reload of a large firewall does not keep the event loop.
+        """
+        taken = self._hear() and not self._restoring.locked()
         if taken and (self._guard is None or self._guard.done()):
             self._guard = self._tasks.start(self._restore_soon(), "nftables guard")
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from berth.base.errors import FailedPrecondition, ResourceExhausted
+from berth.linux.netlink import Address
 from cri_shim.network.hostports import HostPort
-from cri_shim.network.pod import Documents, PodNet
-from cri_shim.network.rtnetlink import Address
+from cri_shim.network.pod import PodNet, RecordTable
 from cri_shim.network.subnets import Subnet
 
 
@@ -51,7 +51,7 @@ class Lease:
 class Leases:
     """All leases, in memory and on disk."""
 
-    def __init__(self, subnets: Sequence[Subnet], documents: Documents) -> None:
+    def __init__(self, subnets: Sequence[Subnet], documents: RecordTable) -> None:
         self._documents = documents
         self.subnets = tuple(subnets)
         """Those that new pods get addresses of."""
@@ -102,6 +102,8 @@ class Leases:
             taken.extend(pool.take() for pool in self._pools)
             link = link_name(pod.sandbox_id)
             lease = Lease(pod.sandbox_id, str(pod), link, tuple(taken), ports, self.subnets)
+            # Before the pod has an interface: kill -9 after this leaves a lease without a pod, and
+            # `recover` releases it; there is never a pod without a lease.
             self._documents.put(pod.sandbox_id, lease.document())
         except BaseException:
             self._free(taken)
@@ -109,10 +111,11 @@ class Leases:
         self._leases[pod.sandbox_id] = lease
         return lease
 
-    def give_back(self, sandbox: str) -> None:
+    def release(self, sandbox: str) -> None:
         lease = self._leases.get(sandbox)
         if lease is None:
             return
+        # Disk first: an address that is free in memory only would be given out twice after a crash.
         self._documents.delete(sandbox)
         del self._leases[sandbox]
         self._free(lease.addresses)
@@ -147,12 +150,15 @@ class _Pool:
         while at in self._used:
             at = (at + 1) % size
         self._used.add(at)
+        # Round the subnet, not the lowest free one: neighbours, and flows of a pod that has just
+        # gone, may go on for some time with the old owner of an address.
         self._next = (at + 1) % size
         return self._subnet.network[at + 2]
 
     def mark(self, address: Address) -> None:
         """Take this one; nothing happens for an address of a subnet from before."""
         at = self._offset(address)
+        # Out of range: an address of an earlier, larger subnet that begins at the same address.
         if address in self._subnet.network and 0 <= at < self._subnet.size:
             self._used.add(at)
             self._next = max(self._next, (at + 1) % self._subnet.size)
@@ -169,5 +175,7 @@ LINK_PREFIX = "bv"
 
 
 def link_name(sandbox: str) -> str:
-    """The name of the host's end: from the sandbox id, so that a leftover tells whose it is."""
+    """The name of the host's end: from the sandbox id, so that a leftover names its pod.
+
+    15 characters is the most the kernel takes (IFNAMSIZ)."""
     return LINK_PREFIX + sandbox[:12]

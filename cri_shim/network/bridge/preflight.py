@@ -1,13 +1,14 @@
-"""What would keep the native bridge from working on this host, in words."""
+"""What would keep the native bridge from working on this host, with remedies."""
 
 from collections.abc import Sequence
 
 from berth.base.findings import Finding
-from cri_shim.network import rtnetlink
+from berth.linux.netlink import link, route
+from berth.linux.netlink.connection import Netlink
+from berth.linux.netlink.route import Route
 from cri_shim.network.bridge import nfnetlink
 from cri_shim.network.bridge.device import forwards, taken
 from cri_shim.network.bridge.firewall import nft_missing
-from cri_shim.network.rtnetlink import Route
 from cri_shim.network.subnets import Subnet
 from cri_shim.network.threads import inside
 
@@ -32,13 +33,13 @@ def findings(bridge: str, subnets: Sequence[Subnet], netns: str | None) -> list[
 
 
 def _taken(bridge: str) -> list[Finding]:
-    connection = rtnetlink.connect()
+    connection = Netlink()
     try:
-        links = [link for link in rtnetlink.links(connection) if link.name == bridge]
+        found = [one for one in link.dump(connection) if one.name == bridge]
     finally:
         connection.close()
     remedy = "see the message; pods get a network as soon as it is put right"
-    return [Finding.error(why, remedy) for link in links if (why := taken(link))]
+    return [Finding.error(why, remedy) for one in found if (why := taken(one))]
 
 
 def _not_forwarding(version: int) -> Finding:
@@ -51,21 +52,22 @@ def _not_forwarding(version: int) -> Finding:
 
 
 def _overlaps(bridge: str, subnets: Sequence[Subnet]) -> list[Finding]:
-    connection = rtnetlink.connect()
+    connection = Netlink()
     try:
-        names = {link.index: link.name for link in rtnetlink.links(connection)}
-        routes = rtnetlink.routes(connection)
+        names = {one.index: one.name for one in link.dump(connection)}
+        routes = route.dump(connection)
     finally:
         connection.close()
     return [
         Finding.warning(
-            f"subnet {subnet} overlaps the host's route {route.destination} on "
-            f"{names.get(route.link, '?')}: pods or that network will not be reached",
+            f"subnet {subnet} overlaps the host's route {there.destination} on "
+            f"{names.get(there.link, '?')}: pods or that network will not be reached",
             "give [network] subnet a range that this host has no route to",
         )
         for subnet in subnets
-        for route in routes
-        if names.get(route.link) != bridge and _meets(route, subnet)
+        # Routes of our own bridge are those of its subnets.
+        for there in routes
+        if names.get(there.link) != bridge and _meets(there, subnet)
     ]
 
 
@@ -85,8 +87,8 @@ def _dropping() -> list[Finding]:
     ]
 
 
-def _meets(route: Route, subnet: Subnet) -> bool:
-    network = route.destination
+def _meets(there: Route, subnet: Subnet) -> bool:
+    network = there.destination
     return (
         network.prefixlen > 0
         and network.version == subnet.version

@@ -7,9 +7,9 @@ to a port of the host meets, in this order, the map of single addresses and that
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from berth.linux.netlink import Address
 from cri_shim.model.sandbox import Protocol
 from cri_shim.network.hostports import HostPort
-from cri_shim.network.rtnetlink import Address
 from cri_shim.network.subnets import Subnet
 
 _NUMBER = {Protocol.TCP: 6, Protocol.UDP: 17, Protocol.SCTP: 132}
@@ -62,6 +62,8 @@ def render(table: str, bridge: str, subnets: Sequence[Subnet], entries: Sequence
     """Replaces the whole table at once: packets meet the old one or the new one."""
     versions = sorted({subnet.version for subnet in subnets})
     lines = [
+        # Makes the table where there is none: to delete a missing one is an error, and `destroy
+        # table` needs Linux 6.3.
         f"table inet {table} {{ }}",
         f"delete table inet {table}",
         f"table inet {table} {{",
@@ -80,7 +82,8 @@ def render(table: str, bridge: str, subnets: Sequence[Subnet], entries: Sequence
         f'  ct status dnat ip saddr 127.0.0.0/8 oifname "{bridge}" masquerade',
         *(line for subnet in subnets for line in _masquerade(subnet, bridge)),
         "}",
-        # route_localnet lets the bridge carry answers to 127.0.0.1; a pod must not start there.
+        # route_localnet lets the bridge carry replies to 127.0.0.1; a pod must not reach services
+        # of the host that listen on localhost alone (CVE-2020-8558 was this, in kube-proxy).
         "chain guard { type filter hook prerouting priority -300; policy accept;",
         f'  iifname "{bridge}" ip daddr 127.0.0.0/8 drop',
         "}",
@@ -113,8 +116,9 @@ def _hostports(versions: Iterable[int]) -> Iterable[str]:
 
 
 def _masquerade(subnet: Subnet, bridge: str) -> Iterable[str]:
-    """A pod that reaches a pod by a port of the host must get the answer by the host; and what
-    leaves the node leaves with the node's address."""
+    """A pod that reaches a pod by a port of the host must get the reply by the host: on the bridge
+    it would come straight from an address that the first pod never called. And packets that leave
+    the node leave with the node's address."""
     family = _FAMILY[subnet.version]
     yield (
         f"  ct status dnat {family} saddr {subnet} {family} daddr {subnet} "

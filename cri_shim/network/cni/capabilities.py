@@ -60,6 +60,7 @@ def _dns(pod: PodNet) -> dict[str, list[str]]:
     }
 
 
+# The well-known capabilities (containernetworking/cni, CONVENTIONS.md).
 _TELL: Mapping[str, Callable[[PodNet], Any]] = {
     "portMappings": _port_mappings,
     "bandwidth": _bandwidth,

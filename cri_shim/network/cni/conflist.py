@@ -67,7 +67,7 @@ class ConfList:
 
 
 def parse(data: bytes, path: str) -> ConfList:
-    """A list, or a single plugin as a list of one; InvalidArgument says what is wrong where."""
+    """A list, or a single plugin as a list of one; InvalidArgument names the file and the field."""
     try:
         content = json.loads(data)
     except ValueError as error:
@@ -106,11 +106,13 @@ class ConfDirectory:
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """What is wrong with files that were passed over."""
+        """What is wrong with files that were ignored."""
         self.current()
         return self._problems
 
     def current(self) -> ConfList | None:
+        # Network add-ons write their list minutes after we start, and replace it at an update:
+        # a stat of each file is cheap enough to ask at every use, and needs no inotify watch.
         seen = self._look()
         if seen != self._seen:
             self._seen = seen

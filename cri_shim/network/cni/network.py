@@ -19,7 +19,7 @@ from cri_shim.network.cni.conflist import ConfDirectory, ConfList
 from cri_shim.network.cni.plugins import Call, Plugins
 from cri_shim.network.cni.record import Record, Stage
 from cri_shim.network.hostports import Claims
-from cri_shim.network.pod import INTERFACE, Attachment, Documents, PodNet
+from cri_shim.network.pod import INTERFACE, Attachment, PodNet, RecordTable
 from cri_shim.network.threads import Threads
 
 log = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ class CniNetwork:
     name = "cni"
 
     def __init__(
-        self, settings: CniSettings, documents: Documents, claims: Claims, tasks: Tasks
+        self, settings: CniSettings, documents: RecordTable, claims: Claims, tasks: Tasks
     ) -> None:
         self.directory = ConfDirectory(settings.conf_dir)
         self._settings = settings
@@ -78,7 +78,10 @@ class CniNetwork:
         arguments = capabilities.arguments(pod)
         record = Record(pod.sandbox_id, str(pod), pod.netns, arguments, conflist, runtime, ports)
         try:
+            # Before the first plugin runs: after a kill -9 in the middle of a chain the record is
+            # all that tells which plugins may have done something.
             self._keep(record)
+            # The plugin loopback is in no list that Kubernetes ships; runtimes do its work.
             await self._threads.call(
                 lambda: namespaces.run_inside(pod.netns, namespaces.loopback_up)
             )
@@ -108,6 +111,7 @@ class CniNetwork:
         """Never fails: a DEL that does not work now is tried again in the background, after a
         restart too, and shows in `findings`."""
         record = self._records.get(pod.sandbox_id)
+        # Two DEL of one container at the same time are not allowed by the specification.
         if record is None or pod.sandbox_id in self._retries:
             return
         self._keep(record.at(Stage.DELETING))
@@ -119,7 +123,7 @@ class CniNetwork:
 
     async def verify(self, sandbox: str) -> None:
         """CHECK (0.4.0 and later): whether the pod's network is as its plugins left it.
-        RuntimeFailure with a plugin's words where it is not."""
+        RuntimeFailure with a plugin's message where it is not."""
         record = self._records.get(sandbox)
         if record is None or record.conflist.disable_check or not record.conflist.since("0.4.0"):
             return
@@ -150,7 +154,7 @@ class CniNetwork:
             self._unwell = (conflist, str(error))
 
     async def use_pod_cidr(self, cidr: str) -> None:
-        """Addresses are the affair of the plugins."""
+        """Nothing to do: the plugins have their own ranges."""
 
     async def findings(self) -> list[Finding]:
         await self.check()
@@ -159,11 +163,11 @@ class CniNetwork:
         if why := self._obstacle():
             found.append(Finding.error(why, remedy))
         for problem in self.directory.problems:
-            text = f"a file of a CNI network is passed over: {problem}"
+            text = f"a file of a CNI network is ignored: {problem}"
             found.append(Finding.warning(text, "correct the file or remove it"))
         for sandbox in self._retries:
             text = f"CNI DEL for pod {self._records[sandbox].pod} has not worked yet"
-            found.append(Finding.warning(text, "see the log for the plugin's words"))
+            found.append(Finding.warning(text, "see the log for the plugin's message"))
         return found
 
     async def close(self) -> None:
@@ -207,7 +211,9 @@ class CniNetwork:
         return previous
 
     async def _delete(self, record: Record) -> None:
-        """Every plugin, the last first; the first error after all had their turn."""
+        """DEL of every plugin, the last one first. An error is raised after all were called: one
+        that fails must not keep the others from freeing addresses and ports."""
+        # DEL gets the result of ADD since version 0.4.0 of the specification.
         previous = record.result if record.conflist.since("0.4.0") else None
         errors = []
         for plugin in reversed(record.conflist.plugins):
@@ -218,6 +224,8 @@ class CniNetwork:
                 errors.append(error)
         if errors:
             raise errors[0]
+        # Last: after a crash before this line DEL is repeated, which plugins should accept even if
+        # resources are missing (CNI specification, section 2, "DEL").
         self._documents.delete(record.sandbox)
         self._records.pop(record.sandbox, None)
         self._claims.drop(record.sandbox)
@@ -282,12 +290,13 @@ def _warn_of_ports(pod: PodNet, conflist: ConfList) -> None:
 
 
 def _call(record: Record) -> Call:
+    # Without CNI_NETNS a DEL frees addresses and ports, and leaves out what is in the namespace.
     netns = record.netns if _is_netns(record.netns) else ""
     return Call(record.sandbox, netns, INTERFACE, record.arguments)
 
 
 def _is_netns(path: str) -> bool:
-    """After a reboot the file may still be there with no namespace behind it."""
+    """After a reboot the file may still be there, with no namespace mounted on it."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:

@@ -53,7 +53,7 @@ class Plugins:
     async def run(
         self, command: str, kind: str, config: Mapping[str, Any], call: Call | None
     ) -> dict[str, Any] | None:
-        """The result of ADD, else None; RuntimeFailure with the plugin's own words."""
+        """The result of ADD, else None; RuntimeFailure with the plugin's own message."""
         who = f"CNI plugin {kind} ({command} for network {config['name']})"
         ended = await self._run(command, kind, config, call, self._deadline, who)
         if ended.code:
@@ -61,10 +61,11 @@ class Plugins:
         return result.parse(ended.stdout, who) if command == "ADD" else None
 
     async def versions(self, kind: str) -> tuple[str, ...]:
-        """The versions of the specification that the plugin says it knows; asked once a file."""
+        """The versions of the specification that the plugin supports; asked once for each file."""
         path = self.find(kind)
         if path is None:
             raise RuntimeFailure(self.missing(kind))
+        # An update replaces the file: its time tells the new program from the old one.
         key = (str(path), path.stat().st_mtime_ns)
         if key not in self._versions:
             who = f"CNI plugin {kind} (VERSION)"
@@ -92,6 +93,8 @@ class Plugins:
         path = self.find(kind)
         if path is None:
             raise RuntimeFailure(self.missing(kind))
+        # Parameters go by environment, the configuration by stdin (CNI specification, section 2).
+        # Ours is passed on: plugins look up iptables and others in PATH.
         environment = os.environ | (call.environment() if call else {})
         environment |= {
             "CNI_COMMAND": command,
@@ -114,13 +117,13 @@ class Plugins:
 
 def _reason(ended: processes.Result) -> str:
     """The plugin's error object, and what it wrote to stderr."""
-    said = [_error_object(ended.stdout), _ends(ended.stderr.decode(errors="replace").strip())]
-    words = "; ".join(part for part in said if part)
-    return words or f"exit code {ended.code}, and it printed nothing"
+    parts = [_error_object(ended.stdout), _ends(ended.stderr.decode(errors="replace").strip())]
+    message = "; ".join(part for part in parts if part)
+    return message or f"exit code {ended.code}, and it printed nothing"
 
 
 def _ends(text: str) -> str:
-    """Its beginning, where a panic says what it is, and its end, where other programs do."""
+    """Both ends of a long text: a panic of Go begins with its reason, most else ends with it."""
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN // 2]} … {text[-_SHOWN // 2 :]}"
 
 
@@ -130,5 +133,5 @@ def _error_object(output: bytes) -> str:
     except RuntimeFailure:
         return output[:_SHOWN].decode(errors="replace").strip()
     parts = (str(error.get(key, "")) for key in ("msg", "details"))
-    words = ": ".join(part for part in parts if part)
-    return f"{words} (code {error.get('code')})" if words else output[:_SHOWN].decode()
+    message = ": ".join(part for part in parts if part)
+    return f"{message} (code {error.get('code')})" if message else output[:_SHOWN].decode()

@@ -1,4 +1,4 @@
-"""What a plugin answered: JSON, and the pod's addresses in it."""
+"""The result that a plugin printed: JSON, and the pod's addresses in it."""
 
 import ipaddress
 import json
@@ -28,8 +28,8 @@ def parse(output: bytes, who: str) -> dict[str, Any]:
 def addresses(result: Mapping[str, Any], network: str) -> tuple[str, ...]:
     """Addresses on the pod's interface; RuntimeFailure where there is none.
 
-    An address says by index which interface of the result it is on (0.3.0 and later); one without
-    an index is the pod's.
+    The index `interface` of an address refers to the result's list of interfaces (0.3.0 and later);
+    an address without one is the pod's.
     """
     interfaces = result.get("interfaces") or []
     found = []
@@ -48,6 +48,7 @@ def addresses(result: Mapping[str, Any], network: str) -> tuple[str, ...]:
 def _is_pods(interfaces: list[Any], at: int) -> bool:
     if not 0 <= at < len(interfaces):
         return False
+    # `sandbox` tells the pod's interfaces from the host's, which may have the same name.
     return interfaces[at].get("name") == INTERFACE and bool(interfaces[at].get("sandbox"))
 
 

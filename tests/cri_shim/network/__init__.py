@@ -1,1 +1,1 @@
-"""The network room: native bridge, CNI, host ports, on hosts made of network namespaces."""
+"""Pod networks: native bridge, CNI, host ports, on hosts made of network namespaces."""

@@ -2,7 +2,8 @@
 
 from berth.linux.tasks import Tasks
 from cri_shim.network import subnets
-from cri_shim.network.bridge.bridge import BridgeSettings, NativeBridge
+from cri_shim.network.bridge.bridge import NativeBridge
+from cri_shim.network.bridge.settings import BridgeSettings
 from cri_shim.network.hostports import Claims
 from tests.cri_shim.network.hosts import FileDocuments, Hosts
 

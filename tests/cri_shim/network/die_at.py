@@ -15,7 +15,8 @@ from berth.linux.tasks import Tasks
 from cri_shim.model.sandbox import Protocol
 from cri_shim.network import subnets
 from cri_shim.network.bridge import device, firewall, leases, nfnetlink, veth
-from cri_shim.network.bridge.bridge import BridgeSettings, NativeBridge
+from cri_shim.network.bridge.bridge import NativeBridge
+from cri_shim.network.bridge.settings import BridgeSettings
 from cri_shim.network.hostports import Claims
 from cri_shim.network.pod import PodNet
 from tests.cri_shim.network.hosts import FileDocuments, port
@@ -32,7 +33,7 @@ STEPS: dict[str, tuple[Any, str, bool]] = {
     "before the ports close": (nfnetlink, "remove", False),
     "after the ports close": (nfnetlink, "remove", True),
     "after the cut": (device.Device, "cut_off", True),
-    "after the lease is back": (leases.Leases, "give_back", True),
+    "after the lease is released": (leases.Leases, "release", True),
     "before the pair is deleted": (device.Device, "reap", False),
 }
 """What dies in which function, and whether after it did its work."""

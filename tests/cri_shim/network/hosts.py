@@ -20,7 +20,7 @@ WAIT = 10
 
 
 class FileDocuments:
-    """`Documents` in a directory, one file each: survives the death of the process."""
+    """`RecordTable` in a directory, one file each: survives the death of the process."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory

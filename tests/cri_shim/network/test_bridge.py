@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from berth.base.errors import FailedPrecondition, InvalidArgument, ResourceExhausted, RuntimeFailure
+from berth.base.errors import FailedPrecondition, InvalidArgument, ResourceExhausted
 from berth.linux import namespaces
 from cri_shim.model.namespaces import IdMapping
 from cri_shim.model.sandbox import Protocol
 from cri_shim.network.bridge.bridge import NativeBridge
 from cri_shim.network.pod import PodNet
 from tests.cri_shim.network.bridges import Bridges
-from tests.cri_shim.network.hosts import Hosts, ask, echo, port, refused, sh, until, wire
+from tests.cri_shim.network.hosts import Hosts, ask, echo, port, refused, sh, until
 
 HOST, HOST6 = "192.0.2.1", "2001:db8::1"
 OTHER, OTHER6 = "192.0.2.2", "2001:db8::2"
@@ -51,18 +51,6 @@ async def test_pods_reach_pods_and_the_host_in_both_families(
             assert ask(two.netns, address, 81) == b"hello"
     assert heard.peers == ["10.77.0.3", "10.77.0.1", "fd77::3", "fd77::1"]
     assert set(at_host.peers) == {"10.77.0.3", "fd77::3"}, "the pod keeps its address on the node"
-
-
-async def test_outbound_traffic_leaves_with_the_hosts_address(
-    hosts: Hosts, bridges: Bridges
-) -> None:
-    network = await bridges.start()
-    pod = hosts.pod(1)
-    await network.attach(pod)
-    with echo(hosts.other, 99) as heard:
-        assert ask(pod.netns, OTHER, 99) == b"hello"
-        assert ask(pod.netns, OTHER6, 99) == b"hello"
-    assert heard.peers == [HOST, HOST6]
 
 
 @pytest.mark.parametrize("bridged_frames_meet_rules", ["1", "0"])
@@ -159,76 +147,6 @@ async def test_a_pod_cannot_reach_the_hosts_loopback(hosts: Hosts, bridges: Brid
         assert heard.peers == []
 
 
-async def test_detach_leaves_nothing_and_may_come_twice(hosts: Hosts, bridges: Bridges) -> None:
-    network = await bridges.start()
-    pod = hosts.pod(1, port(80, 8080), port(53, 53, Protocol.UDP))
-    attachment = await network.attach(pod)
-    with echo(pod.netns, 80):
-        assert ask(hosts.other, HOST, 8080) == b"hello"
-        await network.detach(pod, attachment.record)
-        assert refused(hosts.other, HOST, 8080)
-        assert refused(hosts.host, attachment.ips[0], 80), "cut off at once"
-    await network.detach(pod, attachment.record)
-    await bridges.stop()
-    nothing_left(hosts, bridges)
-
-
-async def test_detach_without_a_namespace_or_a_record(hosts: Hosts, bridges: Bridges) -> None:
-    network = await bridges.start()
-    pod = hosts.pod(1, port(80, 8080))
-    await network.attach(pod)
-    hosts.end(pod)
-    await network.detach(pod, {})
-    await bridges.stop()
-    nothing_left(hosts, bridges)
-
-
-async def test_attaching_again_replaces(hosts: Hosts, bridges: Bridges) -> None:
-    network = await bridges.start()
-    pod = hosts.pod(1, port(80, 8080))
-    await network.attach(pod)
-    again = await network.attach(pod)
-    with echo(pod.netns, 80):
-        assert ask(hosts.other, HOST, 8080) == b"hello"
-    assert len(bridges.leases.all()) == 1
-    await network.detach(pod, again.record)
-    await bridges.stop()
-    nothing_left(hosts, bridges)
-
-
-async def test_the_second_pod_on_a_host_port_is_refused(hosts: Hosts, bridges: Bridges) -> None:
-    network = await bridges.start()
-    holder = hosts.pod(1, port(80, 8080))
-    await network.attach(holder)
-    for number, wanted in enumerate((port(81, 8080), port(81, 8080, host_ip=HOST)), 2):
-        late = hosts.pod(number, port(82, 8082), wanted)
-        with pytest.raises(ResourceExhausted, match=r"TCP 8080.*pod default/pod1 .*has"):
-            await network.attach(late)
-    assert len(bridges.leases.all()) == 1
-    assert links(hosts) == {"bv000000000001"}
-    await network.attach(hosts.pod(7, port(81, 8080, Protocol.UDP), port(82, 8082)))
-    await network.detach(holder, {})
-    await network.attach(hosts.pod(8, port(81, 8080)))
-
-
-@pytest.mark.parametrize(
-    ("mapping", "words"),
-    [
-        (port(80, 8080, host_ip="not-an-ip"), "host_ip 'not-an-ip'"),
-        (port(80, 70000), "host_port 70000"),
-        (port(0, 80), "container_port 0"),
-    ],
-)
-async def test_a_bad_mapping_is_refused_whole(
-    hosts: Hosts, bridges: Bridges, mapping: object, words: str
-) -> None:
-    network = await bridges.start()
-    with pytest.raises(InvalidArgument, match=words):
-        await network.attach(hosts.pod(1, port(1, 1), mapping))  # type: ignore[arg-type]  # any
-    await bridges.stop()
-    nothing_left(hosts, bridges)
-
-
 async def test_port_zero_publishes_nothing(hosts: Hosts, bridges: Bridges) -> None:
     network = await bridges.start()
     await network.attach(hosts.pod(1, port(80, 0)))
@@ -243,51 +161,6 @@ async def test_a_full_subnet_says_so_and_takes_pods_again(hosts: Hosts, bridges:
         await network.attach(hosts.pod(2))
     await network.detach(pod, {})
     assert (await network.attach(hosts.pod(3))).ips == ("10.77.0.2",)
-
-
-async def test_a_missing_namespace_fails_and_leaves_nothing(hosts: Hosts, bridges: Bridges) -> None:
-    network = await bridges.start()
-    pod = hosts.pod(1, port(80, 8080))
-    hosts.end(pod)
-    with pytest.raises(RuntimeFailure, match="pod default/pod1: cannot attach"):
-        await network.attach(pod)
-    await bridges.stop()
-    nothing_left(hosts, bridges)
-
-
-async def test_a_restart_keeps_pods_ports_and_leases(hosts: Hosts, bridges: Bridges) -> None:
-    network = await bridges.start()
-    pod, gone = hosts.pod(1, port(80, 8080)), hosts.pod(2, port(80, 8081))
-    attachment = await network.attach(pod)
-    await network.attach(gone)
-    network = await bridges.start(pod.sandbox_id)
-    with echo(pod.netns, 80):
-        assert ask(hosts.other, HOST, 8080) == b"hello"
-    with pytest.raises(ResourceExhausted, match="default/pod1"):
-        await network.attach(hosts.pod(3, port(80, 8080)))
-    fourth = await network.attach(hosts.pod(4, port(80, 8081)))
-    assert fourth.ips != attachment.ips
-    assert gone.sandbox_id not in bridges.leases.all()
-    await network.detach(pod, attachment.record)
-    await bridges.stop()
-    assert links(hosts) == {"bv000000000004"}
-
-
-async def test_after_a_reboot_the_addresses_come_back(hosts: Hosts, bridges: Bridges) -> None:
-    network = await bridges.start()
-    pod = hosts.pod(1, port(80, 8080))
-    await network.attach(pod)
-    await bridges.stop()
-    for name in ("host", "other", "pod1"):
-        namespaces.unpin(hosts.directory / name / "net")
-        (hosts.directory / name).rmdir()
-    wire(hosts)
-    network = await bridges.start(pod.sandbox_id)
-    with pytest.raises(ResourceExhausted, match="default/pod1"):
-        await network.attach(hosts.pod(2, port(80, 8080)))
-    await network.detach(pod, {})
-    await bridges.stop()
-    nothing_left(hosts, bridges)
 
 
 @pytest.mark.parametrize("what", ["flush ruleset", "delete table inet berth", "flush chain"])
@@ -402,23 +275,6 @@ async def test_a_hundred_pods_eight_at_a_time(hosts: Hosts, bridges: Bridges) ->
     await asyncio.gather(*(network.detach(pod, {}) for pod in pods))
     await bridges.stop()
     nothing_left(hosts, bridges)
-
-
-async def test_a_cancelled_attach_leaves_nothing(hosts: Hosts, bridges: Bridges) -> None:
-    network = await bridges.start()
-    await network.attach(hosts.pod(1))
-    for turns in range(6):
-        pod = hosts.pod(10 + turns, port(80, 8080))
-        task = asyncio.ensure_future(network.attach(pod))
-        for _ in range(turns):
-            await asyncio.sleep(0)
-        task.cancel()
-        await asyncio.wait([task])
-        if not task.cancelled():
-            await network.detach(pod, {})
-    await bridges.stop()
-    assert links(hosts) == {"bv000000000001"}
-    assert len(bridges.leases.all()) == 1
 
 
 async def test_findings_name_what_is_wrong(hosts: Hosts, bridges: Bridges) -> None:

@@ -1,14 +1,12 @@
 """CNI with the real plugins: bridge, host-local, portmap and bandwidth."""
 
-import asyncio
 import json
 
 import pytest
 
 from berth.base.errors import ResourceExhausted, RuntimeFailure
-from berth.linux import namespaces
 from tests.cri_shim.network.cni_directory import CniHost
-from tests.cri_shim.network.hosts import Hosts, ask, echo, port, refused, sh, until, wire
+from tests.cri_shim.network.hosts import Hosts, ask, echo, port, sh
 
 
 @pytest.mark.parametrize("version", ["0.3.1", "0.4.0", "1.0.0"])
@@ -43,17 +41,6 @@ async def test_check_notices_what_somebody_undid(hosts: Hosts, cni: CniHost) -> 
     await network.detach(pod, {})
 
 
-async def test_bandwidth_comes_from_annotations(hosts: Hosts, cni: CniHost) -> None:
-    cni.real()
-    network = await cni.start()
-    rates = {"kubernetes.io/ingress-bandwidth": "10M", "kubernetes.io/egress-bandwidth": "1Gi"}
-    pod = hosts.pod(1, annotations=rates)
-    await network.attach(pod)
-    shaped = sh(hosts.host, "tc qdisc show")
-    assert "rate 10Mbit" in shaped
-    await network.detach(pod, {})
-
-
 async def test_the_record_survives_a_restart_and_config_changes(hosts: Hosts, cni: CniHost) -> None:
     cni.real()
     network = await cni.start()
@@ -68,37 +55,6 @@ async def test_the_record_survives_a_restart_and_config_changes(hosts: Hosts, cn
     (cni.conf / "10-real.conflist").unlink()
     await network.detach(pod, attachment.record)
     assert cni.addresses() == []
-
-
-async def test_after_a_reboot_addresses_are_returned(hosts: Hosts, cni: CniHost) -> None:
-    cni.real()
-    network = await cni.start()
-    known, unknown = hosts.pod(1), hosts.pod(2)
-    await network.attach(known)
-    await network.attach(unknown)
-    assert len(cni.addresses()) == 4
-    await cni.stop()
-    for name in ("host", "other", "pod1", "pod2"):
-        namespaces.unpin(hosts.directory / name / "net")
-        (hosts.directory / name).rmdir()
-    wire(hosts)
-    network = await cni.start(known.sandbox_id)
-    await network.detach(known, {})
-    await until(lambda: cni.addresses() == [])
-    await until(lambda: cni.records.all() == {})
-
-
-async def test_several_pods_at_once(hosts: Hosts, cni: CniHost) -> None:
-    cni.real()
-    network = await cni.start()
-    pods = [hosts.pod(number, port(80, 8000 + number)) for number in range(1, 6)]
-    made = await asyncio.gather(*(network.attach(pod) for pod in pods))
-    assert len({one.ips for one in made}) == 5
-    with echo(pods[2].netns, 80):
-        assert ask(hosts.other, "192.0.2.1", 8003) == b"hello"
-    await asyncio.gather(*(network.detach(pod, {}) for pod in pods))
-    assert cni.addresses() == []
-    assert refused(hosts.other, "192.0.2.1", 8003)
 
 
 async def test_the_plugins_own_words_are_in_the_error(hosts: Hosts, cni: CniHost) -> None:
