@@ -11,11 +11,12 @@ from typing import Protocol
 import pytest
 
 from berth.base.errors import InvalidArgument, ResourceExhausted, RuntimeFailure
+from berth.base.findings import Level
 from berth.linux import namespaces
 from berth.linux.tasks import Tasks
 from cri_shim.model import sandbox
 from cri_shim.model.sandbox import PortMapping
-from cri_shim.network.pod import Level, PodNetwork
+from cri_shim.network.pod import PodNetwork
 from tests.cri_shim.network.bridges import Bridges
 from tests.cri_shim.network.cni_directory import CniHost
 from tests.cri_shim.network.hosts import Hosts, ask, echo, port, refused, sh, until, wire
