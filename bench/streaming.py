@@ -75,19 +75,11 @@ class PipeOpener:
     """What the requests of this bench open."""
 
     async def exec(
-        self,
-        container_id: str,
-        command: Sequence[bytes],
-        tty: bool,
-        stdin: bool,
-        stdout: bool,
-        stderr: bool,
+        self, container_id: str, command: Sequence[bytes], wanted: Wanted
     ) -> RunningCommand:
         return PipeExec(command)
 
-    async def attach(
-        self, container_id: str, tty: bool, stdin: bool, stdout: bool, stderr: bool
-    ) -> Attachment:
+    async def attach(self, container_id: str, wanted: Wanted) -> Attachment:
         raise AssertionError("not measured")
 
     async def dial(self, sandbox_id: str, port: int) -> socket.socket:

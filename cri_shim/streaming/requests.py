@@ -84,18 +84,10 @@ class Opener(Protocol):
     """Opens what a request asks for. Errors are `base.errors`: the user reads their text."""
 
     async def exec(
-        self,
-        container_id: str,
-        command: Sequence[bytes],
-        tty: bool,
-        stdin: bool,
-        stdout: bool,
-        stderr: bool,
+        self, container_id: str, command: Sequence[bytes], wanted: Wanted
     ) -> RunningCommand: ...
 
-    async def attach(
-        self, container_id: str, tty: bool, stdin: bool, stdout: bool, stderr: bool
-    ) -> Attachment: ...
+    async def attach(self, container_id: str, wanted: Wanted) -> Attachment: ...
 
     async def dial(self, sandbox_id: str, port: int) -> socket.socket:
         """A connected, non-blocking TCP socket to the pod's localhost: IPv4, then IPv6."""

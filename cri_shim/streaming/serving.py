@@ -7,6 +7,7 @@ HTTP request ──▶ token ──▶ protocol ──▶ 101 ──▶ streams 
 import asyncio
 import socket
 from collections.abc import Iterable
+from dataclasses import replace
 
 from berth.linux.tasks import Tasks
 from cri_shim.streaming.client_streams import ClientStream
@@ -124,14 +125,14 @@ async def _serve_command(
 async def _run(
     client: Client, streams: Streams, request: ExecRequest | AttachRequest, opener: Opener
 ) -> Outcome:
-    wanted = request.wanted
     # A terminal has one output: what a program writes to stderr comes on stdout with the rest.
-    flags = (wanted.tty, wanted.stdin, wanted.stdout, wanted.stderr and not wanted.tty)
+    asked = request.wanted
+    wanted = replace(asked, stderr=asked.stderr and not asked.tty)
     match request:
         case ExecRequest(container_id, command):
-            return await run_exec(client, streams, opener.exec(container_id, command, *flags))
+            return await run_exec(client, streams, opener.exec(container_id, command, wanted))
         case AttachRequest(container_id):
-            return await run_attach(client, streams, opener.attach(container_id, *flags))
+            return await run_attach(client, streams, opener.attach(container_id, wanted))
 
 
 async def _begin_spdy(

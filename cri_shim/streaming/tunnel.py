@@ -14,6 +14,7 @@ from wsproto.frame_protocol import CloseReason
 from wsproto.utilities import LocalProtocolError, RemoteProtocolError
 
 from cri_shim.streaming.spdy_endpoint import SpdyEndpoint
+from cri_shim.streaming.websocket_endpoint import received
 
 
 class Tunnel:
@@ -28,11 +29,9 @@ class Tunnel:
         self._connection.keepalive = self._socket.send(Pong())
 
     def receive(self, data: memoryview) -> None:
-        """Bytes from the client, at once."""
+        """WebSocket frames from the client, at once. Where a message ends means nothing to SPDY."""
         try:
-            # Message boundaries mean nothing: a SPDY frame may begin in one and end in another.
-            self._socket.receive_data(bytes(data))
-            for event in self._socket.events():
+            for event in received(self._socket, data):
                 self._handle(event)
         except RemoteProtocolError as error:
             self._close(CloseReason.PROTOCOL_ERROR, str(error))

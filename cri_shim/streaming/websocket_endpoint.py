@@ -1,5 +1,7 @@
 """A client that speaks WebSocket: its connection, its channels as streams."""
 
+from collections.abc import Iterator
+
 from wsproto.connection import Connection as WebSocket
 from wsproto.connection import ConnectionType
 from wsproto.events import BytesMessage, CloseConnection, Event, Ping, Pong, TextMessage
@@ -16,6 +18,13 @@ from cri_shim.wire.websocket_channels import (
     ChannelReader,
     encode,
 )
+
+
+def received(socket: WebSocket, data: memoryview) -> Iterator[Event]:
+    """The events of bytes from the client; RemoteProtocolError for what is no WebSocket frame."""
+    # wsproto unmasks and checks UTF-8; it keeps what it is given, and the buffer is shared.
+    socket.receive_data(bytes(data))
+    yield from socket.events()
 
 
 class WebSocketEndpoint:
@@ -44,9 +53,7 @@ class WebSocketEndpoint:
     def receive(self, data: memoryview) -> None:
         """Bytes from the client, at once."""
         try:
-            # wsproto unmasks and checks UTF-8; it keeps what it is given, and the buffer is shared.
-            self._socket.receive_data(bytes(data))
-            for event in self._socket.events():
+            for event in received(self._socket, data):
                 self._handle(event)
         except RemoteProtocolError as error:
             self._fail(CloseReason.PROTOCOL_ERROR, str(error))

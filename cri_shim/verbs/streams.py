@@ -15,6 +15,7 @@ from cri_shim.runtime import attach, control_fifo, execs
 from cri_shim.runtime.execs import ExecProcess
 from cri_shim.verbs import queries
 from cri_shim.verbs.exec_sync import running_container
+from cri_shim.wire.remote_command import Wanted
 
 
 class Attached:
@@ -49,26 +50,26 @@ class Streams:
         return sandbox.id
 
     async def exec(
-        self,
-        container_id: str,
-        command: Sequence[bytes],
-        tty: bool,
-        stdin: bool,
-        stdout: bool,
-        stderr: bool,
+        self, container_id: str, command: Sequence[bytes], wanted: Wanted
     ) -> ExecProcess:
         container = self.check_container(container_id, "exec")
         # The request came as a URL's query or as CRI strings; a program's arguments are any bytes.
         arguments = [word.decode("utf-8", "surrogateescape") for word in command]
         bundle = self._ctx.directories.bundle(container.id)
         document = await self._ctx.process_documents.get(container.id, bundle)
-        process = exec_process(document, arguments, tty)
+        process = exec_process(document, arguments, wanted.tty)
         handler = self._ctx.handlers.get(container.handler)
-        return await execs.start_exec(handler, container.id, process, tty, stdin, stdout, stderr)
+        return await execs.start_exec(
+            handler,
+            container.id,
+            process,
+            wanted.tty,
+            wanted.stdin,
+            wanted.stdout,
+            wanted.stderr,
+        )
 
-    async def attach(
-        self, container_id: str, tty: bool, stdin: bool, stdout: bool, stderr: bool
-    ) -> Attached:
+    async def attach(self, container_id: str, wanted: Wanted) -> Attached:
         container = queries.container(self._ctx.store.view, container_id)
         # A created one has its terminal already: who attaches before the start misses no output.
         if container.state not in (ContainerState.CREATED, ContainerState.RUNNING):

@@ -25,12 +25,12 @@ class ScenarioRequest:
     consumer: str
     vector: Vector
     count: int = 1
+    firm: bool = False
     group: str = ""
     minimum: int = 1
     maximum: int = 1
     priority: int = 0
     namespace: str = ""
-    firm: bool = False
 
 
 @dataclass(frozen=True, slots=True)

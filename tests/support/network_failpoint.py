@@ -16,15 +16,15 @@ from berth.linux import namespaces
 from cri_shim import cli
 from cri_shim.network.bridge import device, nfnetlink, veth
 from cri_shim.sandbox import files, teardown
-from cri_shim.store.documents import Documents
+from cri_shim.store.documents import DocumentTable
 from cri_shim.store.store import Store
 
 EFFECTS: tuple[tuple[Any, str], ...] = (
     (Store, "add_sandbox"),
     (Store, "update_sandbox"),
     (Store, "delete_sandbox"),
-    (Documents, "put"),
-    (Documents, "delete"),
+    (DocumentTable, "put"),
+    (DocumentTable, "delete"),
     (namespaces, "pin"),
     (teardown, "_unpin"),
     (files, "_make"),

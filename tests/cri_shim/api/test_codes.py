@@ -8,7 +8,9 @@ from cri_shim.images.errors import RegistryUnavailable
 
 
 def test_every_error_has_a_code() -> None:
-    classes = set(errors.BerthError.__subclasses__())
+    kinds = errors.BerthError.__subclasses__()
+    # The agent's own errors are no business of this table, and are here if its tests ran before.
+    classes = {kind for kind in kinds if not kind.__module__.startswith("nodeagent.")}
     assert classes == set(CODES)
 
 

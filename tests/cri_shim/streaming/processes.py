@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from berth.base.errors import NotFound
 from berth.linux.processes import Process, spawn
+from cri_shim.wire.remote_command import Wanted
 
 
 @dataclass
@@ -73,25 +74,15 @@ class LocalOpener:
         self.conmon: list[socket.socket] = []
         self.dialled: list[tuple[str, int]] = []
 
-    async def exec(
-        self,
-        container_id: str,
-        command: Sequence[bytes],
-        tty: bool,
-        stdin: bool,
-        stdout: bool,
-        stderr: bool,
-    ) -> LocalExec:
+    async def exec(self, container_id: str, command: Sequence[bytes], wanted: Wanted) -> LocalExec:
         if container_id == "absent":
             raise NotFound("container absent does not exist")
-        make = start_on_pty if tty else start_on_pipes
-        session = make(command, stdin, stdout, stderr)
+        make = start_on_pty if wanted.tty else start_on_pipes
+        session = make(command, wanted.stdin, wanted.stdout, wanted.stderr)
         self.execs.append(session)
         return session
 
-    async def attach(
-        self, container_id: str, tty: bool, stdin: bool, stdout: bool, stderr: bool
-    ) -> LocalAttach:
+    async def attach(self, container_id: str, wanted: Wanted) -> LocalAttach:
         ours, conmons = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         for end in (ours, conmons):
             end.setblocking(False)
