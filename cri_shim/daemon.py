@@ -137,6 +137,8 @@ async def build(config: Config, stack: contextlib.AsyncExitStack) -> Context:
     table = choice.NetworkConfig.of(dataclasses.asdict(config.network))
     network = choice.build(table, lease, attachment, tasks, cluster)
     stack.push_async_callback(network.close)
+    admission = admission_for(config.admission.mode, config.admission.socket, tasks)
+    stack.push_async_callback(admission.close)
     handlers = await _handlers(config, directories, await asyncio.to_thread(images.maps_ids))
     # What goes on beside the calls.
     watcher = ExitWatcher(tasks)
@@ -154,7 +156,7 @@ async def build(config: Config, stack: contextlib.AsyncExitStack) -> Context:
         exits=exits,
         stops=Stops(store, exits, cgroups, tasks),
         events=events,
-        admission=admission_for(config.admission.mode, config.admission.socket, tasks),
+        admission=admission,
         settings=Settings(
             driver=choose_driver(config.cgroup_driver),
             create_timeout=config.runtime.create_timeout,

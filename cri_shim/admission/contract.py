@@ -50,6 +50,10 @@ class Admission(Protocol):
         """Why the pod's grant was reclaimed; None while it has one."""
         ...
 
+    async def close(self) -> None:
+        """Close the connection to the agent; grants stay."""
+        ...
+
 
 class AdmissionOff:
     """Every pod is admitted."""
@@ -67,3 +71,6 @@ class AdmissionOff:
 
     def revoked(self, pod_uid: str) -> str | None:
         return None
+
+    async def close(self) -> None:
+        return

@@ -155,10 +155,6 @@ class Images:
         """The directory with what a container wrote into its root, as overlay keeps it."""
         return self._snapshots.written(container_id)
 
-    def writable_usage(self, container_id: str) -> tuple[int, int]:
-        """Bytes and inodes that a container wrote into its root file system. Blocks."""
-        return self._snapshots.writable_usage(container_id)
-
     async def pull(
         self, reference: str, auth: Auth | None = None, progress: Listener | None = None
     ) -> Image:

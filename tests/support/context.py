@@ -79,6 +79,9 @@ class ScriptedAdmission:
     def announce(self, pods: Iterable[AdmitRequest]) -> None:
         self.told += [f"announce {pod.pod_uid}" for pod in pods]
 
+    async def close(self) -> None:
+        return
+
     def revoked(self, pod_uid: str) -> str | None:
         return self.revocations.get(pod_uid)
 

@@ -77,23 +77,6 @@ def drop(directory: Path) -> None:
     remove_tree(directory)
 
 
-def usage(path: str) -> tuple[int, int]:
-    """Allocated bytes and inodes of a tree; what goes away meanwhile does not count."""
-    size = inodes = 0
-    with os.scandir(path) as entries:
-        for entry in entries:
-            try:
-                status = entry.stat(follow_symlinks=False)
-                size += status.st_blocks * 512
-                inodes += 1
-                if entry.is_dir(follow_symlinks=False):
-                    below = usage(entry.path)
-                    size, inodes = size + below[0], inodes + below[1]
-            except FileNotFoundError:
-                continue
-    return size, inodes
-
-
 def _make(directory: Path, image: ImageId) -> None:
     try:
         # 0711: root of a user namespace is "others" here, and has to get through to its root.

@@ -147,13 +147,6 @@ class Snapshots:
         """The directory with what the container wrote, whiteouts and all."""
         return self._containers / container_id / "upper"
 
-    def writable_usage(self, container_id: str) -> tuple[int, int]:
-        """Bytes and inodes that the container wrote; (0, 0) where it has no snapshot. Blocks."""
-        try:
-            return mounting.usage(str(self.written(container_id)))
-        except FileNotFoundError:
-            return 0, 0
-
     async def _make(
         self,
         directory: Path,

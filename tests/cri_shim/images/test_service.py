@@ -22,6 +22,7 @@ from cri_shim.images.errors import BadImage
 from cri_shim.images.progress import LayerState, Progress
 from cri_shim.images.service import Images
 from cri_shim.images.unpack.stream import Limits
+from cri_shim.stats.layers import measure_directory
 from tests.cri_shim.images import on_disk
 from tests.support import image as make
 from tests.support.image import directory, member
@@ -127,10 +128,10 @@ async def test_containers_write_into_snapshots_of_their_own(tmp_path: Path) -> N
         (one / "new").write_bytes(bytes(100_000))
         assert (two / "etc/greeting").read_bytes() == b"hello"
         assert not (two / "new").exists()
-        size, inodes = images.writable_usage("one")
+        size, inodes = measure_directory(str(images.written("one")))
         assert 100_000 <= size < 200_000
         assert inodes == 3
-        assert images.writable_usage("nobody") == (0, 0)
+        assert measure_directory(str(images.written("nobody"))) == (0, 0)
         with pytest.raises(AlreadyExists, match="one"):
             await images.prepare(image_id, "one")
         assert (one / "new").exists()
