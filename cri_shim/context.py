@@ -3,12 +3,12 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from berth.base.locks import NamedLocks
 from berth.base.operations import Operations
 from berth.linux.cgroups.hierarchy import Cgroups
 from berth.linux.cgroups.naming import Driver
 from berth.linux.tasks import Tasks
 from cri_shim.admission.contract import Admission
-from cri_shim.images.locks import NamedLocks
 from cri_shim.images.service import Images
 from cri_shim.model.ids import ContainerId, SandboxId
 from cri_shim.network.pod import PodNetwork

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from berth.base import configuration
 from berth.base.grpc_server import refuse_if_served
+from berth.base.locks import NamedLocks
 from berth.base.operations import Operations
 from berth.linux import sdnotify
 from berth.linux.boot import boot_id
@@ -36,7 +37,6 @@ from cri_shim.api.stream_service import StreamService
 from cri_shim.api.usage_service import UsageService
 from cri_shim.config import Config, HandlerConfig
 from cri_shim.context import Context, Settings
-from cri_shim.images.locks import NamedLocks
 from cri_shim.images.service import Images
 from cri_shim.images.service import Settings as ImageSettings
 from cri_shim.network import choice

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
+from berth.base.locks import NamedLocks
 from berth.base.operations import Operations
 from berth.linux.cgroups.naming import Driver
 from berth.linux.cgroups.v2 import CgroupsV2
@@ -18,7 +19,6 @@ from berth.linux.tasks import Tasks
 from berth.pb import runtime_v1_pb2 as cri
 from cri_shim.admission.contract import AdmitRequest
 from cri_shim.context import Context, Settings
-from cri_shim.images.locks import NamedLocks
 from cri_shim.images.service import Images
 from cri_shim.model.container import Container, ContainerSpec
 from cri_shim.model.events import Event

@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 from berth.base.errors import RuntimeFailure
+from berth.base.locks import NamedLocks
 from berth.linux.threads import in_thread
+from cri_shim.images.content.leases import Leases
 from cri_shim.images.document.manifest import Descriptor
 from cri_shim.images.errors import BadImage
-from cri_shim.images.locks import Leases, NamedLocks
 from cri_shim.model.ids import Digest
 
 PARTIAL = ".partial"

@@ -23,9 +23,10 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from berth.base.locks import NamedLocks
 from berth.linux.files import remove_tree
+from cri_shim.images.content.leases import Leases
 from cri_shim.images.content.records import Layer, RecordTable
-from cri_shim.images.locks import Leases, NamedLocks
 from cri_shim.images.snapshot.parents import inherit
 from cri_shim.model.ids import Digest
 

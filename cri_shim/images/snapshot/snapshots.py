@@ -27,9 +27,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from berth.base.errors import AlreadyExists, RuntimeFailure
+from berth.base.locks import NamedLocks
 from berth.linux.files import read_text
 from berth.linux.threads import in_pool, in_thread
-from cri_shim.images.locks import NamedLocks
 from cri_shim.images.snapshot import mounting
 from cri_shim.images.snapshot.layers import Layers
 from cri_shim.images.snapshot.mounting import Stack
