@@ -26,8 +26,13 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, TextIO
 
+import berth
+import cri_shim
 from cri_shim import cli
 from cri_shim.api.server import Server
+
+# By their whole paths: a checkout may lie in a directory of the same name.
+_PACKAGES = tuple(f"{path}/" for package in (berth, cri_shim) for path in package.__path__)
 
 LIMIT = 20.0
 """Milliseconds that a callback may take."""
@@ -123,7 +128,7 @@ def _ours(frame: FrameType | None) -> Iterable[str]:
     """The daemon's own functions on the stack, innermost first."""
     while frame is not None:
         path = frame.f_code.co_filename
-        if "/cri_shim/" in path or "/berth/" in path:
+        if path.startswith(_PACKAGES):
             yield f"{path.rpartition('/')[2]}:{frame.f_code.co_qualname}"
         frame = frame.f_back
 
