@@ -1,6 +1,7 @@
 """The netlink connection: against the kernel, in network namespaces of its own."""
 
 import errno
+import gc
 import ipaddress
 import os
 import socket
@@ -147,10 +148,13 @@ def test_nothing_leaks(netns: str) -> None:
             made.close()
 
     namespaces.run_inside(netns, use)
-    before = (len(os.listdir("/proc/self/fd")), threading.active_count())
+    gc.collect()  # what earlier tests left to the collector would be counted here
+    descriptors, threads = len(os.listdir("/proc/self/fd")), threading.active_count()
     for _ in range(200):
         namespaces.run_inside(netns, use)
-    assert (len(os.listdir("/proc/self/fd")), threading.active_count()) == before
+    # Not "equal": a thread of an earlier test may end meanwhile, and close what it had.
+    assert len(os.listdir("/proc/self/fd")) <= descriptors
+    assert threading.active_count() <= threads
 
 
 def test_the_library_is_imported_only_where_a_network_is_made() -> None:
